@@ -1,0 +1,3 @@
+//! The `callgate` binary: everything is in the library.
+
+fn main() {}
