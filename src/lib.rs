@@ -2,5 +2,11 @@
 //!
 //! `ARCHITECTURE.md` has the map: which folder holds what, and who may import whom.
 
+pub mod config;
+pub mod gate;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod shutdown;
 pub mod stun;
 pub mod turn;
