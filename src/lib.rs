@@ -2,7 +2,9 @@
 //!
 //! `ARCHITECTURE.md` has the map: which folder holds what, and who may import whom.
 
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod gate;
 pub mod http;
 pub mod log;

@@ -99,7 +99,7 @@ impl Written {
     ) -> T {
         self.known.push(key.to_owned());
         let Some(value) = self.root.find_ref(key).cloned() else { return default };
-        let raw = Raw { value: &value, environment: self.from_environment(key) };
+        let raw = Raw { value: &value, environment: self.is_environment(key) };
         match read(&raw) {
             Ok(value) => value,
             Err(wrongs) => {
@@ -115,7 +115,7 @@ impl Written {
     pub(super) fn wrong(&mut self, key: &str, wrong: Wrong) {
         let element = wrong.element.map(|n| format!("{key}[{n}]"));
         let place = match &element {
-            Some(element) if !self.from_environment(key) => {
+            Some(element) if !self.is_environment(key) => {
                 self.lines.get(element).map_or_else(|| self.place(key), |line| self.at_line(*line))
             }
             _ => self.place(key),
@@ -145,7 +145,7 @@ impl Written {
 
     /// Where the key is written.
     pub(super) fn place(&self, key: &str) -> Place {
-        if self.from_environment(key) {
+        if self.is_environment(key) {
             return Place::Environment(variable(key));
         }
         self.lines.get(key).map_or(Place::Missing, |line| self.at_line(*line))
@@ -180,7 +180,7 @@ impl Written {
             let section = self.known.iter().any(|k| k.starts_with(&format!("{key}.")));
             match value {
                 Value::Dict(_, inner) if section => self.unknown(&key, inner),
-                Value::Dict(_, inner) if self.from_environment_below(&key) => self.unknown(&key, inner),
+                Value::Dict(_, inner) if self.is_environment_below(&key) => self.unknown(&key, inner),
                 Value::Dict(..) => {
                     let sections: BTreeSet<&str> = self
                         .known
@@ -199,7 +199,7 @@ impl Written {
                 _ => {
                     let near = nearest::nearest(&key, self.known.iter().map(String::as_str));
                     let near = near.map(str::to_owned);
-                    let what = if self.from_environment(&key) {
+                    let what = if self.is_environment(&key) {
                         unknown("key", near.map(|k| variable(&k)).as_deref())
                     } else {
                         unknown("key", near.as_deref())
@@ -210,11 +210,11 @@ impl Written {
         }
     }
 
-    fn from_environment(&self, key: &str) -> bool {
+    fn is_environment(&self, key: &str) -> bool {
         self.environment.contains(&variable(key))
     }
 
-    fn from_environment_below(&self, key: &str) -> bool {
+    fn is_environment_below(&self, key: &str) -> bool {
         let prefix = format!("{}__", variable(key));
         self.environment.iter().any(|name| name.starts_with(&prefix))
     }

@@ -197,7 +197,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 pub fn show_duration(time: Duration) -> String {
     let milliseconds = time.as_millis();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if milliseconds > 0 && milliseconds % size == 0 {
+        if milliseconds > 0 && milliseconds.is_multiple_of(size) {
             return format!("{}{unit}", milliseconds / size);
         }
     }

@@ -94,7 +94,6 @@ impl Readiness {
 }
 
 /// The routes.
-#[must_use]
 pub fn router(parts: Parts) -> Router {
     let body_bytes = parts.body_bytes;
     Router::new()
@@ -107,7 +106,6 @@ pub fn router(parts: Parts) -> Router {
 }
 
 /// Puts the rules for origins and the security headers around everything, socket.io included.
-#[must_use]
 pub fn guard(router: Router, origins: &Origins) -> Router {
     let strangers = {
         let origins = origins.clone();
