@@ -2,5 +2,8 @@
 //!
 //! `ARCHITECTURE.md` has the map: which folder holds what, and who may import whom.
 
+pub mod rooms;
+pub mod signaling;
+pub mod store;
 pub mod stun;
 pub mod turn;
