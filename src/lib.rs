@@ -2,5 +2,6 @@
 //!
 //! `ARCHITECTURE.md` has the map: which folder holds what, and who may import whom.
 
+pub mod relay;
 pub mod stun;
 pub mod turn;
