@@ -9,6 +9,7 @@ pub mod gate;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod relay;
 pub mod rooms;
 pub mod shutdown;
 pub mod signaling;
