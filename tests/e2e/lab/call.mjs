@@ -21,7 +21,7 @@ function recordConnections() {
 
 /**
  * Opens the page at `origin` and joins `room`; `netns` is where the browser runs, `relay` forces the relay. The peer:
- * `{ name, page, log, connected(), selected(), framesDecoded(), watch(), screenshot(), close() }`.
+ * `{ name, page, log, connected(), selected(), watch(), others(), wait(), screenshot(), close() }`.
  */
 export async function openPeer({ name, origin, room, relay = false, netns }) {
   const browser = await openBrowser({ netns, origin });
@@ -64,7 +64,7 @@ function peer({ name, browser, page, log }) {
     return {
       local: local.candidateType,
       remote: remote.candidateType,
-      addresses: [local.address, remote.address],
+      port: local.port,
       protocol: local.relayProtocol ?? local.protocol,
       rtt: pair.currentRoundTripTime,
     };
@@ -79,7 +79,6 @@ function peer({ name, browser, page, log }) {
     page,
     log,
     selected,
-    framesDecoded,
     connected: () =>
       wait('connected', () => page.evaluate(() => window.recorded.some((pc) => pc.connectionState === 'connected')), {
         timeout: 30_000,
@@ -92,6 +91,8 @@ function peer({ name, browser, page, log }) {
       });
     },
     wait,
+    /** How many others the page believes to be in the room. */
+    others: () => page.evaluate(() => window.callgate.room.peers.size),
     screenshot: (title) => {
       mkdirSync(artifacts, { recursive: true });
       return page.screenshot({ path: join(artifacts, `${title}-${name}.png`) });
