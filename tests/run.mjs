@@ -36,8 +36,8 @@ const stages = [
   { name: 'page', run: node('tests/e2e/page'), counts: 'node', needs: 'build' },
   { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build' },
   { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 15 },
-  { name: 'package', run: ['packaging/deb/test.sh'], needs: 'build', limit: 15 },
-  { name: 'fuzz', run: ['fuzz/run.sh'], optional: ['cargo', 'fuzz', '--version'], limit: 15 },
+  { name: 'package', run: ['packaging/deb/test.sh'], counts: 'checks', needs: 'build', limit: 15 },
+  { name: 'fuzz', run: ['sh', 'fuzz/run.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 20 },
 ];
 
 const parsers = {
@@ -51,6 +51,7 @@ const parsers = {
     const total = (index) => results.reduce((sum, match) => sum + Number(match[index]), 0);
     return { passed: total(1), failed: total(2) };
   },
+  checks: (text) => ({ passed: (text.match(/^ok /gm) ?? []).length, failed: (text.match(/^not ok /gm) ?? []).length }),
   // A test that was skipped or cancelled has not passed.
   node: (text) => {
     const number = (word) => Number(new RegExp(`^# ${word} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);

@@ -12,7 +12,7 @@ done
 [ "$(id -u)" = 0 ] || fail "root is needed: the tests make network namespaces and install a package in a container"
 
 missing=""
-for package in build-essential chromium coturn curl fonts-liberation iproute2 lintian mmdebstrap nftables procps systemd-container; do
+for package in build-essential chromium coturn curl fonts-liberation iproute2 lintian mmdebstrap nftables openssl procps systemd-container; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null)" = installed ] || missing="$missing $package"
 done
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
@@ -23,7 +23,7 @@ if [ -n "$missing" ]; then
   apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
-cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb
+cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb --version 3.8.0
 
 (cd tests/e2e && npm ci --silent --no-audit --no-fund)
 
