@@ -30,7 +30,7 @@ bench: build
 	bench/run.sh
 
 fuzz:
-	node tests/run.mjs fuzz
+	sh tests/fuzz.sh 300
 
 clean:
 	cargo clean

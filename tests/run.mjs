@@ -37,7 +37,7 @@ const stages = [
   { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build' },
   { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 15 },
   { name: 'package', run: ['packaging/deb/test.sh'], counts: 'checks', needs: 'build', limit: 15 },
-  { name: 'fuzz', run: ['sh', 'fuzz/run.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 20 },
+  { name: 'fuzz', run: ['sh', 'tests/fuzz.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 20 },
 ];
 
 const parsers = {
