@@ -59,6 +59,14 @@ const parsers = {
   },
 };
 
+let running;
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    if (running) process.kill(-running.pid, 'SIGKILL');
+    process.exit(130);
+  });
+}
+
 /** Runs a command with its output shown, kept under target/test-logs/ and returned. */
 function run({ name, run: [command, ...args], limit = 10 }) {
   mkdirSync('target/test-logs', { recursive: true });
@@ -68,6 +76,7 @@ function run({ name, run: [command, ...args], limit = 10 }) {
     detached: true, // a group of its own, so that the time limit ends all of it
     env: { CALLGATE: join(root, 'target/release/callgate'), CARGO_TERM_COLOR: 'never', ...process.env },
   });
+  running = child;
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk) => {
@@ -78,6 +87,7 @@ function run({ name, run: [command, ...args], limit = 10 }) {
   }
   return new Promise((done) => {
     const end = (how) => {
+      running = undefined;
       clearTimeout(timer);
       file.end();
       done({ text, how });

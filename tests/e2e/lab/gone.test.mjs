@@ -8,6 +8,8 @@ import { useLab } from './lab.mjs';
 
 const lab = useLab({ rooms: { grace: '2s' } });
 const places = ['symA', 'symB'];
+/** The transport's own ping finds a silent one out: 25 s + 20 s, and then the grace. */
+const noPong = 70_000;
 
 /** The daemon's figures as one line of numbers. */
 async function figures() {
@@ -26,11 +28,11 @@ async function call(title) {
   const busy = await figures();
   assert.deepEqual([busy.connections, busy.peers, busy.rooms], [2, 2, 1]);
   assert.ok(busy.allocations >= 2, `${busy.allocations} allocations`);
-  return { idle, busy, left: peers[1] };
+  return { title, idle, busy, left: peers[1] };
 }
 
 /** The one who stays is told, the other's things go at once; then the one who stays leaves, and all is as before. */
-async function goneFor({ idle, busy, left }, timeout) {
+async function goneFor({ title, idle, busy, left }, timeout) {
   await left.wait('told that the other is gone', async () => (await left.others()) === 0, { timeout });
   await until(
     "the other's connection, membership and allocations gone",
@@ -40,34 +42,63 @@ async function goneFor({ idle, busy, left }, timeout) {
     },
     { timeout: 10_000 },
   );
-  await left.screenshot('gone');
+  await left.screenshot(`${title}-after`);
   await left.close();
   await lab.nothingIsLeft();
   await until('no task left over', async () => (await figures()).tasks <= idle.tasks);
 }
 
+/** Both are in the room yet and see each other; then both leave, and nothing is left. */
+async function stillTogether() {
+  await Promise.all(lab.peers.map((peer) => peer.watch(30)));
+  for (const peer of lab.peers) assert.equal(await peer.others(), 1);
+  assert.equal((await figures()).rooms, 1);
+  await Promise.all(lab.peers.map((peer) => peer.close()));
+  await lab.nothingIsLeft();
+}
+
+const killAll = (signal) => lab.network.pids('symA').forEach((pid) => process.kill(pid, signal));
+
 test('a browser killed in mid-call: the other is told, and nothing is left', { timeout: 120_000 }, async () => {
   const made = await call('killed');
-  for (const pid of lab.network.pids('symA')) process.kill(pid, 'SIGKILL');
+  killAll('SIGKILL');
   await goneFor(made, 15_000);
 });
 
 test('a browser silent for some seconds goes on', { timeout: 120_000 }, async () => {
-  const { busy } = await call('pause');
+  await call('pause');
   lab.network.silence('symA');
   await sleep(8_000);
   lab.network.heal('symA');
-  await Promise.all(lab.peers.map((peer) => peer.watch(30)));
+  await stillTogether();
+});
+
+test('a browser on a slow line goes on', { timeout: 120_000 }, async () => {
+  await call('slow');
+  lab.network.slow('symA', 20);
+  await sleep(10_000);
   for (const peer of lab.peers) assert.equal(await peer.others(), 1);
-  assert.equal((await figures()).rooms, busy.rooms);
-  await Promise.all(lab.peers.map((peer) => peer.close()));
-  await lab.nothingIsLeft();
+  lab.network.heal('symA');
+  await stillTogether();
 });
 
 test('a browser silent for good: the other is told, and nothing is left', { timeout: 180_000 }, async () => {
   const made = await call('silent');
   lab.network.silence('symA');
-  // The transport's own ping (25 s + 20 s), then the grace.
-  await goneFor(made, 70_000);
+  await goneFor(made, noPong);
   lab.network.heal('symA');
+});
+
+test('a frozen browser, while the other writes on: the other is told, and nothing is left', { timeout: 180_000 }, async () => {
+  const made = await call('frozen');
+  killAll('SIGSTOP');
+  try {
+    await made.left.page.evaluate(async () => {
+      const text = 'and another thing. '.repeat(150);
+      for (let i = 0; i < 100; i++) await window.callgate.room.chat(text).catch(() => {});
+    });
+    await goneFor(made, noPong);
+  } finally {
+    killAll('SIGKILL');
+  }
 });

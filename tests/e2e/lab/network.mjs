@@ -30,7 +30,7 @@ const natted = {
 export const places = [...Object.keys(natted), 'v6only'];
 
 /**
- * Builds it all and returns `{ server, client: {place: namespace}, silence(place), heal(place), pids(place), close() }`.
+ * Builds it all and returns `{ server, client: {place: namespace}, silence(place), slow(place, rate), heal(place), pids(place), close() }`.
  * Needs root. What crashed runs left behind goes first; `close` leaves nothing.
  */
 export function buildNetwork() {
@@ -96,7 +96,7 @@ export function buildNetwork() {
          table ip guard {
            chain inbound { type filter hook input priority 0; iifname "wan" drop; }
            chain through { type filter hook forward priority 0; iifname "wan" ct state new,invalid drop; }
-           chain silence { type filter hook forward priority 1; }
+           chain burden { type filter hook forward priority 1; }
          }`,
       );
     }
@@ -114,8 +114,10 @@ export function buildNetwork() {
       server,
       client,
       /** From now on nothing that this client sends or is sent arrives, and nobody is told. */
-      silence: (place) => nft(guard[place], 'add rule ip guard silence drop'),
-      heal: (place) => nft(guard[place], 'flush chain ip guard silence'),
+      silence: (place) => nft(guard[place], 'add rule ip guard burden drop'),
+      /** From now on this client has so many kilobytes a second, both ways together; what is over is lost. */
+      slow: (place, rate) => nft(guard[place], `add rule ip guard burden limit rate over ${rate} kbytes/second drop`),
+      heal: (place) => nft(guard[place], 'flush chain ip guard burden'),
       /** Everything that runs in this client's namespace. */
       pids: (place) => pidsIn(client[place]),
       close,
