@@ -21,7 +21,7 @@ function recordConnections() {
 
 /**
  * Opens the page at `origin` and joins `room`; `netns` is where the browser runs, `relay` forces the relay. The peer:
- * `{ name, page, log, connected(), selected(), watch(), others(), wait(), screenshot(), close() }`.
+ * `{ name, page, log, connected(), selected(), watch(), others(), route(), wait(), screenshot(), close() }`.
  */
 export async function openPeer({ name, origin, room, relay = false, netns }) {
   const browser = await openBrowser({ netns, origin });
@@ -93,6 +93,12 @@ function peer({ name, browser, page, log }) {
     wait,
     /** How many others the page believes to be in the room. */
     others: () => page.evaluate(() => window.callgate.room.peers.size),
+    /** What the page says about the way: "Relayed over UDP · 33 ms". */
+    route: () =>
+      wait('the page knows the way', async () => {
+        const text = await page.getByTestId('route-text').textContent();
+        return /over/.test(text) && text;
+      }),
     screenshot: (title) => {
       mkdirSync(artifacts, { recursive: true });
       return page.screenshot({ path: join(artifacts, `${title}-${name}.png`) });

@@ -43,9 +43,10 @@ export function useLab(config = {}) {
     await Promise.all(lab.peers.map((peer) => peer.connected()));
     await Promise.all(lab.peers.map((peer) => peer.watch()));
     const trips = await pingBothWays(...lab.peers);
+    const routes = await Promise.all(lab.peers.map((peer) => peer.route()));
     await Promise.all(lab.peers.map((peer) => peer.screenshot(title)));
     const pairs = await Promise.all(lab.peers.map((peer) => peer.selected()));
-    return { peers: lab.peers, pairs, trips };
+    return { peers: lab.peers, pairs, routes, trips };
   };
 
   /** Waits until everything that calls made in the daemon is gone again. */

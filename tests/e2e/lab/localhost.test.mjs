@@ -29,8 +29,9 @@ test('two browsers on one machine talk through the relay on loopback', { timeout
   await call('loopback');
   const trips = await pingBothWays(...peers);
   t.diagnostic(`data channel ${trips.map((trip) => trip.toFixed(1)).join(' and ')} ms`);
-  await Promise.all(peers.map((peer) => peer.screenshot('localhost')));
   for (const peer of peers) {
+    assert.match(await peer.route(), /^Relayed over UDP/);
+    await peer.screenshot('localhost');
     const { local, remote } = await peer.selected();
     assert.deepEqual([local, remote], ['relay', 'relay']);
   }

@@ -10,9 +10,11 @@ const relayed = (pair) => pair.local === 'relay' || pair.remote === 'relay';
 
 async function call(t, places, options) {
   const made = await lab.call(`${places.join('-')}${options?.relay ? '-forced' : ''}`, places, options);
-  made.pairs.forEach(({ local, remote, protocol }, i) =>
-    t.diagnostic(`${places[i]}: ${local} ↔ ${remote} over ${protocol}, data channel ${made.trips[i].toFixed(1)} ms`),
-  );
+  made.pairs.forEach((pair, i) => {
+    const { local, remote, protocol } = pair;
+    t.diagnostic(`${places[i]}: ${local} ↔ ${remote} over ${protocol}, data channel ${made.trips[i].toFixed(1)} ms`);
+    assert.match(made.routes[i], relayed(pair) ? /^Relayed over UDP/ : /^Direct over UDP/, 'what the page says');
+  });
   return made.pairs;
 }
 
