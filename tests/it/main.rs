@@ -7,3 +7,4 @@ mod daemon;
 mod http;
 mod imports;
 mod support;
+mod turn_client;
