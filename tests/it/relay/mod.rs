@@ -195,9 +195,9 @@ fn an_icmp_error_reaches_the_client_and_the_relay_lives_on() {
     client.socket.send(&channel_data(0x4000, b"anybody there?")).unwrap();
     let data = client.receive();
     assert_eq!(data[..2], client::DATA.to_be_bytes());
-    // RFC 8656, section 18.13: type 3 in 7 bits of the third byte's place, code 3.
+    // RFC 8656, section 18.13: 16 bits reserved, 7 of the type, 9 of the code.
     let icmp = attribute(&data, client::ICMP).expect("no ICMP attribute");
-    assert_eq!((icmp[2], icmp[3]), (3, 3));
+    assert_eq!(u16::from_be_bytes([icmp[2], icmp[3]]), 3 << 9 | 3);
     let from = read_xor_address(attribute(&data, client::XOR_PEER_ADDRESS).unwrap(), &data[4..20]);
     assert_eq!(from, closed);
 
