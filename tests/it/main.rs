@@ -6,5 +6,6 @@ mod config;
 mod daemon;
 mod http;
 mod imports;
+mod relay;
 mod support;
 mod turn_client;
