@@ -2,6 +2,15 @@
 //!
 //! Nothing here opens a socket, reads a clock or logs. `relay/` runs one server per shard.
 
+pub mod config;
+pub mod credential;
+pub mod peers;
 pub mod route;
+pub mod server;
+pub mod stats;
 
+pub use config::{Config, Limits, RelayAddress};
+pub use peers::{Cidr, PeerPolicy};
 pub use route::{AllocationId, FiveTuple, Head, Output, RelayFailure, Route, Span, Transport};
+pub use server::Server;
+pub use stats::{Drop, Drops, Flow, Stats};

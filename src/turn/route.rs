@@ -142,6 +142,13 @@ pub enum Output {
         /// Whose.
         at: AllocationId,
     },
+    /// Close one of an allocation's two relay sockets, the one bound to `local`; the other family lives on.
+    CloseFamily {
+        /// Whose.
+        at: AllocationId,
+        /// As asked for in `OpenRelay`.
+        local: SocketAddr,
+    },
     /// Data between `peer` and `client` may bypass the state machine as ChannelData `number`: the seam for a kernel offload.
     ChannelBound {
         /// Whose channel.

@@ -1,0 +1,77 @@
+//! What a server is told when it is made.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::peers::PeerPolicy;
+
+/// Everything a [`Server`](super::Server) needs to know; it never changes while the server lives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// REALM, for the long-term credential mechanism (RFC 8489, section 9.2).
+    pub realm: String,
+    /// SOFTWARE of every answer (RFC 8489, section 14.14); empty: none. Cut at 64 bytes.
+    pub software: String,
+    /// Shared secrets of the `<unix expiry>:<id>` user names. The first signs, all verify; empty: nobody gets in.
+    pub secrets: Vec<SecretString>,
+    /// Key of the nonces. The same for all shards, so that a nonce of one is good at another.
+    pub nonce_key: [u8; 32],
+    /// Where relayed addresses come from: at most one per family (further ones are ignored).
+    pub relays: Vec<RelayAddress>,
+    /// This shard's slice of the relay ports. Starts even, ends odd, overlaps no other shard's.
+    pub ports: RangeInclusive<u16>,
+    /// The whole daemon's relay ports: a peer at one of `relays` (local or public) within them is our own.
+    pub all_ports: RangeInclusive<u16>,
+    /// The daemon's listening addresses, never a peer. A wildcard address stands for every local one.
+    pub own: Vec<SocketAddr>,
+    /// Which peers may be talked to.
+    pub peers: PeerPolicy,
+    /// How much of everything there may be.
+    pub limits: Limits,
+}
+
+/// A place to bind relay sockets and the name it has for the world; equal unless there is a 1:1 NAT.
+/// Both are of one family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayAddress {
+    /// Bound by the relay sockets.
+    pub local: IpAddr,
+    /// Told to clients in XOR-RELAYED-ADDRESS.
+    pub public: IpAddr,
+}
+
+/// Upper bounds of one server (one shard: the daemon divides what is meant for the whole). 0 is off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Allocations, all in all (486).
+    pub allocations: u32,
+    /// Allocations of one credential id (486).
+    pub allocations_per_user: u32,
+    /// Allocations of one client address, or one /64 with IPv6 (486).
+    pub allocations_per_ip: u32,
+    /// Peer addresses with a permission, per allocation (508).
+    pub permissions: u32,
+    /// Channels, per allocation (508); with 0 there are the 4096 that the RFC has numbers for.
+    pub channels: u32,
+    /// The longest LIFETIME granted; 0: one hour (RFC 8656, section 7.2).
+    pub lifetime: Duration,
+    /// Answers a second to the unauthenticated (401, 400, Binding) per source prefix, /24 or /56.
+    pub unauthenticated_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            allocations: 0,
+            allocations_per_user: 0,
+            allocations_per_ip: 0,
+            permissions: 256,
+            channels: 256,
+            lifetime: Duration::from_secs(3600),
+            unauthenticated_per_second: 0,
+        }
+    }
+}

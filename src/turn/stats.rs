@@ -1,0 +1,180 @@
+//! What a server counts. Plain numbers, read and summed over shards at scrape time.
+
+use std::ops::{AddAssign, Index, IndexMut};
+
+/// Packets and payload bytes in one direction.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Flow {
+    /// Datagrams.
+    pub packets: u64,
+    /// Application data, without any framing.
+    pub bytes: u64,
+}
+
+impl Flow {
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl AddAssign for Flow {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+macro_rules! drops {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Drop { $($(#[$doc])* $name,)* }
+
+        impl Drop {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &'static [Drop] = &[$(Drop::$name,)*];
+
+            /// The reason as a metric's label.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Drop::$name => $label,)* }
+            }
+        }
+    };
+}
+
+drops! {
+    /// Neither STUN nor ChannelData by its first two bits.
+    NotStun = "not_stun",
+    /// STUN or ChannelData that cannot be read, or a wrong FINGERPRINT.
+    Malformed = "malformed",
+    /// A STUN method or class that a TURN server has no use for.
+    Unexpected = "unexpected",
+    /// An indication with a comprehension-required attribute that is not known.
+    UnknownAttribute = "unknown_attribute",
+    /// Data from a five-tuple without an allocation.
+    NoAllocation = "no_allocation",
+    /// ChannelData with a number that is not bound.
+    NoChannel = "no_channel",
+    /// Data to or from a peer without a permission.
+    NoPermission = "no_permission",
+    /// Data to or from an address that the peer policy denies.
+    PeerDenied = "peer_denied",
+    /// Data to a peer of a family that the allocation has no relayed address in.
+    PeerFamily = "peer_family",
+    /// Data to a relayed address of this daemon that nobody holds.
+    NoPeerAllocation = "no_peer_allocation",
+    /// Data that the receiving relayed address has no permission for.
+    PeerNotPermitted = "peer_not_permitted",
+    /// Data of a peer that came by way of the network although it is a relayed address of this daemon.
+    Hairpin = "hairpin",
+    /// An unauthenticated request over the rate limit of its source prefix.
+    RateLimited = "rate_limited",
+    /// A request sent again while its first copy is still being worked on.
+    InProgress = "in_progress",
+    /// Something for an allocation that is gone.
+    Stale = "stale",
+    /// A payload too long for the frame it would need.
+    TooLong = "too_long",
+    /// An ICMP error that no client wants to hear of.
+    Icmp = "icmp",
+}
+
+/// A counter per [`Drop`] reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Drops([u64; Drop::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; Drop::ALL.len()])
+    }
+}
+
+impl Index<Drop> for Drops {
+    type Output = u64;
+    fn index(&self, reason: Drop) -> &u64 {
+        &self.0[reason as usize]
+    }
+}
+
+impl IndexMut<Drop> for Drops {
+    fn index_mut(&mut self, reason: Drop) -> &mut u64 {
+        &mut self.0[reason as usize]
+    }
+}
+
+impl Drops {
+    /// Every reason's name with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Drop::ALL.iter().map(|&reason| (reason.name(), self[reason]))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// The counters of one server.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Allocations alive now.
+    pub allocations: u64,
+    /// Allocations ever answered with success.
+    pub allocations_total: u64,
+    /// From clients to peers, in-process ones included.
+    pub to_peer: Flow,
+    /// From peers to clients, in-process ones included.
+    pub to_client: Flow,
+    /// Of `to_client`, what came from another allocation of this daemon without leaving it.
+    pub in_process: Flow,
+    /// Binding requests answered.
+    pub bindings: u64,
+    /// First requests without credentials that were given a nonce (401); no failure.
+    pub challenges: u64,
+    /// Wrong, unknown or expired credentials (401).
+    pub unauthorized: u64,
+    /// Nonces that had expired or were made for another address (438).
+    pub stale_nonces: u64,
+    /// Requests of another user than the allocation's (441).
+    pub wrong_credentials: u64,
+    /// Allocate requests turned away by a quota (486).
+    pub quota_reached: u64,
+    /// Requests turned away for want of ports, sockets, permissions or channels (508).
+    pub insufficient_capacity: u64,
+    /// Requests answered again from memory.
+    pub retransmissions: u64,
+    /// Packets that went nowhere, by reason.
+    pub drops: Drops,
+}
+
+impl Stats {
+    /// Authentication failures with their error codes.
+    #[must_use]
+    pub fn auth_failures(&self) -> [(u16, u64); 3] {
+        [(401, self.unauthorized), (438, self.stale_nonces), (441, self.wrong_credentials)]
+    }
+}
+
+impl AddAssign<&Stats> for Stats {
+    fn add_assign(&mut self, other: &Stats) {
+        self.allocations += other.allocations;
+        self.allocations_total += other.allocations_total;
+        self.to_peer += other.to_peer;
+        self.to_client += other.to_client;
+        self.in_process += other.in_process;
+        self.bindings += other.bindings;
+        self.challenges += other.challenges;
+        self.unauthorized += other.unauthorized;
+        self.stale_nonces += other.stale_nonces;
+        self.wrong_credentials += other.wrong_credentials;
+        self.quota_reached += other.quota_reached;
+        self.insufficient_capacity += other.insufficient_capacity;
+        self.retransmissions += other.retransmissions;
+        for (mine, its) in self.drops.0.iter_mut().zip(other.drops.0) {
+            *mine += its;
+        }
+    }
+}
