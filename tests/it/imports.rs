@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module with the modules it may name. A module may always name itself.
 const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["config", "daemon", "log", "turn"]),
+    ("cli", &["config", "daemon", "log", "turn::credential"]),
     (
         "daemon",
         &[
