@@ -72,7 +72,6 @@ impl World {
         Self { server, now, opens: vec![], opened: vec![], sent: vec![], events: vec![] }
     }
 
-    #[expect(dead_code, reason = "for the tests of timers")]
     /// Lets time pass; the server is only told with the next input.
     pub(super) fn later(&mut self, seconds: f64) {
         self.now += Duration::from_secs_f64(seconds);
@@ -237,7 +236,6 @@ impl Ask {
         Self::new(m::METHOD_SEND, m::CLASS_INDICATION).peer(peer).add(a::ATTR_DATA, data)
     }
 
-    #[expect(dead_code, reason = "for the tests of strangers")]
     pub(super) fn binding() -> Self {
         Self::new(m::METHOD_BINDING, m::CLASS_REQUEST)
     }

@@ -274,11 +274,11 @@ fn a_draining_relay_takes_no_newcomers_but_serves_the_rest() {
 fn a_relay_port_that_another_program_has_is_passed_over() {
     let mut settings = settings("127.0.0.1:0", 1);
     let first = *settings.turn.all_ports.start();
-    settings.turn.all_ports = first..=first + 3;
-    let _taken: Vec<_> = [0, 1, 3].map(|i| UdpSocket::bind(("127.0.0.1", first + i)).unwrap()).into();
+    settings.turn.all_ports = first..=first + 1;
+    let _taken = UdpSocket::bind(("127.0.0.1", first)).unwrap();
     let relay = Relay::start(settings).unwrap();
     let server = relay.listening()[0];
-    assert_eq!(Client::allocated(server, member("a")).relayed.port(), first + 2);
+    assert_eq!(Client::allocated(server, member("a")).relayed.port(), first + 1);
     assert_eq!(Client::new(server, member("b")).allocate(), Err(508));
 }
 
