@@ -1,0 +1,177 @@
+//! Starting, steering and stopping the shards.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use nix::sys::eventfd::EfdFlags;
+use nix::sys::eventfd::EventFd;
+use ring::rand::SecureRandom;
+use ring::rand::SystemRandom;
+
+use crate::turn;
+
+use super::listen;
+use super::listen::StartError;
+use super::ports::Slices;
+use super::shard::Control;
+use super::shard::Shard;
+use super::stats::IoDrops;
+use super::stats::Stats;
+
+/// Orders that may wait for a shard; whoever gives one more waits until there is room.
+const ORDERS: usize = 1024;
+
+/// What a relay is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// UDP addresses for clients. `[::]` means both families; port 0 any port, the same one on every such address.
+    pub listen: Vec<SocketAddr>,
+    /// How many threads; 0 counts as 1.
+    pub shards: usize,
+    /// For the servers. `ports` is set here, to each shard's slice of `all_ports`; the listening addresses are added to
+    /// `own`; `limits.allocations` is for the whole relay and divided among the shards.
+    pub turn: turn::Config,
+}
+
+/// The running relay; dropping it stops it.
+#[derive(Debug)]
+pub struct Relay {
+    shards: Vec<Handle>,
+    listening: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    server: Arc<Mutex<turn::Server>>,
+    drops: Arc<IoDrops>,
+    orders: mpsc::SyncSender<Control>,
+    wake: Arc<EventFd>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Relay {
+    /// Binds the listening addresses, then starts the shards.
+    ///
+    /// # Errors
+    /// An address that is busy or not ours, too few ports, or a system out of threads or descriptors.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let count = settings.shards.max(1);
+        let ports = &settings.turn.all_ports;
+        let too_few = StartError::TooFewPorts { first: *ports.start(), last: *ports.end(), shards: count };
+        let Some(slices) = Slices::cut(ports, count) else { return Err(too_few) };
+        let sets = listen::open(&settings.listen, count)?;
+        let listening: Vec<_> = sets.iter().take(1).flatten().map(super::udp::Socket::local).collect();
+
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut servers = Vec::new();
+        for slice in slices.iter() {
+            let mut config = settings.turn.clone();
+            config.ports = slice.clone();
+            config.own.extend(&listening);
+            config.limits.allocations = share(config.limits.allocations, count);
+            let mut seed = [0; 32];
+            SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("no random bytes"))?;
+            servers.push(Arc::new(Mutex::new(turn::Server::new(config, seed, now, wall))));
+        }
+        let servers: Arc<[_]> = servers.into();
+
+        let mut relay = Self { shards: Vec::new(), listening };
+        for (index, listeners) in sets.into_iter().enumerate() {
+            let wake = Arc::new(
+                EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+                    .map_err(io::Error::from)?,
+            );
+            let drops = Arc::new(IoDrops::default());
+            let (orders, inbox) = mpsc::sync_channel(ORDERS);
+            let shard = Shard::new(
+                index,
+                Arc::clone(&servers),
+                slices.clone(),
+                listeners,
+                Arc::clone(&drops),
+                Arc::clone(&wake),
+                inbox,
+            )?;
+            let thread = thread::Builder::new().name(format!("relay-{index}")).spawn(move || shard.run())?;
+            relay.shards.push(Handle {
+                server: Arc::clone(&servers[index]),
+                drops,
+                orders,
+                wake,
+                thread: Some(thread),
+            });
+        }
+        Ok(relay)
+    }
+
+    /// The addresses listened on, with their true ports; a `[::]` that was asked for shows as both wildcards.
+    #[must_use]
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.listening.clone()
+    }
+
+    /// Ends every allocation of the credential `id`, and every later one is up to the credential's expiry. Returns
+    /// before it is done, usually; waits only behind a thousand other orders.
+    pub fn revoke(&self, id: &str) {
+        self.order(&|| Control::Revoke(id.to_owned()));
+    }
+
+    /// No new allocations from here on; those that live go on.
+    pub fn drain(&self) {
+        self.order(&|| Control::Drain);
+    }
+
+    /// The counters, summed over the shards.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for shard in &self.shards {
+            let server = shard.server.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.add(server.stats(), &shard.drops);
+        }
+        sum
+    }
+
+    /// Ends all shards and waits for their threads. Their sockets are closed then.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn order(&self, make: &dyn Fn() -> Control) {
+        for shard in &self.shards {
+            if let Err(mpsc::TrySendError::Full(order)) = shard.orders.try_send(make()) {
+                let _ = shard.wake.write(1);
+                // An order is never lost: a full queue is emptied at the shard's next turn. An ended shard has no need of it.
+                let _ = shard.orders.send(order);
+            }
+            let _ = shard.wake.write(1);
+        }
+    }
+
+    fn end(&mut self) {
+        self.order(&|| Control::Stop);
+        for shard in &mut self.shards {
+            if let Some(thread) = shard.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A shard's share of a limit, rounded up; 0 stays 0, which is off.
+fn share(limit: u32, shards: usize) -> u32 {
+    limit.div_ceil(u32::try_from(shards).unwrap_or(u32::MAX).max(1))
+}

@@ -1,0 +1,3 @@
+//! The relay on real sockets, loopback only.
+
+mod trains;
