@@ -71,6 +71,11 @@ fn describe(error: &serde_json::Error) -> String {
 
 /// Whether JSON text has more than `most` brackets open at once.
 fn deeper_than(most: usize, json: &str) -> bool {
+    // Nearly always there are not that many brackets at all, which is found out at many bytes a cycle.
+    let brackets = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if brackets <= most {
+        return false;
+    }
     let mut open = 0_usize;
     let mut quoted = false;
     let mut escaped = false;

@@ -80,6 +80,9 @@ impl Default for Settings {
 /// How many packets the transport keeps for a client; a burst beyond that waits in the connection's outbox.
 const TRANSPORT_QUEUE: usize = 64;
 
+/// How much is read from a client's WebSocket at a time, and kept for it: several candidates, or a part of a description.
+const READ: usize = 2048;
+
 /// How long a client may take to say hello after the transport is there.
 const HELLO: Duration = Duration::from_secs(10);
 
@@ -118,6 +121,7 @@ impl Signaling {
             .ping_timeout(settings.ping_timeout)
             .max_buffer_size(TRANSPORT_QUEUE)
             .max_payload(hard as u64)
+            .ws_read_buffer_size(READ)
             .ws_max_message_size(hard)
             .ws_max_frame_size(hard)
             .connect_timeout(HELLO)

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -93,8 +95,26 @@ pub(super) struct Seats(Box<[Mutex<Shard>]>);
 
 #[derive(Default)]
 struct Shard {
-    seats: HashMap<PeerId, Seat>,
+    seats: HashMap<PeerId, Seat, BuildHasherDefault<Random>>,
     renewals: BTreeSet<(Instant, PeerId)>,
+}
+
+/// Peer ids are random as they come (never a client's choice): eight of their bytes are a hash.
+#[derive(Default)]
+struct Random(u64);
+
+impl Hasher for Random {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_ne_bytes(*last);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 const SHARDS: u8 = 32;

@@ -1,7 +1,6 @@
 //! Rooms in memory, lost with the process.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
 use std::sync::Mutex;
@@ -10,6 +9,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+use hashbrown::HashTable;
 
 use super::Committed;
 use super::Counts;
@@ -28,7 +29,7 @@ use crate::rooms::Rules;
 pub struct Memory {
     rules: Rules,
     max_rooms: u64,
-    hasher: RandomState,
+    hasher: ahash::RandomState,
     shards: Box<[Mutex<Shard>]>,
     rooms: [AtomicU64; Kind::ALL.len()],
     members: AtomicU64,
@@ -36,7 +37,7 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Shard {
-    rooms: HashMap<RoomId, Room>,
+    rooms: HashTable<Room>,
     deadlines: BTreeSet<(Instant, RoomId)>,
 }
 
@@ -53,16 +54,17 @@ impl Memory {
         Memory {
             rules,
             max_rooms,
-            hasher: RandomState::new(),
+            hasher: seeded(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             rooms: Default::default(),
             members: AtomicU64::new(0),
         }
     }
 
-    fn shard(&self, id: &RoomId) -> MutexGuard<'_, Shard> {
-        let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or(0);
-        lock(&self.shards[at])
+    /// The table finds its buckets by the low bits and tells neighbours apart by the highest seven; the shard goes by
+    /// bits between.
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(hash >> 48) as usize % SHARDS])
     }
 
     fn full(&self) -> bool {
@@ -83,6 +85,13 @@ impl Memory {
     }
 }
 
+/// Clients choose the names of rooms: the seeds are secret, from the system's randomness.
+fn seeded() -> ahash::RandomState {
+    let random = RandomState::new();
+    let [a, b, c, d] = [0_u8, 1, 2, 3].map(|n| random.hash_one(n));
+    ahash::RandomState::with_seeds(a, b, c, d)
+}
+
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     // A panic elsewhere must not close all rooms of a shard for good.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,8 +105,9 @@ impl Store for Memory {
         now: Now,
         then: &mut dyn FnMut(Result<Committed<'_>, Refusal>),
     ) {
-        let mut shard = self.shard(id);
-        let room = shard.rooms.get(id);
+        let hash = self.hasher.hash_one(id);
+        let mut shard = self.shard(hash);
+        let room = shard.rooms.find(hash, |room| room.id == *id);
         let decision = match rooms::decide(id, room, command, &self.rules, now) {
             Ok(decision) => decision,
             Err(refusal) => return then(Err(refusal)),
@@ -114,7 +124,8 @@ impl Store for Memory {
         if room.is_none() && self.full() {
             return then(Err(Refusal::TooManyRooms));
         }
-        let mut room = shard.rooms.remove(id);
+        let entry = shard.rooms.find_entry(hash, |room| room.id == *id);
+        let mut room = entry.ok().map(|entry| entry.remove().0);
         let before = room.as_ref().map(|room| (room.kind, room.members.len()));
         let armed = room.as_ref().and_then(Room::deadline);
         let mut gone = smallvec::SmallVec::new();
@@ -134,7 +145,9 @@ impl Store for Memory {
                 shard.deadlines.insert((at, id.clone()));
             }
         }
-        let room = room.map(|room| &*shard.rooms.entry(id.clone()).or_insert(room));
+        let rehash = |room: &Room| self.hasher.hash_one(&room.id);
+        let entry = room.map(|room| shard.rooms.insert_unique(hash, room, rehash));
+        let room = entry.as_ref().map(|entry| entry.get());
         then(Ok(Committed {
             room,
             changed: true,

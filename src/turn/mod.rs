@@ -9,8 +9,36 @@ pub mod route;
 pub mod server;
 pub mod stats;
 
+mod allocate;
+mod allocation;
+mod auth;
+mod channel;
+mod channels;
+mod code;
+mod data;
+mod family;
+mod guard;
+mod icmp;
+mod message;
+mod nonce;
+mod permission;
+mod permissions;
+mod ports;
+mod random;
+mod rate;
+mod refresh;
+mod relayed;
+mod replies;
+mod reservations;
+mod table;
+mod timers;
+mod wire;
+
 pub use config::{Config, Limits, RelayAddress};
 pub use peers::{Cidr, PeerPolicy};
 pub use route::{AllocationId, FiveTuple, Head, Output, RelayFailure, Route, Span, Transport};
 pub use server::Server;
 pub use stats::{Drop, Drops, Flow, Stats};
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,30 @@
-//! The server of one shard.
+//! The server of one shard: what comes in is told apart here and handed to the file that has its RFC section.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::config::Config;
-use super::route::{AllocationId, FiveTuple, Output, RelayFailure, Route};
+use ahash::RandomState;
+use ring::hmac;
+
+use super::config::{Config, Limits};
+use super::credential;
+use super::family::Family;
+use super::nonce::Nonces;
+use super::peers::PeerPolicy;
+use super::random::Random;
+use super::rate::RateLimit;
+use super::relayed::Relayed;
+use super::replies::Replies;
+use super::reservations::Reservations;
+use super::route::{AllocationId, FiveTuple, Output, Route};
 use super::stats::{Drop, Stats};
+use super::table::Table;
+use super::timers::Timers;
+use crate::stun::{Message, TransactionId};
+
+/// The longest SOFTWARE that is sent.
+const LONGEST_SOFTWARE: usize = 64;
 
 /// A TURN server without sockets or a clock.
 ///
@@ -13,7 +32,29 @@ use super::stats::{Drop, Stats};
 /// [`Server::poll_timeout`] says and call [`Server::handle_timeout`].
 #[derive(Debug)]
 pub struct Server {
-    stats: Stats,
+    pub(super) realm: String,
+    pub(super) software: String,
+    pub(super) signers: Vec<hmac::Key>,
+    pub(super) nonces: Nonces,
+    pub(super) own: Vec<SocketAddr>,
+    pub(super) policy: PeerPolicy,
+    pub(super) limits: Limits,
+    pub(super) relayed: Relayed,
+    pub(super) table: Table,
+    pub(super) timers: Timers,
+    pub(super) reservations: Reservations,
+    pub(super) replies: Replies,
+    pub(super) rate: RateLimit,
+    pub(super) random: Random,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) stats: Stats,
+    pub(super) draining: bool,
+    /// The time of the packet in hand.
+    now: Instant,
+    /// What the clock on the wall showed at some instant.
+    wall: (Instant, SystemTime),
+    /// The transaction id of the Data indications made at one instant.
+    indication: (Instant, TransactionId),
 }
 
 impl Server {
@@ -21,89 +62,237 @@ impl Server {
     /// clock on the wall shows at `now`.
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: Instant, wall: SystemTime) -> Self {
-        let _ = (config, seed, now, wall);
-        Self { stats: Stats::default() }
+        let mut random = Random::new(&seed);
+        let hasher = RandomState::with_seeds(random.u64(), random.u64(), random.u64(), random.u64());
+        let relayed = Relayed::new(&config);
+        let mut software = config.software;
+        while software.len() > LONGEST_SOFTWARE {
+            software.pop();
+        }
+        Self {
+            realm: config.realm,
+            software,
+            signers: config.secrets.iter().map(credential::signer).collect(),
+            nonces: Nonces::new(&config.nonce_key),
+            own: config.own,
+            policy: config.peers,
+            rate: RateLimit::new(config.limits.unauthenticated_per_second, now, hasher.clone()),
+            limits: config.limits,
+            relayed,
+            table: Table::new(hasher.clone()),
+            timers: Timers::default(),
+            reservations: Reservations::default(),
+            replies: Replies::new(hasher),
+            indication: (now, random.bytes()),
+            random,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            draining: false,
+            now,
+            wall: (now, wall),
+        }
     }
 
     /// The clock on the wall shows `wall` at `now`: credentials expire by it.
     pub fn set_wall_clock(&mut self, now: Instant, wall: SystemTime) {
-        let _ = (now, wall);
+        self.wall = (now, wall);
     }
 
     /// A datagram arrived from a client.
+    #[inline]
     pub fn handle_client(&mut self, now: Instant, from: FiveTuple, packet: &[u8]) -> Route {
-        let _ = (now, from, packet);
-        self.stats.drops[Drop::NotStun] += 1;
-        Route::Here
+        self.catch_up(now);
+        // RFC 8656, section 12.5: the first two bits tell ChannelData from STUN.
+        match packet.first().map(|byte| byte >> 6) {
+            Some(1) => self.handle_channel_data(&from, packet),
+            Some(0) => self.handle_stun(from, packet),
+            _ => self.drop(Drop::NotStun),
+        }
     }
 
-    /// A datagram of `len` bytes arrived from a peer at a relay socket.
-    pub fn handle_peer(&mut self, now: Instant, at: AllocationId, from: SocketAddr, len: usize) -> Route {
-        let _ = (now, at, from, len);
-        self.stats.drops[Drop::Stale] += 1;
-        Route::Here
-    }
-
-    /// Another shard's allocation with the relayed address `from` sends `len` bytes to `to`, which is ours.
-    pub fn handle_relayed(&mut self, now: Instant, to: SocketAddr, from: SocketAddr, len: usize) -> Route {
-        let _ = (now, to, from, len);
-        self.stats.drops[Drop::NoPeerAllocation] += 1;
-        Route::Here
-    }
-
-    /// A relay socket got an ICMP error for what it sent to `peer`. `data` is the MTU or zero (RFC 8656, section 18.13).
-    pub fn handle_icmp(
-        &mut self,
-        now: Instant,
-        at: AllocationId,
-        peer: SocketAddr,
-        icmp_type: u8,
-        code: u8,
-        data: [u8; 4],
-    ) {
-        let _ = (now, at, peer, icmp_type, code, data);
-    }
-
-    /// What came of an `Output::OpenRelay { at, local: local_asked }`.
-    pub fn relay_opened(
-        &mut self,
-        now: Instant,
-        at: AllocationId,
-        result: Result<SocketAddr, RelayFailure>,
-        local_asked: SocketAddr,
-    ) {
-        let _ = (now, at, result, local_asked);
-    }
-
-    /// Ends every allocation whose credential has this id.
-    pub fn revoke(&mut self, now: Instant, id: &str) {
-        let _ = (now, id);
+    fn handle_stun(&mut self, from: FiveTuple, packet: &[u8]) -> Route {
+        let Ok(message) = Message::parse(packet) else { return self.drop(Drop::Malformed) };
+        if packet.len() > usize::from(u16::MAX) {
+            return self.drop(Drop::Malformed);
+        }
+        self.handle_message(from, message)
     }
 
     /// Takes no new allocations from here on (508); those that live may go on.
     pub fn drain(&mut self, now: Instant) {
-        let _ = now;
+        self.catch_up(now);
+        self.draining = true;
+    }
+
+    /// Ends every allocation whose credential has this id.
+    pub fn revoke(&mut self, now: Instant, id: &str) {
+        self.catch_up(now);
+        while let Some(&slot) = self.table.of_user(id).first() {
+            self.end(slot);
+        }
     }
 
     /// The next effect, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When [`Server::handle_timeout`] must be called at the latest; `None`: no need.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        match (self.timers.next(), self.reservations.next()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// Ends what has expired by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.catch_up(now);
     }
 
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The time of the packet in hand.
+    #[inline]
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn wall_seconds(&self) -> u64 {
+        let (then, wall) = self.wall;
+        let wall = wall + self.now.saturating_duration_since(then);
+        wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    /// Moves time on, and ends what has expired: from here on nothing that is found has outlived its time.
+    #[inline]
+    pub(super) fn catch_up(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        if self.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.expire();
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(slot) = self.timers.pop(self.now) {
+            self.expire_slot(slot);
+        }
+        while let Some((family, port)) = self.reservations.pop(self.now) {
+            self.relayed.release(family, port);
+        }
+    }
+
+    fn expire_slot(&mut self, slot: u32) {
+        let now = self.now;
+        let at = self.table.id(slot);
+        let Some(allocation) = self.table.get_mut(slot) else { return };
+        allocation.timer = None;
+        allocation.permissions.expire(now);
+        let outputs = &mut self.outputs;
+        allocation.channels.expire(now, |number| outputs.push_back(Output::ChannelUnbound { at, number }));
+        let is_over = |family| allocation.side(family).is_some_and(|side| side.expires <= now);
+        let over = Family::BOTH.map(is_over);
+        for (family, over) in Family::BOTH.into_iter().zip(over) {
+            if over {
+                self.end_family(slot, family);
+            }
+        }
+        self.arm(slot);
+    }
+
+    /// Sees to it that the slot's timer goes off when something of it expires. A timer that is too early is left alone:
+    /// it will find nothing to do and be set again, which is cheaper than moving it with every Refresh.
+    pub(super) fn arm(&mut self, slot: u32) {
+        let Some(allocation) = self.table.get_mut(slot) else { return };
+        let Some(deadline) = allocation.deadline() else { return };
+        if allocation.timer.is_none_or(|timer| deadline < timer) {
+            self.timers.set(slot, allocation.timer, Some(deadline));
+            allocation.timer = Some(deadline);
+        }
+    }
+
+    /// Ends an allocation: its sockets close, its ports are free again, nothing of it is left.
+    pub(super) fn end(&mut self, slot: u32) {
+        let at = self.table.id(slot);
+        let Some(allocation) = self.table.remove(slot) else { return };
+        self.timers.set(slot, allocation.timer, None);
+        for channel in allocation.channels.iter().filter(|channel| channel.bound) {
+            self.outputs.push_back(Output::ChannelUnbound { at, number: channel.number });
+        }
+        for family in Family::BOTH {
+            if let Some(side) = allocation.side(family) {
+                self.relayed.release(family, side.port);
+            }
+        }
+        if let Some(opening) = &allocation.opening {
+            self.release_pair(&allocation.sides, opening.kind);
+        } else {
+            self.stats.allocations = self.stats.allocations.saturating_sub(1);
+        }
+        self.outputs.push_back(Output::CloseRelay { at });
+    }
+
+    /// Ends one family of an allocation, and the allocation with its last.
+    pub(super) fn end_family(&mut self, slot: u32, family: Family) {
+        let at = self.table.id(slot);
+        let Some(allocation) = self.table.get_mut(slot) else { return };
+        let Some(side) = allocation.side(family) else { return };
+        if allocation.opening.is_some() || allocation.sides.iter().flatten().count() == 1 {
+            self.end(slot);
+            return;
+        }
+        // RFC 8656, section 8.1: permissions and channels of the other family are not touched.
+        allocation.sides[family.index()] = None;
+        allocation.permissions.remove_family(family);
+        let outputs = &mut self.outputs;
+        allocation
+            .channels
+            .remove_family(family, |number| outputs.push_back(Output::ChannelUnbound { at, number }));
+        if let Some(local) = self.relayed.local(family, side.port) {
+            self.outputs.push_back(Output::CloseFamily { at, local });
+        }
+        self.relayed.release(family, side.port);
+    }
+
+    /// Counts a packet that goes nowhere.
+    pub(super) fn drop(&mut self, reason: Drop) -> Route {
+        self.stats.drops[reason] += 1;
+        Route::Here
+    }
+
+    /// Queues an answer.
+    pub(super) fn send(&mut self, to: FiveTuple, message: Vec<u8>) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    /// The transaction id for Data indications made now. One an instant, so that a train of packets has equal heads.
+    pub(super) fn indication_id(&mut self) -> TransactionId {
+        if self.indication.0 != self.now {
+            self.indication = (self.now, self.random.bytes());
+        }
+        self.indication.1
+    }
+
+    /// The allocation that an id means, if it still lives.
+    pub(super) fn live(&mut self, at: AllocationId) -> Option<u32> {
+        let slot = self.table.live(at);
+        if slot.is_none() {
+            self.stats.drops[Drop::Stale] += 1;
+        }
+        slot
+    }
+}
+
+#[cfg(test)]
+impl Server {
+    /// No allocation, user, address, timer, reservation or held port is left.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        self.table.is_empty() && self.timers.next().is_none() && self.relayed.all_free()
     }
 }

@@ -1,106 +1,80 @@
 //! The webrtc crates' TURN client against the daemon. To that client a CreatePermission that got no answer is a success,
 //! so these tests believe nothing but data that arrived.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use callgate::turn::credential;
 use secrecy::SecretString;
-use tempfile::TempDir;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
-use webrtc_turn::client::{Client, ClientConfig};
+use webrtc_turn::client::Client;
+use webrtc_turn::client::ClientConfig;
 use webrtc_util::Conn;
+
+use crate::support::Callgate;
+use crate::support::PATIENCE;
 
 const SECRET: &str = "north wind";
 const MESSAGES: usize = 40;
 
-/// The binary with a relay on both loopback addresses; ends with the test.
-struct Daemon {
-    child: Child,
-    turn_port: u16,
-    _state: TempDir,
+/// A daemon with a relay on both loopback addresses.
+fn daemon() -> Callgate {
+    Callgate::start(&format!(
+        r#"
+[public]
+addresses = ["127.0.0.1", "::1"]
+[turn]
+listen = ["127.0.0.1:0", "[::1]:0"]
+secrets = ["{SECRET}"]
+workers = 2
+[turn.peers]
+allow = ["127.0.0.0/8"]
+"#
+    ))
 }
 
-impl Daemon {
-    fn start() -> Self {
-        let http_port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        let turn_port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        let state = TempDir::new().unwrap();
-        let file = state.path().join("callgate.toml");
-        let config = format!(
-            r#"
-            public.addresses = ["127.0.0.1", "::1"]
-            http.listen = ["127.0.0.1:{http_port}"]
-            [turn]
-            listen = ["127.0.0.1:{turn_port}", "[::1]:{turn_port}"]
-            secrets = ["{SECRET}"]
-            relay_ports = "61000-65499"
-            workers = 2
-            peers.allow = ["127.0.0.0/8"]
-            "#
-        );
-        std::fs::write(&file, config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_callgate"))
-            .args(["--config".as_ref(), file.as_os_str()])
-            .env("STATE_DIRECTORY", state.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, turn_port, _state: state }
-    }
-
-    /// A client with a socket of its own, that is known to be answered.
-    async fn client(&self, host: &str) -> Client {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let made = credential::mint(&SecretString::from(SECRET), "crate", now + 600);
-        let server = format!("{host}:{}", self.turn_port);
-        let client = Client::new(ClientConfig {
-            stun_serv_addr: server.clone(),
-            turn_serv_addr: server,
-            username: made.username,
-            password: made.password,
-            realm: "callgate".to_owned(),
-            software: String::new(),
-            rto_in_ms: 0,
-            conn: Arc::new(tokio::net::UdpSocket::bind(format!("{host}:0")).await.unwrap()),
-            vnet: None,
-        })
-        .await
-        .unwrap();
-        client.listen().await.unwrap();
-        // The client repeats its request until the daemon is up.
-        timeout(Duration::from_secs(20), client.send_binding_request()).await.unwrap().unwrap();
-        client
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A client with a socket of its own that talks with the listener of that family.
+async fn client(daemon: &Callgate, ipv6: bool) -> Client {
+    let server = *daemon.turn.iter().find(|address| address.is_ipv6() == ipv6).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let made = credential::mint(&SecretString::from(SECRET), "crate", now + 600);
+    let client = Client::new(ClientConfig {
+        stun_serv_addr: server.to_string(),
+        turn_serv_addr: server.to_string(),
+        username: made.username,
+        password: made.password,
+        realm: "callgate".to_owned(),
+        software: String::new(),
+        rto_in_ms: 0,
+        conn: Arc::new(UdpSocket::bind((server.ip(), 0)).await.unwrap()),
+        vnet: None,
+    })
+    .await
+    .unwrap();
+    client.listen().await.unwrap();
+    client
 }
 
 /// The next datagram, as text, and where it came from.
 async fn receive(conn: &impl Conn) -> (String, SocketAddr) {
     let mut buffer = [0; 1500];
-    let (len, from) =
-        timeout(Duration::from_secs(5), conn.recv_from(&mut buffer)).await.expect("no data arrived").unwrap();
+    let (len, from) = timeout(PATIENCE, conn.recv_from(&mut buffer)).await.expect("no data arrived").unwrap();
     (String::from_utf8(buffer[..len].to_vec()).unwrap(), from)
 }
 
 /// Sends to a plain peer and back, at first by indications, then, once the client has bound it, over a channel.
-async fn talks_with_a_peer(host: &str) {
-    let daemon = Daemon::start();
-    let client = daemon.client(host).await;
+async fn talks_with_a_peer(ipv6: bool) {
+    let daemon = daemon();
+    let client = client(&daemon, ipv6).await;
     let relay = client.allocate().await.unwrap();
     let relayed = relay.local_addr().unwrap();
     // This client asks for no address family, so its relayed address is an IPv4 one.
     assert!(relayed.is_ipv4(), "{relayed}");
+    assert_eq!(client.send_binding_request().await.unwrap().is_ipv6(), ipv6);
 
-    let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let peer_address = peer.local_addr().unwrap();
     for number in 0..MESSAGES {
         let there = format!("{number} there");
@@ -117,18 +91,18 @@ async fn talks_with_a_peer(host: &str) {
 
 #[tokio::test]
 async fn the_turn_crates_client_talks_with_a_peer() {
-    talks_with_a_peer("127.0.0.1").await;
+    talks_with_a_peer(false).await;
 }
 
 #[tokio::test]
 async fn the_turn_crates_client_talks_with_an_ipv4_peer_over_ipv6() {
-    talks_with_a_peer("[::1]").await;
+    talks_with_a_peer(true).await;
 }
 
 #[tokio::test]
 async fn two_of_the_turn_crates_clients_talk_from_relay_to_relay() {
-    let daemon = Daemon::start();
-    let (left_client, right_client) = (daemon.client("127.0.0.1").await, daemon.client("127.0.0.1").await);
+    let daemon = daemon();
+    let (left_client, right_client) = (client(&daemon, false).await, client(&daemon, false).await);
     let left = left_client.allocate().await.unwrap();
     let right = right_client.allocate().await.unwrap();
     let (left_address, right_address) = (left.local_addr().unwrap(), right.local_addr().unwrap());

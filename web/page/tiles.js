@@ -52,9 +52,9 @@ export class Tiles {
     for (let columns = 1; columns <= n; columns += 1) {
       const rows = Math.ceil(n / columns);
       const cell = { w: (width - gap * (columns - 1)) / columns, h: (height - gap * (rows - 1)) / rows };
-      // A cell may be taller than wide on a phone, but is never wider than a camera's picture.
+      // Never wider than a camera's picture; taller than wide only on a phone held upright.
       const w = Math.min(cell.w, cell.h * SHAPE);
-      const h = Math.min(cell.h, Math.max(w / SHAPE, w * 1.25));
+      const h = Math.min(cell.h, width < height ? w * 1.25 : w / 1.25);
       if (w * h > best.area) best = { area: w * h, w, h };
     }
     this.#place.style.setProperty('--tile-width', `${Math.floor(best.w)}px`);
@@ -120,7 +120,7 @@ class Tile {
     const { videoWidth: w, videoHeight: h } = this.video;
     if (!w || !h) return;
     const kept = Math.min(shape / (w / h), w / h / shape);
-    this.video.classList.toggle('whole', kept < 0.55);
+    this.video.classList.toggle('whole', kept < 0.42);
   }
 
   listen() {

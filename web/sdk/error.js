@@ -1,6 +1,6 @@
 /**
  * What went wrong, with a `code` that stays the same from release to release: the server's own
- * (bad-request, room-full, …) or one of this module: unreachable, timeout, closed, no-media-path.
+ * (bad-request, room-full, …) or one of this module: unreachable, timeout, closed.
  */
 export class CallgateError extends Error {
   constructor(code, message, { retryAfter, command } = {}) {

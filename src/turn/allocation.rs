@@ -1,0 +1,78 @@
+//! One allocation (RFC 8656, section 3.2): a client's relayed addresses and what it may do with them.
+
+use std::time::Instant;
+
+use super::channels::Channels;
+use super::credential;
+use super::family::Family;
+use super::permissions::Permissions;
+use super::ports::Kind;
+use super::route::FiveTuple;
+use super::wire::{Echo, Proof};
+
+/// A relayed address: its port (the IP is the configuration's) and the time to expiry of its family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Side {
+    pub(super) port: u16,
+    /// Its socket is bound. Until then the allocation is not answered.
+    pub(super) open: bool,
+    pub(super) expires: Instant,
+}
+
+/// What an Allocate needs to remember until its sockets are bound.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) echo: Echo,
+    pub(super) proof: Proof,
+    pub(super) kind: Kind,
+    /// Seconds.
+    pub(super) lifetime: u32,
+    /// How many ports turned out to be taken by other programs.
+    pub(super) tries: u8,
+    /// The port was set aside by an earlier allocation, no other will do.
+    pub(super) reserved: bool,
+    /// For ADDRESS-ERROR-CODE: the family of a dual allocation that could not be had.
+    pub(super) failed: Option<(Family, u16)>,
+}
+
+/// A client's allocation, keyed by its five-tuple.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    pub(super) client: FiveTuple,
+    /// `<unix expiry>:<id>`.
+    pub(super) username: Box<str>,
+    /// The long-term key of that user name.
+    pub(super) key: [u8; 16],
+    /// By family.
+    pub(super) sides: [Option<Side>; 2],
+    pub(super) permissions: Permissions,
+    pub(super) channels: Channels,
+    pub(super) opening: Option<Box<Opening>>,
+    /// Its entry in the timers; never later than [`Allocation::deadline`].
+    pub(super) timer: Option<Instant>,
+}
+
+impl Allocation {
+    /// Whom the quota counts and `revoke` names: the id, or all of a user name without one.
+    pub(super) fn user(&self) -> &str {
+        user(&self.username)
+    }
+
+    pub(super) fn side(&self, family: Family) -> Option<Side> {
+        self.sides[family.index()]
+    }
+
+    /// When something of it expires next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let sides = self.sides.iter().flatten().map(|side| side.expires);
+        sides.chain(self.permissions.deadline()).chain(self.channels.deadline()).min()
+    }
+}
+
+/// The part of a user name that stays the same from credential to credential.
+pub(super) fn user(username: &str) -> &str {
+    match credential::split(username) {
+        Some((_, id)) if !id.is_empty() => id,
+        _ => username,
+    }
+}

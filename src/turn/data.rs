@@ -1,0 +1,220 @@
+//! The data path: ChannelData, Send and Data (RFC 8656, sections 11 and 12). Nothing here allocates or copies payload.
+//!
+//! A live channel is a permission for its own peer: some clients (aioice) refresh their channels only every 500 seconds and
+//! rely on it, as coturn and pion allow; RFC 8656 alone would cut them off after 300.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::allocation::Allocation;
+use super::family::Family;
+use super::route::{AllocationId, FiveTuple, Head, Route, Span};
+use super::server::Server;
+use super::stats::Drop;
+use crate::stun::attribute;
+use crate::stun::channel_data;
+use crate::stun::message::kind;
+use crate::stun::method;
+use crate::stun::{Class, MAGIC_COOKIE, Message, TransactionId, address, fingerprint};
+
+impl Server {
+    /// ChannelData from a client (section 12.6).
+    #[inline]
+    pub(super) fn handle_channel_data(&mut self, from: &FiveTuple, packet: &[u8]) -> Route {
+        let Some((number, length)) = channel_data::parse(packet) else { return self.drop(Drop::Malformed) };
+        let Some(slot) = self.table.find(from) else { return self.drop(Drop::NoAllocation) };
+        let channel = self.table.get(slot).and_then(|allocation| allocation.channels.get(number));
+        let Some(&channel) = channel.filter(|channel| channel.bound) else {
+            return self.drop(Drop::NoChannel);
+        };
+        let start = channel_data::HEADER as u16;
+        let Some(end) = length.checked_add(start) else { return self.drop(Drop::TooLong) };
+        let payload = Span { start, end };
+        if channel.ours {
+            return self.send_in_process(slot, channel.peer, payload);
+        }
+        self.stats.to_peer.count(length.into());
+        Route::Peer { at: self.table.id(slot), peer: channel.peer, payload, dont_fragment: false }
+    }
+
+    /// A Send indication (section 11.2).
+    pub(super) fn handle_send(&mut self, from: &FiveTuple, message: Message<'_>) -> Route {
+        let Some(slot) = self.table.find(from) else { return self.drop(Drop::NoAllocation) };
+        let transaction = message.transaction_id();
+        let (mut peer, mut data, mut dont_fragment) = (None, None, false);
+        for found in message.attributes() {
+            match found.kind {
+                attribute::XOR_PEER_ADDRESS if peer.is_none() => {
+                    peer = Some(address::decode(found.value, &transaction));
+                }
+                attribute::DATA if data.is_none() => data = Some((found.offset + 4, found.value.len())),
+                attribute::DONT_FRAGMENT => dont_fragment = true,
+                attribute::FINGERPRINT if !fingerprint::check(&message, found.offset, found.value) => {
+                    return self.drop(Drop::Malformed);
+                }
+                kind if is_foreign(kind) => return self.drop(Drop::UnknownAttribute),
+                _ => {}
+            }
+        }
+        let (Some(Some(peer)), Some((start, length))) = (peer, data) else {
+            return self.drop(Drop::Malformed);
+        };
+        if peer.port() == 0 {
+            return self.drop(Drop::Malformed);
+        }
+        let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoAllocation) };
+        if allocation.side(Family::of(peer.ip())).is_none() {
+            return self.drop(Drop::PeerFamily);
+        }
+        if !permits(allocation, peer) {
+            return self.drop(Drop::NoPermission);
+        }
+        let payload = Span { start: start as u16, end: (start + length) as u16 };
+        if self.relayed.is_ours(peer) {
+            return self.send_in_process(slot, peer, payload);
+        }
+        if !self.may_reach(peer) {
+            return self.drop(Drop::PeerDenied);
+        }
+        self.stats.to_peer.count(length);
+        Route::Peer { at: self.table.id(slot), peer, payload, dont_fragment }
+    }
+
+    /// From an allocation of this shard to a relayed address of this daemon.
+    fn send_in_process(&mut self, slot: u32, to: SocketAddr, payload: Span) -> Route {
+        let family = Family::of(to.ip());
+        let side = self.table.get(slot).and_then(|allocation| allocation.side(family));
+        let Some(from) = side.and_then(|side| self.relayed.public(family, side.port)) else {
+            return self.drop(Drop::PeerFamily);
+        };
+        let length = payload.range().len();
+        if !self.relayed.is_this_shards(to) {
+            self.stats.to_peer.count(length);
+            return Route::Across { from, to, payload };
+        }
+        let route = self.deliver_in_process(to, from, payload);
+        if route != Route::Here {
+            self.stats.to_peer.count(length);
+        }
+        route
+    }
+
+    /// Another shard's allocation with the relayed address `from` sends `len` bytes to `to`, which is ours. The payload of
+    /// the route returned starts at 0.
+    pub fn handle_relayed(&mut self, now: Instant, to: SocketAddr, from: SocketAddr, len: usize) -> Route {
+        self.catch_up(now);
+        let Ok(end) = u16::try_from(len) else { return self.drop(Drop::TooLong) };
+        self.deliver_in_process(to, from, Span { start: 0, end })
+    }
+
+    /// To whoever holds the relayed address `to`, if that allocation's permissions let `from` in.
+    fn deliver_in_process(&mut self, to: SocketAddr, from: SocketAddr, payload: Span) -> Route {
+        let Some(slot) = self.relayed.holder(to) else { return self.drop(Drop::NoPeerAllocation) };
+        let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoPeerAllocation) };
+        // The receiver may know the sender by its advertised address or by the one it is bound to.
+        let family = Family::of(from.ip());
+        let local = self.relayed.local(family, from.port()).unwrap_or(from);
+        let known = match (permits(allocation, from), from != local && permits(allocation, local)) {
+            (true, _) => from,
+            (false, true) => local,
+            (false, false) => return self.drop(Drop::PeerNotPermitted),
+        };
+        let route = self.deliver(slot, known, payload);
+        if route != Route::Here {
+            self.stats.in_process.count(payload.range().len());
+        }
+        route
+    }
+
+    /// A datagram of `len` bytes arrived from a peer at a relay socket (section 11.3).
+    #[inline]
+    pub fn handle_peer(&mut self, now: Instant, at: AllocationId, from: SocketAddr, len: usize) -> Route {
+        self.catch_up(now);
+        let Some(slot) = self.live(at) else { return Route::Here };
+        let Ok(end) = u16::try_from(len) else { return self.drop(Drop::TooLong) };
+        let payload = Span { start: 0, end };
+        let Some(allocation) = self.table.get(slot) else { return Route::Here };
+        // What the policy says was settled when the channel was bound.
+        match allocation.channels.to(from) {
+            Some(channel) if channel.bound && !channel.ours => {}
+            Some(channel) if channel.bound => return self.drop(Drop::Hairpin),
+            _ => match allocation.permissions.get(from.ip()) {
+                None => return self.drop(Drop::NoPermission),
+                Some(_) if self.relayed.is_ours(from) => return self.drop(Drop::Hairpin),
+                Some(permission) if permission.only_ours || self.is_own(from) => {
+                    return self.drop(Drop::PeerDenied);
+                }
+                Some(_) => {}
+            },
+        }
+        self.deliver(slot, from, payload)
+    }
+
+    /// Data that may pass, framed for the client: as ChannelData if there is a channel, else as a Data indication.
+    fn deliver(&mut self, slot: u32, from: SocketAddr, payload: Span) -> Route {
+        let length = payload.range().len();
+        let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoAllocation) };
+        let to = allocation.client;
+        let channel = allocation.channels.to(from).filter(|channel| channel.bound);
+        let head = match channel {
+            Some(channel) => channel_head(channel.number, length as u16),
+            None => {
+                let transaction = self.indication_id();
+                match data_head(from, length, &transaction) {
+                    Some(head) => head,
+                    None => return self.drop(Drop::TooLong),
+                }
+            }
+        };
+        self.stats.to_client.count(length);
+        Route::Client { to, head, payload }
+    }
+}
+
+/// Whether the allocation wants to hear from this address.
+fn permits(allocation: &Allocation, peer: SocketAddr) -> bool {
+    allocation.permissions.get(peer.ip()).is_some()
+        || allocation.channels.to(peer).is_some_and(|channel| channel.bound)
+}
+
+/// A comprehension-required type that a Send indication has no place for.
+fn is_foreign(kind: u16) -> bool {
+    attribute::comprehension_required(kind)
+        && !matches!(
+            kind,
+            attribute::XOR_PEER_ADDRESS
+                | attribute::DATA
+                | attribute::DONT_FRAGMENT
+                | attribute::USERNAME
+                | attribute::REALM
+                | attribute::NONCE
+                | attribute::MESSAGE_INTEGRITY
+                | attribute::MESSAGE_INTEGRITY_SHA256
+        )
+}
+
+fn channel_head(number: u16, length: u16) -> Head {
+    let mut bytes = [0; Head::MAX];
+    bytes[..channel_data::HEADER].copy_from_slice(&channel_data::head(number, length));
+    // RFC 8656, section 12.5: over UDP nobody pads.
+    Head { bytes, len: channel_data::HEADER as u8, padding: 0 }
+}
+
+/// A Data indication up to its DATA value (section 11.4). `None`: too long for one.
+fn data_head(peer: SocketAddr, length: usize, transaction: &TransactionId) -> Option<Head> {
+    let (value, size) = address::encode(peer, transaction);
+    let whole = u16::try_from(4 + size + 4 + length.next_multiple_of(4)).ok()?;
+    let mut bytes = [0; Head::MAX];
+    bytes[..2].copy_from_slice(&kind(method::DATA, Class::Indication).to_be_bytes());
+    bytes[2..4].copy_from_slice(&whole.to_be_bytes());
+    bytes[4..8].copy_from_slice(&MAGIC_COOKIE.to_be_bytes());
+    bytes[8..20].copy_from_slice(transaction);
+    bytes[20..22].copy_from_slice(&attribute::XOR_PEER_ADDRESS.to_be_bytes());
+    bytes[22..24].copy_from_slice(&(size as u16).to_be_bytes());
+    bytes[24..24 + size].copy_from_slice(&value[..size]);
+    let data = 24 + size;
+    bytes[data..data + 2].copy_from_slice(&attribute::DATA.to_be_bytes());
+    bytes[data + 2..data + 4].copy_from_slice(&(length as u16).to_be_bytes());
+    let padding = (length.next_multiple_of(4) - length) as u8;
+    Some(Head { bytes, len: (data + 4) as u8, padding })
+}

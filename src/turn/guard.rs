@@ -1,0 +1,44 @@
+//! Whether an allocation may deal with a peer: the policy, and what this daemon's own addresses mean for it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::server::Server;
+
+/// What the policy says of an IP address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Any port.
+    Allowed,
+    /// Only the relayed addresses of this daemon on it, and those in process.
+    OnlyOurs,
+    /// Nothing.
+    Denied,
+}
+
+impl Server {
+    pub(super) fn verdict(&self, ip: IpAddr) -> Verdict {
+        if self.policy.allows(ip) {
+            Verdict::Allowed
+        } else if self.relayed.is_relay_ip(ip) {
+            Verdict::OnlyOurs
+        } else {
+            Verdict::Denied
+        }
+    }
+
+    /// Whether this is where the daemon itself listens.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.iter().any(|own| {
+            own.port() == address.port()
+                && (own.ip() == address.ip()
+                    || own.ip().is_unspecified()
+                        && own.is_ipv4() == address.is_ipv4()
+                        && (address.ip().is_loopback() || self.relayed.is_relay_ip(address.ip())))
+        })
+    }
+
+    /// Whether packets may be exchanged with this very address over the network.
+    pub(super) fn may_reach(&self, address: SocketAddr) -> bool {
+        !self.relayed.is_ours(address) && self.policy.allows(address.ip()) && !self.is_own(address)
+    }
+}

@@ -1,0 +1,164 @@
+//! STUN messages from clients: whether they are let in, and which file answers them.
+
+use super::auth::Denied;
+use super::code;
+use super::route::{FiveTuple, Route};
+use super::server::Server;
+use super::stats::Drop;
+use super::wire::{Echo, Proof, Request};
+use crate::stun::attribute;
+use crate::stun::method;
+use crate::stun::{Class, Mac, Message};
+
+/// What a request came to, if it was not refused with an error code.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// This message.
+    Now(Vec<u8>),
+    /// It will be sent once the relay sockets are bound.
+    Later,
+}
+
+impl Server {
+    pub(super) fn handle_message(&mut self, from: FiveTuple, message: Message<'_>) -> Route {
+        match (message.class(), message.method()) {
+            (Class::Indication, method::SEND) => self.handle_send(&from, message),
+            // Clients send these to keep their NAT's binding; nobody answers.
+            (Class::Indication, method::BINDING) => Route::Here,
+            (Class::Request, method::BINDING) => self.handle_binding(from, message),
+            (
+                Class::Request,
+                method::ALLOCATE | method::REFRESH | method::CREATE_PERMISSION | method::CHANNEL_BIND,
+            ) => self.handle_request(from, message),
+            _ => self.drop(Drop::Unexpected),
+        }
+    }
+
+    /// RFC 8489, section 12: what the client's address looks like from here.
+    fn handle_binding(&mut self, from: FiveTuple, message: Message<'_>) -> Route {
+        let Ok(request) = Request::read(message) else { return self.drop(Drop::Malformed) };
+        if !self.rate.allows(self.now(), from.client.ip()) {
+            return self.drop(Drop::RateLimited);
+        }
+        let echo = request.echo();
+        let answer = if request.unknown.is_empty() {
+            self.stats.bindings += 1;
+            echo.success(&self.software, None, |writer| {
+                writer.address(attribute::XOR_MAPPED_ADDRESS, from.client);
+            })
+        } else {
+            self.unknown_attributes(&echo, &request.unknown, None)
+        };
+        self.send(from, answer);
+        Route::Here
+    }
+
+    fn handle_request(&mut self, from: FiveTuple, message: Message<'_>) -> Route {
+        let Ok(request) = Request::read(message) else { return self.drop(Drop::Malformed) };
+        let echo = request.echo();
+        // RFC 8489, section 6.3.1: a retransmission is answered as the original was.
+        if let Some(reply) = self.replies.find(self.now(), &from, &echo) {
+            let reply = reply.to_vec();
+            self.stats.retransmissions += 1;
+            self.send(from, reply);
+            return Route::Here;
+        }
+        let slot = self.table.find(&from);
+        if slot.and_then(|slot| self.table.get(slot)).is_some_and(|held| held.opening.is_some()) {
+            return self.drop(Drop::InProgress);
+        }
+        let proof = match self.authenticate(&from, &request, slot) {
+            Ok(proof) => proof,
+            Err(denied) => return self.deny(from, &echo, denied),
+        };
+        let mac = proof.mac.clone();
+        let answer = if request.unknown.is_empty() {
+            match self.dispatch(from, &request, proof, slot) {
+                Ok(Answer::Now(message)) => message,
+                Ok(Answer::Later) => return Route::Here,
+                Err(code) => self.refuse(&echo, code, &mac),
+            }
+        } else {
+            // RFC 8489, section 6.3.1: after authentication, attributes that must be understood.
+            self.unknown_attributes(&echo, &request.unknown, Some(&mac))
+        };
+        self.replies.remember(self.now(), from, echo, &answer);
+        self.send(from, answer);
+        Route::Here
+    }
+
+    fn dispatch(
+        &mut self,
+        from: FiveTuple,
+        request: &Request<'_>,
+        proof: Proof,
+        slot: Option<u32>,
+    ) -> Result<Answer, u16> {
+        let is_allocate = request.message.method() == method::ALLOCATE;
+        match slot {
+            None if is_allocate => {
+                if request.malformed {
+                    return Err(code::BAD_REQUEST);
+                }
+                self.handle_allocate(from, request, proof)
+            }
+            // RFC 8656, section 5: nothing but an Allocate makes an allocation, and that only once.
+            None => Err(code::ALLOCATION_MISMATCH),
+            Some(_) if is_allocate => Err(code::ALLOCATION_MISMATCH),
+            Some(slot) => {
+                let username = self.table.get(slot).map(|held| held.username.as_bytes());
+                if username != request.username {
+                    return Err(code::WRONG_CREDENTIALS);
+                }
+                if request.malformed {
+                    return Err(code::BAD_REQUEST);
+                }
+                match request.message.method() {
+                    method::REFRESH => self.handle_refresh(slot, request, &proof.mac),
+                    method::CREATE_PERMISSION => self.handle_create_permission(slot, request, &proof.mac),
+                    _ => self.handle_channel_bind(slot, request, &proof.mac),
+                }
+            }
+        }
+    }
+
+    /// RFC 8489, section 9.2.4: realm and a new nonce, and no integrity, for there is no key to share.
+    fn deny(&mut self, from: FiveTuple, echo: &Echo, denied: Denied) -> Route {
+        match denied {
+            Denied::Challenge => self.stats.challenges += 1,
+            Denied::Unauthenticated => self.stats.unauthorized += 1,
+            Denied::Stale => self.stats.stale_nonces += 1,
+            Denied::Incomplete => {}
+        }
+        // Whoever has a stale nonce has shown the right password.
+        if denied != Denied::Stale && !self.rate.allows(self.now(), from.client.ip()) {
+            return self.drop(Drop::RateLimited);
+        }
+        let nonce = self.nonces.issue(from.client, self.wall_seconds());
+        let answer = echo.error(denied.code(), &self.software, None, |writer| {
+            if denied != Denied::Incomplete {
+                writer.attribute(attribute::REALM, self.realm.as_bytes());
+                writer.attribute(attribute::NONCE, &nonce);
+            }
+        });
+        self.send(from, answer);
+        Route::Here
+    }
+
+    pub(super) fn refuse(&mut self, echo: &Echo, code: u16, mac: &Mac) -> Vec<u8> {
+        match code {
+            code::QUOTA_REACHED => self.stats.quota_reached += 1,
+            code::INSUFFICIENT_CAPACITY => self.stats.insufficient_capacity += 1,
+            code::WRONG_CREDENTIALS => self.stats.wrong_credentials += 1,
+            _ => {}
+        }
+        echo.error(code, &self.software, Some(mac), |_| {})
+    }
+
+    fn unknown_attributes(&self, echo: &Echo, unknown: &[u16], mac: Option<&Mac>) -> Vec<u8> {
+        let list: smallvec::SmallVec<[u8; 32]> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
+        echo.error(code::UNKNOWN_ATTRIBUTE, &self.software, mac, |writer| {
+            writer.attribute(attribute::UNKNOWN_ATTRIBUTES, &list);
+        })
+    }
+}

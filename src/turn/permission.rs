@@ -1,0 +1,74 @@
+//! CreatePermission (RFC 8656, section 10).
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::code;
+use super::family::Family;
+use super::guard::Verdict;
+use super::message::Answer;
+use super::permissions::{self, Permission};
+use super::server::Server;
+use super::wire::Request;
+use crate::stun::Mac;
+
+impl Server {
+    /// Section 10.2: installs or refreshes a permission for each peer address, or for none of them.
+    pub(super) fn handle_create_permission(
+        &mut self,
+        slot: u32,
+        request: &Request<'_>,
+        mac: &Mac,
+    ) -> Result<Answer, u16> {
+        let mut wanted: SmallVec<[Permission; 4]> = SmallVec::new();
+        for peer in request.peers() {
+            let peer = peer.ok_or(code::BAD_REQUEST)?;
+            wanted.push(self.permission(slot, peer.ip())?);
+        }
+        if wanted.is_empty() {
+            return Err(code::BAD_REQUEST);
+        }
+        self.install_permissions(slot, &wanted)?;
+        Ok(Answer::Now(request.echo().success(&self.software, Some(mac), |_| {})))
+    }
+
+    /// A permission for `ip`, if the allocation may have one (443, 403).
+    pub(super) fn permission(&self, slot: u32, ip: IpAddr) -> Result<Permission, u16> {
+        let allocation = self.table.get(slot).ok_or(code::ALLOCATION_MISMATCH)?;
+        if allocation.side(Family::of(ip)).is_none() {
+            return Err(code::PEER_FAMILY_MISMATCH);
+        }
+        let only_ours = match self.verdict(ip) {
+            Verdict::Allowed => false,
+            Verdict::OnlyOurs => true,
+            Verdict::Denied => return Err(code::FORBIDDEN),
+        };
+        Ok(Permission { ip, only_ours, expires: self.now() + permissions::LIFETIME })
+    }
+
+    /// All of them or none (508).
+    pub(super) fn install_permissions(&mut self, slot: u32, wanted: &[Permission]) -> Result<(), u16> {
+        let most = self.limits.permissions as usize;
+        let allocation = self.table.get_mut(slot).ok_or(code::ALLOCATION_MISMATCH)?;
+        if most != 0 {
+            let is_new = |at: usize, permission: &Permission| {
+                allocation.permissions.get(permission.ip).is_none()
+                    && wanted.iter().take(at).all(|earlier| earlier.ip != permission.ip)
+            };
+            // Only counted when it could be too many: it is quadratic.
+            if allocation.permissions.len() + wanted.len() > most {
+                let new =
+                    wanted.iter().enumerate().filter(|(at, permission)| is_new(*at, permission)).count();
+                if allocation.permissions.len() + new > most {
+                    return Err(code::INSUFFICIENT_CAPACITY);
+                }
+            }
+        }
+        for permission in wanted {
+            allocation.permissions.install(*permission);
+        }
+        self.arm(slot);
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! A TURN client for these tests: one socket, one allocation, nothing clever.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use callgate::turn::credential::Credential;
+use ring::hmac;
+
+const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
+pub(super) const ALLOCATE: u16 = 0x0003;
+pub(super) const REFRESH: u16 = 0x0004;
+pub(super) const CREATE_PERMISSION: u16 = 0x0008;
+pub(super) const CHANNEL_BIND: u16 = 0x0009;
+pub(super) const SEND: u16 = 0x0016;
+pub(super) const DATA: u16 = 0x0017;
+pub(super) const XOR_PEER_ADDRESS: u16 = 0x0012;
+pub(super) const DATA_VALUE: u16 = 0x0013;
+pub(super) const ICMP: u16 = 0x8004;
+
+pub(super) struct Client {
+    pub(super) socket: UdpSocket,
+    pub(super) relayed: SocketAddr,
+    credential: Credential,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    key: hmac::Key,
+}
+
+pub(super) struct Message(Vec<u8>);
+
+impl Message {
+    pub(super) fn new(kind: u16) -> Message {
+        let mut bytes = kind.to_be_bytes().to_vec();
+        bytes.extend([0, 0]);
+        bytes.extend(COOKIE);
+        bytes.extend(&uuid::Uuid::new_v4().as_bytes()[..12]);
+        Message(bytes)
+    }
+
+    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Message {
+        self.0.extend(kind.to_be_bytes());
+        self.0.extend((value.len() as u16).to_be_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self.set_length(0);
+        self
+    }
+
+    pub(super) fn peer(self, peer: SocketAddr) -> Message {
+        let value = xor_address(peer, &self.0[4..20]);
+        self.with(XOR_PEER_ADDRESS, &value)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn set_length(&mut self, more: usize) {
+        let length = (self.0.len() - 20 + more) as u16;
+        self.0[2..4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+pub(super) fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut at = 20;
+    while at + 4 <= message.len() {
+        let kind = u16::from_be_bytes([message[at], message[at + 1]]);
+        let length = usize::from(u16::from_be_bytes([message[at + 2], message[at + 3]]));
+        let value = message.get(at + 4..at + 4 + length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        at += 4 + length.next_multiple_of(4);
+    }
+    None
+}
+
+fn xor_address(address: SocketAddr, mask: &[u8]) -> Vec<u8> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let mut value = vec![0, if ip.len() == 4 { 1 } else { 2 }];
+    value.extend((address.port() ^ 0x2112).to_be_bytes());
+    value.extend(ip.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+    value
+}
+
+pub(super) fn read_xor_address(value: &[u8], mask: &[u8]) -> SocketAddr {
+    let port = u16::from_be_bytes([value[2], value[3]]) ^ 0x2112;
+    let ip: Vec<u8> = value[4..].iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
+    match <[u8; 4]>::try_from(ip.as_slice()) {
+        Ok(v4) => SocketAddr::new(v4.into(), port),
+        Err(_) => SocketAddr::new(<[u8; 16]>::try_from(ip.as_slice()).unwrap().into(), port),
+    }
+}
+
+pub(super) fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = number.to_be_bytes().to_vec();
+    bytes.extend((payload.len() as u16).to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+fn key(password: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password)
+}
+
+impl Client {
+    /// A socket that knows where the server is, and nothing else.
+    pub(super) fn new(server: SocketAddr, credential: Credential) -> Client {
+        let host = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let socket = UdpSocket::bind(host).unwrap();
+        socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        Client { socket, relayed: server, credential, realm: Vec::new(), nonce: Vec::new(), key: key(b"") }
+    }
+
+    /// With an allocation in the family of `server`.
+    pub(super) fn allocated(server: SocketAddr, credential: Credential) -> Client {
+        let mut client = Client::new(server, credential);
+        client.allocate().unwrap();
+        client
+    }
+
+    /// Sends Allocate, twice as the nonce demands; an error answer's code is the error.
+    pub(super) fn allocate(&mut self) -> Result<(), u16> {
+        let family = if self.relayed.is_ipv4() { 1 } else { 2 };
+        let request = || Message::new(ALLOCATE).with(0x0019, &[17, 0, 0, 0]).with(0x0017, &[family, 0, 0, 0]);
+        let challenge = self.exchange(request().bytes());
+        self.realm = attribute(&challenge, 0x0014).unwrap().to_vec();
+        self.nonce = attribute(&challenge, 0x0015).unwrap().to_vec();
+        let realm = String::from_utf8(self.realm.clone()).unwrap();
+        let long_term = webrtc_turn::auth::generate_auth_key(
+            &self.credential.username,
+            &realm,
+            &self.credential.password,
+        );
+        self.key = key(&long_term);
+        let answer = self.request(request())?;
+        self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
+        Ok(())
+    }
+
+    /// Sends a request with credentials; an error answer's code is the error.
+    pub(super) fn request(&self, message: Message) -> Result<Vec<u8>, u16> {
+        let mut message = message
+            .with(0x0006, self.credential.username.as_bytes())
+            .with(0x0014, &self.realm)
+            .with(0x0015, &self.nonce);
+        message.set_length(24);
+        let tag = hmac::sign(&self.key, &message.0);
+        let answer = self.exchange(message.with(0x0008, tag.as_ref()).bytes());
+        match attribute(&answer, 0x0009) {
+            Some(code) => Err(u16::from(code[2]) * 100 + u16::from(code[3])),
+            None => Ok(answer),
+        }
+    }
+
+    pub(super) fn bind(&self, number: u16, peer: SocketAddr) -> Result<(), u16> {
+        let [high, low] = number.to_be_bytes();
+        self.request(Message::new(CHANNEL_BIND).with(0x000C, &[high, low, 0, 0]).peer(peer)).map(|_| ())
+    }
+
+    pub(super) fn permit(&self, peer: SocketAddr) -> Result<(), u16> {
+        self.request(Message::new(CREATE_PERMISSION).peer(peer)).map(|_| ())
+    }
+
+    fn exchange(&self, request: &[u8]) -> Vec<u8> {
+        self.socket.send(request).unwrap();
+        for _ in 0..100 {
+            let answer = self.receive();
+            if answer.get(8..20) == request.get(8..20) {
+                return answer;
+            }
+        }
+        panic!("no answer among a hundred packets");
+    }
+
+    /// The next datagram.
+    pub(super) fn receive(&self) -> Vec<u8> {
+        let mut buffer = [0; 65_536];
+        let n = self.socket.recv(&mut buffer).expect("nothing came");
+        buffer[..n].to_vec()
+    }
+
+    /// The next datagram within a moment.
+    pub(super) fn quiet(&self) -> bool {
+        self.socket.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+        let silent = self.socket.recv(&mut [0; 100]).is_err();
+        self.socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        silent
+    }
+}

@@ -1,0 +1,310 @@
+//! The relay end to end: real sockets on loopback, clients that speak TURN.
+
+mod client;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use callgate::relay::{IoDrop, Relay, Settings, StartError, Stats};
+use callgate::turn::credential::{self, Credential};
+use callgate::turn::{Config, Limits, PeerPolicy, RelayAddress};
+use client::{Client, Message, attribute, channel_data, read_xor_address};
+use nix::sys::socket::{setsockopt, sockopt};
+use secrecy::SecretString;
+
+const SECRET: &str = "known to the tests";
+
+/// Ports that no other test of this binary uses, below those that the system gives out.
+fn some_ports() -> std::ops::RangeInclusive<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = std::process::id() as u16 % 100;
+    let first = 10_000 + own * 200 + NEXT.fetch_add(1, Ordering::Relaxed) % 4 * 50 / 2 * 2;
+    first..=first + 39
+}
+
+fn settings(listen: &str, shards: usize) -> Settings {
+    let local = |ip: &str| RelayAddress { local: ip.parse().unwrap(), public: ip.parse().unwrap() };
+    let ports = some_ports();
+    Settings {
+        listen: vec![listen.parse().unwrap()],
+        shards,
+        turn: Config {
+            realm: "tests".into(),
+            software: "callgate".into(),
+            secrets: vec![SecretString::from(SECRET)],
+            nonce_key: [7; 32],
+            relays: vec![local("127.0.0.1"), local("::1")],
+            ports: ports.clone(),
+            all_ports: ports,
+            own: Vec::new(),
+            peers: PeerPolicy {
+                allow: vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
+                deny: Vec::new(),
+            },
+            limits: Limits::default(),
+        },
+    }
+}
+
+fn start(listen: &str, shards: usize) -> (Relay, SocketAddr) {
+    let relay = Relay::start(settings(listen, shards)).unwrap();
+    let server = relay.listening()[0];
+    (relay, server)
+}
+
+fn member(id: &str) -> Credential {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    credential::mint(&SecretString::from(SECRET), id, now + 3600)
+}
+
+fn peer(host: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(host).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 65_536];
+    let (n, from) = socket.recv_from(&mut buffer).expect("nothing came");
+    (buffer[..n].to_vec(), from)
+}
+
+/// Waits until the counters say what is wanted.
+fn eventually(relay: &Relay, what: &str, wanted: impl Fn(&Stats) -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !wanted(&relay.stats()) {
+        assert!(Instant::now() < end, "{what}: {:?}", relay.stats());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Clients until two of them have allocations in different shards.
+fn on_two_shards(
+    relay: &Relay,
+    server: SocketAddr,
+    ports: &std::ops::RangeInclusive<u16>,
+) -> (Client, Client) {
+    let middle = ports.start() + 20;
+    let first = Client::allocated(server, member("first"));
+    for attempt in 0..20 {
+        let other = Client::allocated(server, member(&format!("other{attempt}")));
+        if (first.relayed.port() < middle) != (other.relayed.port() < middle) {
+            return (first, other);
+        }
+    }
+    panic!("twenty clients in one shard: {:?}", relay.stats());
+}
+
+#[test]
+fn channel_data_goes_both_ways() {
+    for (listen, host) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0")] {
+        let (relay, server) = start(listen, 1);
+        let client = Client::allocated(server, member("a"));
+        let peer = peer(host);
+        client.bind(0x4000, peer.local_addr().unwrap()).unwrap();
+        client.socket.send(&channel_data(0x4000, b"to the peer")).unwrap();
+        assert_eq!(receive(&peer), (b"to the peer".to_vec(), client.relayed));
+        peer.send_to(b"to the client", client.relayed).unwrap();
+        assert_eq!(client.receive(), channel_data(0x4000, b"to the client"));
+        let stats = relay.stats();
+        assert_eq!((stats.turn.to_peer.bytes, stats.turn.to_client.bytes), (11, 13));
+        relay.stop();
+    }
+}
+
+#[test]
+fn send_and_data_indications_go_both_ways() {
+    let (_relay, server) = start("127.0.0.1:0", 1);
+    let client = Client::allocated(server, member("a"));
+    let peer = peer("127.0.0.1:0");
+    let address = peer.local_addr().unwrap();
+    client.permit(address).unwrap();
+    let send = Message::new(client::SEND).peer(address).with(client::DATA_VALUE, b"hello");
+    client.socket.send(send.bytes()).unwrap();
+    assert_eq!(receive(&peer), (b"hello".to_vec(), client.relayed));
+    peer.send_to(b"good day", client.relayed).unwrap();
+    let data = client.receive();
+    assert_eq!(data[..2], client::DATA.to_be_bytes());
+    assert_eq!(attribute(&data, client::DATA_VALUE), Some(b"good day" as &[u8]));
+    let from = read_xor_address(attribute(&data, client::XOR_PEER_ADDRESS).unwrap(), &data[4..20]);
+    assert_eq!(from, address);
+}
+
+#[test]
+fn a_train_comes_out_as_a_train() {
+    let (_relay, server) = start("127.0.0.1:0", 1);
+    let client = Client::allocated(server, member("a"));
+    let peer = peer("127.0.0.1:0");
+    client.bind(0x4000, peer.local_addr().unwrap()).unwrap();
+    for socket in [&client.socket, &peer] {
+        setsockopt(&socket.as_fd(), sockopt::UdpGroSegment, &true).unwrap();
+    }
+    setsockopt(&client.socket.as_fd(), sockopt::UdpGsoSegment, &104).unwrap();
+    let train: Vec<u8> = (0..5u8).flat_map(|i| channel_data(0x4000, &[i; 100])).collect();
+    client.socket.send(&train).unwrap();
+    let wanted: Vec<u8> = (0..5u8).flat_map(|i| [i; 100]).collect();
+    assert_eq!(receive(&peer).0, wanted);
+
+    setsockopt(&peer.as_fd(), sockopt::UdpGsoSegment, &100).unwrap();
+    peer.send_to(&wanted, client.relayed).unwrap();
+    assert_eq!(client.receive(), train);
+}
+
+#[test]
+fn two_relays_of_one_shard_talk_in_process() {
+    let (relay, server) = start("127.0.0.1:0", 1);
+    let (a, b) = (Client::allocated(server, member("a")), Client::allocated(server, member("b")));
+    a.bind(0x4000, b.relayed).unwrap();
+    a.socket.send(&channel_data(0x4000, b"too early")).unwrap();
+    eventually(&relay, "no permission yet", |s| s.drops().any(|d| d == ("peer_not_permitted", 1)));
+    b.bind(0x4001, a.relayed).unwrap();
+    for (from, number, to, back) in [(&a, 0x4000, &b, 0x4001), (&b, 0x4001, &a, 0x4000)] {
+        from.socket.send(&channel_data(number, b"hello")).unwrap();
+        assert_eq!(to.receive(), channel_data(back, b"hello"));
+    }
+    assert_eq!(relay.stats().turn.in_process.packets, 2);
+}
+
+#[test]
+fn two_relays_of_different_shards_talk_in_process() {
+    let settings = settings("127.0.0.1:0", 2);
+    let ports = settings.turn.all_ports.clone();
+    let relay = Relay::start(settings).unwrap();
+    let server = relay.listening()[0];
+    let (a, b) = on_two_shards(&relay, server, &ports);
+    a.bind(0x4000, b.relayed).unwrap();
+    b.bind(0x4001, a.relayed).unwrap();
+    for round in 0..50 {
+        let text = format!("round {round}");
+        a.socket.send(&channel_data(0x4000, text.as_bytes())).unwrap();
+        assert_eq!(b.receive(), channel_data(0x4001, text.as_bytes()));
+        b.socket.send(&channel_data(0x4001, text.as_bytes())).unwrap();
+        assert_eq!(a.receive(), channel_data(0x4000, text.as_bytes()));
+    }
+    assert_eq!(relay.stats().turn.in_process.packets, 100);
+}
+
+#[test]
+fn an_icmp_error_reaches_the_client_and_the_relay_lives_on() {
+    let (_relay, server) = start("127.0.0.1:0", 1);
+    let client = Client::allocated(server, member("a"));
+    let closed = peer("127.0.0.1:0").local_addr().unwrap();
+    client.bind(0x4000, closed).unwrap();
+    client.socket.send(&channel_data(0x4000, b"anybody there?")).unwrap();
+    let data = client.receive();
+    assert_eq!(data[..2], client::DATA.to_be_bytes());
+    // RFC 8656, section 18.13: 16 bits reserved, 7 of the type, 9 of the code.
+    let icmp = attribute(&data, client::ICMP).expect("no ICMP attribute");
+    assert_eq!(u16::from_be_bytes([icmp[2], icmp[3]]), 3 << 9 | 3);
+    let from = read_xor_address(attribute(&data, client::XOR_PEER_ADDRESS).unwrap(), &data[4..20]);
+    assert_eq!(from, closed);
+
+    let open = peer("127.0.0.1:0");
+    client.bind(0x4001, open.local_addr().unwrap()).unwrap();
+    client.socket.send(&channel_data(0x4000, b"still nobody?")).unwrap();
+    client.socket.send(&channel_data(0x4001, b"hello")).unwrap();
+    assert_eq!(receive(&open).0, b"hello");
+}
+
+#[test]
+fn a_peer_without_a_route_costs_its_packets_and_nothing_else() {
+    let mut settings = settings("127.0.0.1:0", 1);
+    // No socket bound to a loopback address reaches these.
+    settings.turn.peers.allow.push("192.0.2.0/24".parse().unwrap());
+    let relay = Relay::start(settings).unwrap();
+    let client = Client::allocated(relay.listening()[0], member("a"));
+    client.bind(0x4000, "192.0.2.1:9".parse().unwrap()).unwrap();
+    let open = peer("127.0.0.1:0");
+    client.bind(0x4001, open.local_addr().unwrap()).unwrap();
+    for _ in 0..3 {
+        client.socket.send(&channel_data(0x4000, b"lost")).unwrap();
+    }
+    client.socket.send(&channel_data(0x4001, b"found")).unwrap();
+    assert_eq!(receive(&open).0, b"found");
+    let lost = |s: &Stats| IoDrop::ALL.iter().map(|&reason| s.io_drops(reason)).sum::<u64>();
+    eventually(&relay, "three lost packets", |s| lost(s) == 3);
+    assert_eq!(relay.stats().turn.allocations, 1);
+}
+
+#[test]
+fn a_wildcard_serves_both_families_and_answers_from_where_it_was_asked() {
+    let (relay, _) = start("[::]:0", 2);
+    let port = relay.listening()[0].port();
+    assert_eq!(relay.listening().len(), 2);
+    for server in [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 9], port))] {
+        // The socket is connected, so an answer from elsewhere would not arrive.
+        Client::allocated(server, member("four"));
+    }
+    Client::allocated(format!("[::1]:{port}").parse().unwrap(), member("six"));
+    assert_eq!(relay.stats().turn.allocations, 3);
+}
+
+#[test]
+fn a_revoked_credential_loses_its_allocations_on_every_shard() {
+    let (relay, server) = start("127.0.0.1:0", 2);
+    let clients: Vec<_> = (0..6).map(|_| Client::allocated(server, member("gone"))).collect();
+    let other = Client::allocated(server, member("stays"));
+    assert_eq!(relay.stats().turn.allocations, 7);
+    relay.revoke("gone");
+    eventually(&relay, "one left", |s| s.turn.allocations == 1);
+    for client in clients {
+        assert_eq!(client.request(Message::new(client::REFRESH)).unwrap_err(), 437);
+        // The relay port is free again.
+        drop(peer(&client.relayed.to_string()));
+    }
+    other.request(Message::new(client::REFRESH)).unwrap();
+}
+
+#[test]
+fn a_draining_relay_takes_no_newcomers_but_serves_the_rest() {
+    let (relay, server) = start("127.0.0.1:0", 2);
+    let client = Client::allocated(server, member("a"));
+    relay.drain();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(Client::new(server, member("b")).allocate(), Err(508));
+    let peer = peer("127.0.0.1:0");
+    client.bind(0x4000, peer.local_addr().unwrap()).unwrap();
+    client.socket.send(&channel_data(0x4000, b"still here")).unwrap();
+    assert_eq!(receive(&peer).0, b"still here");
+}
+
+#[test]
+fn a_relay_port_that_another_program_has_is_passed_over() {
+    let mut settings = settings("127.0.0.1:0", 1);
+    let first = *settings.turn.all_ports.start();
+    settings.turn.all_ports = first..=first + 1;
+    let _taken = UdpSocket::bind(("127.0.0.1", first)).unwrap();
+    let relay = Relay::start(settings).unwrap();
+    let server = relay.listening()[0];
+    assert_eq!(Client::allocated(server, member("a")).relayed.port(), first + 1);
+    assert_eq!(Client::new(server, member("b")).allocate(), Err(508));
+}
+
+#[test]
+fn stopping_frees_every_port() {
+    let (relay, server) = start("127.0.0.1:0", 2);
+    let client = Client::allocated(server, member("a"));
+    relay.stop();
+    drop(peer(&server.to_string()));
+    drop(peer(&client.relayed.to_string()));
+}
+
+#[test]
+fn a_busy_listening_address_is_named() {
+    let (_relay, server) = start("127.0.0.1:0", 1);
+    let error = Relay::start(settings(&server.to_string(), 1)).unwrap_err();
+    assert!(matches!(&error, StartError::Busy { address, .. } if *address == server), "{error}");
+}
+
+#[test]
+fn garbage_is_counted_and_answered_with_nothing() {
+    let (relay, server) = start("127.0.0.1:0", 1);
+    let client = Client::new(server, member("a"));
+    for garbage in [&b""[..], b"\0", b"GET / HTTP/1.1\r\n\r\n", &[0xFF; 1500], &[0x40; 3], &[0; 65_000]] {
+        client.socket.send(garbage).unwrap();
+    }
+    eventually(&relay, "six drops", |s| s.turn.drops.total() == 6);
+    assert!(client.quiet());
+}
