@@ -93,6 +93,7 @@ const GAUGES: &[(&str, &str)] = &[
 
 const COUNTERS: &[(&str, &str)] = &[
     ("callgate_joins_total", "Joins of rooms"),
+    ("callgate_resumes_total", "Members that came back after their connection broke"),
     ("callgate_events_relayed_total", "Events passed from a peer to others, by kind"),
     ("callgate_errors_total", "Errors told to socket.io clients, by code"),
     ("callgate_allocations_total", "TURN allocations made"),
@@ -100,5 +101,13 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_relay_bytes_total", "Bytes of application data relayed, by direction"),
     ("callgate_drops_total", "What was dropped, by reason"),
     ("callgate_auth_failures_total", "TURN requests refused for their credentials, by error code"),
+    (
+        "callgate_relay_in_process_packets_total",
+        "Packets from one relay to another that never left the process",
+    ),
+    ("callgate_bindings_total", "STUN Binding requests answered"),
+    ("callgate_auth_challenges_total", "TURN requests without credentials that were told how to sign"),
+    ("callgate_quota_reached_total", "Allocate requests turned away by a limit"),
+    ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
     ("callgate_connections_refused_total", "TCP connections turned away, by reason"),
 ];

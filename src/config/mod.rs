@@ -93,7 +93,7 @@ pub struct Tls {
 /// The relay.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// UDP addresses to listen on; empty: no relay.
+    /// UDP addresses to listen on; not empty.
     pub listen: Vec<SocketAddr>,
     /// The realm of the long-term credentials (RFC 8489, section 9.2).
     pub realm: String,

@@ -37,8 +37,8 @@ use super::value;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A secret shorter than this can be guessed from one observed message.
-const SHORTEST_SECRET: usize = 16;
+/// Anybody with a credential can try secrets on it at leisure; a shorter one is found in no time.
+const SHORTEST_SECRET: usize = 8;
 
 /// Reads every key; see `super::read`.
 pub(super) fn resolve(
@@ -195,10 +195,10 @@ fn turn_limits(w: &mut Written) -> TurnLimits {
     let any = || value::small(0..=u32::MAX);
     TurnLimits {
         allocations: w.take("turn.limits.allocations", 0, any()),
-        allocations_per_user: w.take("turn.limits.allocations_per_user", 16, any()),
-        allocations_per_ip: w.take("turn.limits.allocations_per_ip", 256, any()),
-        permissions: w.take("turn.limits.permissions", 128, any()),
-        channels: w.take("turn.limits.channels", 64, any()),
+        allocations_per_user: w.take("turn.limits.allocations_per_user", 64, any()),
+        allocations_per_ip: w.take("turn.limits.allocations_per_ip", 512, any()),
+        permissions: w.take("turn.limits.permissions", 256, any()),
+        channels: w.take("turn.limits.channels", 256, any()),
         lifetime: w.take(
             "turn.limits.lifetime",
             Duration::from_secs(3600),
@@ -219,7 +219,7 @@ fn rooms(w: &mut Written) -> Rooms {
 fn limits(w: &mut Written) -> Limits {
     Limits {
         connections_per_ip: w.take("limits.connections_per_ip", 256, value::small(0..=u32::MAX)),
-        events_per_second: w.take("limits.events_per_second", 100, value::small(0..=u32::MAX)),
+        events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
             value::small(1024..=16 << 20)(raw).map(|n| n as usize)
         }),
@@ -235,7 +235,7 @@ fn log(w: &mut Written) -> Log {
             "info".to_owned(),
             value::parsed("\"info\"", |text| match EnvFilter::builder().parse(text) {
                 Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-                _ => Err(format!("{text:?} is no filter; write \"info\", or \"info,callgate::relay=debug\"")),
+                _ => Err(format!("{text:?} is no filter; write \"info\", or \"info,callgate=debug\"")),
             }),
         ),
     }
@@ -276,6 +276,12 @@ fn together(w: &mut Written, settings: &Settings) {
         w.wrong(
             "http.listen",
             Wrong::from("nothing to listen on; name a port here or in tls.listen".to_owned()),
+        );
+    }
+    if settings.turn.listen.is_empty() && !w.has_mistake("turn.listen") {
+        w.wrong(
+            "turn.listen",
+            Wrong::from("calls need a relay; name a UDP port: [\"[::]:3478\"]".to_owned()),
         );
     }
     let plain = settings.http.listen.iter().map(|address| ("http.listen", address));

@@ -1,27 +1,15 @@
-//! Who holds a port, as far as /proc lets us see.
+//! Who listens on a TCP port, as far as /proc lets us see. (The relay knows who has a UDP port.)
 
 use std::fs;
 use std::net::SocketAddr;
 
-/// What kind of port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// A listening TCP socket.
-    Tcp,
-    /// A bound UDP socket.
-    Udp,
-}
-
 /// "nginx (process 812)", or nothing if it is not to be seen (another user's process, another namespace).
-pub(super) fn holder(kind: Kind, address: SocketAddr) -> Option<String> {
-    let tables = match kind {
-        Kind::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
-        Kind::Udp => ["/proc/net/udp", "/proc/net/udp6"],
-    };
+pub(super) fn holder(address: SocketAddr) -> Option<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let inodes: Vec<u64> = tables
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|table| inodes(&table, kind, address.port()))
+        .flat_map(|table| inodes(&table, address.port()))
         .collect();
     if inodes.is_empty() {
         return None;
@@ -44,8 +32,8 @@ pub(super) fn holder(kind: Kind, address: SocketAddr) -> Option<String> {
     None
 }
 
-/// The inodes of the sockets at a port, from a table of proc(5).
-fn inodes(table: &str, kind: Kind, port: u16) -> Vec<u64> {
+/// The inodes of the listening sockets at a port, from a table of proc(5).
+fn inodes(table: &str, port: u16) -> Vec<u64> {
     const LISTEN: &str = "0A";
     table
         .lines()
@@ -54,7 +42,7 @@ fn inodes(table: &str, kind: Kind, port: u16) -> Vec<u64> {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
             let (_, its_port) = fields.get(1)?.rsplit_once(':')?;
             let here = u16::from_str_radix(its_port, 16).ok()? == port;
-            let listens = kind == Kind::Udp || *fields.get(3)? == LISTEN;
+            let listens = *fields.get(3)? == LISTEN;
             if here && listens { fields.get(9)?.parse().ok() } else { None }
         })
         .collect()
@@ -63,28 +51,20 @@ fn inodes(table: &str, kind: Kind, port: u16) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::net::UdpSocket;
 
     use super::*;
 
     #[test]
-    fn our_own_sockets_are_held_by_us() {
+    fn our_own_socket_is_held_by_us() {
         let us = format!("(process {})", std::process::id());
         let tcp = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
-        assert!(holder(Kind::Tcp, tcp.local_addr().unwrap()).unwrap().ends_with(&us));
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(holder(Kind::Udp, udp.local_addr().unwrap()).unwrap().ends_with(&us));
+        assert!(holder(tcp.local_addr().unwrap()).unwrap().ends_with(&us));
     }
 
     #[test]
     fn a_free_port_and_a_strange_table_have_no_holder() {
-        assert_eq!(
-            inodes("head\n   0: 00000000:0BB8 00000000:0000 0A 0 0 0 0 0 77\n", Kind::Tcp, 3000),
-            [77]
-        );
-        assert!(
-            inodes("head\n   0: 00000000:0BB8 00000000:0000 01 0 0 0 0 0 77\n", Kind::Tcp, 3000).is_empty()
-        );
-        assert!(inodes("head\ngarbage\n\n : : :", Kind::Udp, 3000).is_empty());
+        assert_eq!(inodes("head\n   0: 00000000:0BB8 00000000:0000 0A 0 0 0 0 0 77\n", 3000), [77]);
+        assert!(inodes("head\n   0: 00000000:0BB8 00000000:0000 01 0 0 0 0 0 77\n", 3000).is_empty());
+        assert!(inodes("head\ngarbage\n\n : : :", 3000).is_empty());
     }
 }

@@ -27,16 +27,41 @@ pub(super) struct Interface {
 }
 
 /// The configured addresses, else what the interfaces have.
-pub(super) fn find(configured: &[PublicAddress], interfaces: &[Interface]) -> Found {
+///
+/// # Errors
+/// A configured local address that this host does not have, in words.
+pub(super) fn find(configured: &[PublicAddress], interfaces: &[Interface]) -> Result<Found, String> {
     if !configured.is_empty() {
+        let addresses: Result<Vec<_>, _> = configured.iter().map(|address| bindable(*address)).collect();
         let how = "configured (public.addresses)".to_owned();
-        return Found { addresses: configured.to_vec(), how, notice: None };
+        return Ok(Found { addresses: addresses?, how, notice: None });
     }
     // Connecting a UDP socket sends nothing: it only asks the routing table which address of ours it would use.
     let v4 = route(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(8, 8, 8, 8).into());
     let v6 =
         route(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888).into());
-    choose(v4, v6, interfaces)
+    Ok(choose(v4, v6, interfaces))
+}
+
+/// The address with a local part that relays can be bound to. One that was given alone and is not on this host is the
+/// outer one of a 1:1 NAT: the default route's address is its inner one.
+fn bindable(address: PublicAddress) -> Result<PublicAddress, String> {
+    let on_this_host = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
+    if on_this_host(address.local) {
+        return Ok(address);
+    }
+    let unspecified: IpAddr =
+        if address.local.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    match route(unspecified, address.public) {
+        Some(local) if address.local == address.public && on_this_host(local) => {
+            Ok(PublicAddress { local, ..address })
+        }
+        Some(local) => {
+            let public = address.public;
+            Err(format!("{} is not an address of this host; write \"{public}/{local}\"", address.local))
+        }
+        None => Err(format!("{} is not an address of this host", address.local)),
+    }
 }
 
 /// Every address of every interface; none if they cannot be listed.
@@ -176,10 +201,17 @@ mod tests {
 
     #[test]
     fn the_configured_address_wins() {
-        let configured = [PublicAddress { public: ip("203.0.113.7"), local: ip("10.0.0.5") }];
-        let found = find(&configured, &host(&[("eth0", "198.51.100.1")]));
-        assert_eq!(addresses(&found), ["203.0.113.7/10.0.0.5"]);
+        let configured = [PublicAddress { public: ip("203.0.113.7"), local: ip("127.0.0.1") }];
+        let found = find(&configured, &host(&[("eth0", "198.51.100.1")])).unwrap();
+        assert_eq!(addresses(&found), ["203.0.113.7/127.0.0.1"]);
         assert!(found.how.contains("configured"));
+    }
+
+    #[test]
+    fn a_local_address_that_is_not_here_is_an_error() {
+        let configured = [PublicAddress { public: ip("203.0.113.7"), local: ip("203.0.113.8") }];
+        let error = find(&configured, &[]).unwrap_err();
+        assert!(error.starts_with("203.0.113.8 is not an address of this host"), "{error}");
     }
 
     #[test]

@@ -18,12 +18,14 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::Refusals;
 use super::places::Place;
 use super::stream;
 use super::stream::Speech;
+use super::stream::Stream;
 
 /// For the TLS handshake; and after it, for the first bytes; and for each request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,23 +55,57 @@ pub struct Secure(pub bool);
 
 /// Serves a connection; returns when it has ended or was handed over as an upgrade.
 pub(super) async fn serve(house: House, socket: TcpStream, peer: SocketAddr, place: Place) {
-    let Some(tls) = house.tls.clone() else {
-        return speak(house, socket, peer, place, false).await;
+    let mut drain = house.drain.clone();
+    let begun = tokio::select! {
+        begun = begin(&house, socket, place) => begun,
+        // Whoever has not said anything yet is asked to go at once.
+        () = draining(&mut drain) => return,
     };
-    match timeout(PATIENCE, tls.accept(socket)).await {
-        Ok(Ok(stream)) => speak(house, stream, peer, place, true).await,
-        Ok(Err(_)) | Err(_) => Refusals::count(&house.refusals.handshake),
+    match begun {
+        Some(Begun::Plain(speech, stream)) => speak(house, speech, stream, peer, false).await,
+        Some(Begun::Tls(speech, stream)) => speak(house, speech, *stream, peer, true).await,
+        None => {}
     }
 }
 
-/// The place where the first bytes tell the protocols apart.
-async fn speak<S>(house: House, stream: S, peer: SocketAddr, place: Place, secure: bool)
+/// A connection that has said its first bytes.
+enum Begun {
+    Plain(Speech, Stream<TcpStream>),
+    Tls(Speech, Box<Stream<TlsStream<TcpStream>>>),
+}
+
+/// The place where the first bytes tell the protocols apart. None: it failed, and was counted.
+async fn begin(house: &House, socket: TcpStream, place: Place) -> Option<Begun> {
+    let Some(tls) = &house.tls else {
+        let heard = timeout(PATIENCE, stream::listen(socket, place)).await;
+        let heard = heard.ok().and_then(Result::ok).map(|(speech, stream)| Begun::Plain(speech, stream));
+        if heard.is_none() {
+            Refusals::count(&house.refusals.silent);
+        }
+        return heard;
+    };
+    let Ok(Ok(socket)) = timeout(PATIENCE, tls.accept(socket)).await else {
+        Refusals::count(&house.refusals.handshake);
+        return None;
+    };
+    let heard = timeout(PATIENCE, stream::listen(socket, place)).await;
+    let heard = heard.ok().and_then(Result::ok).map(|(speech, stream)| Begun::Tls(speech, Box::new(stream)));
+    if heard.is_none() {
+        Refusals::count(&house.refusals.silent);
+    }
+    heard
+}
+
+/// Returns when the connections should end; also when the gate is gone.
+async fn draining(drain: &mut watch::Receiver<bool>) {
+    let _ = drain.wait_for(|drain| *drain).await;
+}
+
+/// HTTP, to the end of the connection.
+async fn speak<S>(house: House, speech: Speech, stream: Stream<S>, peer: SocketAddr, secure: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Ok(Ok((speech, stream))) = timeout(PATIENCE, stream::listen(stream, place)).await else {
-        return Refusals::count(&house.refusals.silent);
-    };
     let router = house.router.map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(Secure(secure));
@@ -93,8 +129,7 @@ where
     let mut drain = house.drain;
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        // An error means that the gate is gone, which is a reason to end as well.
-        () = async { drop(drain.wait_for(|drain| *drain).await) } => None,
+        () = draining(&mut drain) => None,
     };
     let ended = match ended {
         Some(ended) => ended,

@@ -63,7 +63,7 @@ fn a_busy_port_names_the_port_and_who_holds_it() {
         let folder = tempfile::tempdir().unwrap();
         let out = finish(&mut command(&folder, &config));
         assert_eq!(out.code, Some(1), "{}", out.stderr);
-        assert!(out.stderr.contains(&format!("port {port}")), "{}", out.stderr);
+        assert!(out.stderr.contains(&port.to_string()), "{}", out.stderr);
         assert!(out.stderr.contains(&us), "the holder is not named: {}", out.stderr);
     }
 }
@@ -78,7 +78,7 @@ fn signals_end_it_cleanly_and_soon() {
         let begun = Instant::now();
         daemon.signal(signal);
         assert_eq!(daemon.wait().code(), Some(0), "{:#?}", daemon.log());
-        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
         assert!(TcpStream::connect(address).is_err());
     }
 }

@@ -9,6 +9,7 @@ mod channel;
 mod data;
 mod icmp;
 mod limits;
+mod model;
 mod permission;
 mod refresh;
 mod retransmission;

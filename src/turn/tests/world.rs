@@ -177,7 +177,12 @@ impl Client {
     }
 
     pub(super) fn named(address: &str, id: &str) -> Self {
-        let made = credential::mint(&SecretString::from(SECRET), id, WALL + 3600);
+        Self::until(address, id, WALL + 3600)
+    }
+
+    /// A client whose credential expires then.
+    pub(super) fn until(address: &str, id: &str, expires: u64) -> Self {
+        let made = credential::mint(&SecretString::from(SECRET), id, expires);
         let client = addr(address);
         let server = if client.is_ipv4() { "8.8.4.4:3478" } else { "[2001:4860::1]:3478" };
         Self {

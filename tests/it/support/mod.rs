@@ -22,10 +22,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything that must happen may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Loopback ports that are free, and loopback as public address.
-pub const LOOPBACK: &str = r#"
+pub(crate) const LOOPBACK: &str = r#"
 [public]
 addresses = ["127.0.0.1"]
 [http]
@@ -37,29 +37,32 @@ workers = 2
 filter = "info,callgate=debug"
 "#;
 
+/// Above the ports that the kernel gives to sockets bound to port 0: a peer on loopback must not look like a relay.
+const RELAY_PORTS: &str = "61000-65535";
+
 /// A running daemon.
-pub struct Callgate {
+pub(crate) struct Callgate {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     /// The configuration file and the state are in here.
-    pub folder: TempDir,
+    pub(crate) folder: TempDir,
     /// As bound.
-    pub http: Vec<SocketAddr>,
+    pub(crate) http: Vec<SocketAddr>,
     /// As bound.
-    pub tls: Vec<SocketAddr>,
+    pub(crate) tls: Vec<SocketAddr>,
     /// As bound.
-    pub turn: Vec<SocketAddr>,
+    pub(crate) turn: Vec<SocketAddr>,
 }
 
 /// A finished run.
-pub struct Finished {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// The binary with a configuration file and a state folder in `folder`, and nothing of the tester's environment.
-pub fn command(folder: &TempDir, config: &str) -> Command {
+pub(crate) fn command(folder: &TempDir, config: &str) -> Command {
     let file = folder.path().join("callgate.toml");
     std::fs::write(&file, config).unwrap();
     let mut command = bare(folder);
@@ -68,14 +71,14 @@ pub fn command(folder: &TempDir, config: &str) -> Command {
 }
 
 /// The binary without a configuration file.
-pub fn bare(folder: &TempDir) -> Command {
+pub(crate) fn bare(folder: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
     command.env_clear().env("STATE_DIRECTORY", folder.path().join("state"));
     command
 }
 
 /// Runs a command that ends by itself.
-pub fn finish(command: &mut Command) -> Finished {
+pub(crate) fn finish(command: &mut Command) -> Finished {
     let out = command.stdin(Stdio::null()).output().unwrap();
     Finished {
         code: out.status.code(),
@@ -86,20 +89,23 @@ pub fn finish(command: &mut Command) -> Finished {
 
 impl Callgate {
     /// Starts a daemon with this configuration over `LOOPBACK`'s: give a section again, with all its keys, to change it.
-    pub fn start(config: &str) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         Self::start_with(config, &[])
     }
 
     /// Starts a daemon with this configuration and these environment variables.
-    pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = command(&folder, &merged(config));
+        if !config.contains("relay_ports") {
+            command.env("CALLGATE_TURN__RELAY_PORTS", RELAY_PORTS);
+        }
         command.envs(environment.iter().copied());
         Self::spawn(command, folder)
     }
 
     /// Starts what `command` says, and waits until it is ready.
-    pub fn spawn(mut command: Command, folder: TempDir) -> Self {
+    pub(crate) fn spawn(mut command: Command, folder: TempDir) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -123,7 +129,7 @@ impl Callgate {
     }
 
     /// The first log line with this message.
-    pub fn wait_for_log(&mut self, message: &str) -> Value {
+    pub(crate) fn wait_for_log(&mut self, message: &str) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let found = self.log().into_iter().find(|line| line["message"] == message);
@@ -141,28 +147,23 @@ impl Callgate {
     }
 
     /// Every log line so far.
-    pub fn log(&self) -> Vec<Value> {
+    pub(crate) fn log(&self) -> Vec<Value> {
         let lines = self.lines.lock().unwrap();
         lines.iter().map(|line| serde_json::from_str(line).unwrap_or(Value::String(line.clone()))).collect()
     }
 
     /// The address of the first plain port, reachable from here.
-    pub fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         reachable(self.http[0])
     }
 
-    /// The address of the first TURN port, reachable from here.
-    pub fn turn(&self) -> SocketAddr {
-        reachable(self.turn[0])
-    }
-
     /// The URL of a path on the first plain port.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http())
     }
 
     /// All figures: `callgate_peers` or `callgate_rooms{kind="call"}` to their values.
-    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
         let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
         text.lines()
             .filter(|line| !line.starts_with('#'))
@@ -172,7 +173,7 @@ impl Callgate {
     }
 
     /// Waits until the figure has this value.
-    pub async fn wait_for_metric(&self, name: &str, value: f64) {
+    pub(crate) async fn wait_for_metric(&self, name: &str, value: f64) {
         let until = Instant::now() + PATIENCE;
         loop {
             let found = self.metrics().await.get(name).copied();
@@ -185,19 +186,19 @@ impl Callgate {
     }
 
     /// A file of the state folder.
-    pub fn state(&self, name: &str) -> PathBuf {
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.folder.path().join("state").join(name)
     }
 
     /// Sends a signal, by its name: `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status =
             Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -245,7 +246,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Everything a peer sends until it closes, or an error if that takes longer than `limit`.
-pub fn read_to_end(stream: &mut std::net::TcpStream, limit: Duration) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_to_end(stream: &mut std::net::TcpStream, limit: Duration) -> std::io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(limit))?;
     let mut all = Vec::new();
     match stream.read_to_end(&mut all) {
