@@ -168,8 +168,8 @@ in_ mkdir -p /etc/systemd/system/callgate.service.d
 in_ sh -c "printf '[Service]\nEnvironment=CALLGATE_TURN__PEERS__ALLOW=203.0.113.0/24\n' >/etc/systemd/system/callgate.service.d/lab.conf; systemctl daemon-reload"
 check "it restarts" in_ systemctl restart callgate
 credentials=$(in_ callgate credentials --user lab --ttl 10m 2>&1)
-user=$(grep -Eo '[0-9]{10}:lab' <<<"$credentials" | head -n 1)
-password=$(grep -Eo '[A-Za-z0-9+/]{27}=' <<<"$credentials" | head -n 1)
+user=$(sed -n 's/.*"username": "\([^"]*\)".*/\1/p' <<<"$credentials")
+password=$(sed -n 's/.*"password": "\([^"]*\)".*/\1/p' <<<"$credentials")
 has "callgate credentials signs a user name" '^[0-9]{10}:lab$' "$user"
 ip netns exec "$name" turnutils_peer -L $client -p 3480 >/dev/null 2>&1 &
 peer=$!

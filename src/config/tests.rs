@@ -119,8 +119,8 @@ certificate = "/nowhere/cert.pem"
         "c.toml:12: turn.peers.deny[2]: /200 is too long",
         "c.toml:15: http.origins[0]: \"app.example.org\" is not an origin; write \"https://app.example.org\"",
         "c.toml:17: room: there is no such section; did you mean rooms?",
-        "c.toml:20: tls.listen: a TLS port needs tls.key too",
-        "c.toml:21: tls.certificate: /nowhere/cert.pem cannot be read",
+        "c.toml:21: tls.listen: a TLS port needs tls.key too",
+        "c.toml:22: tls.certificate: /nowhere/cert.pem cannot be read",
         "environment variable CALLGATE_ROOMS__CAPACITY: rooms.capacity: 1 is out of range; write a whole number from 2 to 1000",
         "environment variable CALLGATE_ROOMS__GRAZE: rooms.graze: there is no such key; did you mean CALLGATE_ROOMS__GRACE?",
     ];

@@ -116,7 +116,12 @@ async fn two_of_the_turn_crates_clients_talk_from_relay_to_relay() {
 
         let text = format!("to the right {number}");
         left.send_to(text.as_bytes(), right_address).await.unwrap();
-        assert_eq!(receive(&right).await, (text, left_address));
+        let mut received = receive(&right).await;
+        if received.0 == "knock" {
+            // It was overtaken by right's own permission, so it was not dropped.
+            received = receive(&right).await;
+        }
+        assert_eq!(received, (text, left_address));
     }
     left.close().await.unwrap();
     right.close().await.unwrap();

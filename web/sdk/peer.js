@@ -19,7 +19,7 @@ const PING = 5_000;
  * wait for their description, ICE restarts with back-off.
  *
  * `room` is what a peer needs of its room: `signal(kind, data)`, `emit(name, event)`, `configuration()`, `media()`,
- * `state()`, `joined()`, `data`, `receive`.
+ * `extra()`, `state()`, `joined()`, `data`, `receive`.
  */
 export class Peer {
   #room;
@@ -48,11 +48,7 @@ export class Peer {
     this.away = false;
     /** The other side's streams by id. */
     this.streams = new Map();
-    this.senders = {};
-    this.pc = new RTCPeerConnection(room.configuration());
-    this.#listen();
-    this.#open();
-    this.#addMedia(offers);
+    this.#create(offers);
     if (!offers) {
       this.#timers.newcomer = setTimeout(() => {
         this.#timers.newcomer = undefined;
@@ -75,17 +71,28 @@ export class Peer {
     return this.#data;
   }
 
+  #create(offers) {
+    this.pc = new RTCPeerConnection(this.#room.configuration());
+    this.senders = {};
+    this.#makingOffer = false;
+    this.#listen();
+    this.#open();
+    this.#addMedia(offers);
+    for (const stream of this.#room.extra()) this.addStream(stream);
+  }
+
   #listen() {
     const { pc } = this;
-    pc.addEventListener('negotiationneeded', () => {
+    const on = (name, listener) => pc.addEventListener(name, (event) => pc === this.pc && listener(event));
+    on('negotiationneeded', () => {
       if (!this.#timers.newcomer) this.#negotiate();
     });
-    pc.addEventListener('icecandidate', ({ candidate }) => {
+    on('icecandidate', ({ candidate }) => {
       if (candidate) this.#room.signal('candidate', candidate.toJSON());
     });
-    pc.addEventListener('iceconnectionstatechange', () => this.#iceChanged());
-    pc.addEventListener('connectionstatechange', () => this.#tell('connection', { state: pc.connectionState }));
-    pc.addEventListener('track', ({ track, streams, transceiver }) => {
+    on('iceconnectionstatechange', () => this.#iceChanged());
+    on('connectionstatechange', () => this.#tell('connection', { state: pc.connectionState }));
+    on('track', ({ track, streams, transceiver }) => {
       const stream = streams[0] ?? new MediaStream([track]);
       const fresh = !this.streams.has(stream.id);
       this.streams.set(stream.id, stream);
@@ -145,15 +152,17 @@ export class Peer {
   }
 
   async #negotiate() {
-    if (this.#closed) return;
+    // In the midst of an exchange there is nothing to begin; the event comes again after it.
+    if (this.#closed || this.#makingOffer || this.pc.signalingState !== 'stable') return;
+    const { pc } = this;
+    this.#makingOffer = true;
     try {
-      this.#makingOffer = true;
-      await this.pc.setLocalDescription();
-      this.#sendDescription();
+      await pc.setLocalDescription();
+      if (pc === this.pc) this.#sendDescription();
     } catch (error) {
-      this.#failed(error);
+      if (pc === this.pc) this.#failed(error);
     } finally {
-      this.#makingOffer = false;
+      if (pc === this.pc) this.#makingOffer = false;
     }
   }
 
@@ -185,7 +194,7 @@ export class Peer {
   }
 
   async #takeDescription(description) {
-    const { pc } = this;
+    let { pc } = this;
     const stable = !this.#makingOffer && (pc.signalingState === 'stable' || this.#answerPending);
     const collision = description.type === 'offer' && !stable;
     this.#ignoredOffer = !this.polite && collision;
@@ -194,6 +203,13 @@ export class Peer {
     if (description.type === 'answer' && pc.signalingState === 'stable') return;
     clearTimeout(this.#timers.newcomer);
     this.#timers.newcomer = undefined;
+    if (collision && !pc.remoteDescription) {
+      // Both began at once. A very first offer is not rolled back but its connection thrown away: Chromium (seen in
+      // 156) may never gather again after such a rollback.
+      pc.close();
+      this.#create(false);
+      pc = this.pc;
+    }
     this.#answerPending = description.type === 'answer';
     try {
       await pc.setRemoteDescription(description);

@@ -175,6 +175,7 @@ export class Room extends Events {
         emit: (name, event) => this.emit(name, event),
         configuration: () => this.#configuration(),
         media: () => this.#media,
+        extra: () => this.#extra,
         state: () => this.#shared,
         joined: () => this.state === 'joined',
         data: this.#options.data !== false,
@@ -182,7 +183,6 @@ export class Room extends Events {
       },
       { offers },
     );
-    for (const stream of this.#extra) peer.addStream(stream);
     this.peers.set(peerId, peer);
     this.emit('peer-joined', { peer, here: offers });
   }

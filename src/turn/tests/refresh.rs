@@ -88,6 +88,7 @@ fn one_family_of_a_dual_allocation_can_be_ended() {
     assert_eq!(world.server.stats().allocations, 1);
     assert!(matches!(world.packet(alice.tuple, b"\x40\x04\x00\x01x"), Route::Peer { .. }), "the other lives");
     assert_eq!(world.packet(alice.tuple, b"\x40\x06\x00\x01x"), Route::Here);
+    assert_eq!(world.peer(at, "[2606:4700::1]:1", 1), Route::Here, "its permissions went with it");
     assert_eq!(world.ask(&mut alice, Ask::refresh(600).family(2)).code(), 443);
     assert_eq!(world.ask(&mut alice, Ask::permission().peer("[2606:4700::1]:1")).code(), 443);
     assert_eq!(world.ask(&mut alice, Ask::refresh(0).family(1)).code(), 0);

@@ -37,6 +37,9 @@ workers = 2
 filter = "info,callgate=debug"
 "#;
 
+/// Above the ports that the kernel gives to sockets bound to port 0: a peer on loopback must not look like a relay.
+const RELAY_PORTS: &str = "61000-65535";
+
 /// A running daemon.
 pub(crate) struct Callgate {
     child: Child,
@@ -94,6 +97,9 @@ impl Callgate {
     pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = command(&folder, &merged(config));
+        if !config.contains("relay_ports") {
+            command.env("CALLGATE_TURN__RELAY_PORTS", RELAY_PORTS);
+        }
         command.envs(environment.iter().copied());
         Self::spawn(command, folder)
     }
