@@ -2,6 +2,17 @@
 //!
 //! `ARCHITECTURE.md` has the map: which folder holds what, and who may import whom.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod gate;
+pub mod http;
+pub mod log;
+pub mod metrics;
 pub mod relay;
+pub mod rooms;
+pub mod shutdown;
+pub mod signaling;
+pub mod store;
 pub mod stun;
 pub mod turn;

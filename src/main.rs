@@ -1,3 +1,7 @@
 //! The `callgate` binary: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    callgate::cli::run()
+}

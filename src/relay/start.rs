@@ -128,6 +128,12 @@ impl Relay {
         self.order(&|| Control::Drain);
     }
 
+    /// Whether every shard still runs. One ends by itself only by a fault of this program.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.shards.iter().all(|shard| shard.thread.as_ref().is_some_and(|thread| !thread.is_finished()))
+    }
+
     /// The counters, summed over the shards.
     #[must_use]
     pub fn stats(&self) -> Stats {

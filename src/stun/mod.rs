@@ -22,45 +22,22 @@ pub const MAGIC_COOKIE: u32 = 0x2112_a442;
 /// Bytes of the message header.
 pub const HEADER: usize = 20;
 
-/// The methods of STUN and TURN.
+/// The methods of STUN (RFC 8489, section 18.2) and TURN (RFC 8656, section 17).
 pub mod method {
-    use webrtc_stun::message as m;
-
-    /// A method's number, as in the message type.
-    macro_rules! methods {
-        ($($(#[$doc:meta])* $name:ident = $value:literal;)*) => { $($(#[$doc])* pub const $name: u16 = $value;)* };
-    }
-    methods! {
-        /// RFC 8489.
-        BINDING = 0x001;
-        /// RFC 8656, section 17.
-        ALLOCATE = 0x003;
-        /// RFC 8656, section 17.
-        REFRESH = 0x004;
-        /// RFC 8656, section 17.
-        SEND = 0x006;
-        /// RFC 8656, section 17.
-        DATA = 0x007;
-        /// RFC 8656, section 17.
-        CREATE_PERMISSION = 0x008;
-        /// RFC 8656, section 17.
-        CHANNEL_BIND = 0x009;
-    }
-
-    /// The crate's name for one of these.
-    #[must_use]
-    pub fn named(number: u16) -> Option<m::Method> {
-        Some(match number {
-            BINDING => m::METHOD_BINDING,
-            ALLOCATE => m::METHOD_ALLOCATE,
-            REFRESH => m::METHOD_REFRESH,
-            SEND => m::METHOD_SEND,
-            DATA => m::METHOD_DATA,
-            CREATE_PERMISSION => m::METHOD_CREATE_PERMISSION,
-            CHANNEL_BIND => m::METHOD_CHANNEL_BIND,
-            _ => return None,
-        })
-    }
+    /// What does my address look like?
+    pub const BINDING: u16 = 0x001;
+    /// A relayed address, please.
+    pub const ALLOCATE: u16 = 0x003;
+    /// Keep it, or end it.
+    pub const REFRESH: u16 = 0x004;
+    /// Indication: data for a peer.
+    pub const SEND: u16 = 0x006;
+    /// Indication: data from a peer.
+    pub const DATA: u16 = 0x007;
+    /// Let these peers in.
+    pub const CREATE_PERMISSION: u16 = 0x008;
+    /// A number for a peer.
+    pub const CHANNEL_BIND: u16 = 0x009;
 }
 
 #[cfg(test)]

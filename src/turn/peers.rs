@@ -127,7 +127,9 @@ impl PeerPolicy {
     /// Whether an allocation may talk to `ip`. An address that carries another within it must pass with both.
     #[must_use]
     pub fn allows(&self, ip: IpAddr) -> bool {
-        spellings(ip).iter().all(|&ip| self.allows_as_written(ip))
+        // IPv4-mapped addresses never are on the wire (RFC 4291, section 2.5.5.2).
+        let is_mapped = matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+        !is_mapped && spellings(ip).iter().all(|&ip| self.allows_as_written(ip))
     }
 
     fn allows_as_written(&self, ip: IpAddr) -> bool {
@@ -136,9 +138,8 @@ impl PeerPolicy {
     }
 }
 
-/// The address itself (IPv4 if it is IPv4-mapped) and the IPv4 addresses that hide in it.
+/// The address itself and the IPv4 addresses that hide in it.
 fn spellings(ip: IpAddr) -> SmallVec<[IpAddr; 3]> {
-    let ip = ip.to_canonical();
     let mut found = SmallVec::new();
     found.push(ip);
     let IpAddr::V6(v6) = ip else { return found };

@@ -67,3 +67,10 @@ impl Ports {
         }
     }
 }
+
+#[cfg(test)]
+impl Ports {
+    pub(super) fn free(&self) -> usize {
+        self.free.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}

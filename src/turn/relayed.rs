@@ -100,3 +100,12 @@ impl Relayed {
         self.addresses[family.index()].map(|relay| SocketAddr::new(relay.public, port))
     }
 }
+
+#[cfg(test)]
+impl Relayed {
+    /// No port is taken or held.
+    pub(super) fn all_free(&self) -> bool {
+        let free = self.ports.iter().all(|ports| ports.free() == self.slice.len());
+        free && self.holders.iter().flatten().all(|&holder| holder == NOBODY)
+    }
+}

@@ -288,3 +288,11 @@ impl Server {
         slot
     }
 }
+
+#[cfg(test)]
+impl Server {
+    /// No allocation, user, address, timer, reservation or held port is left.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        self.table.is_empty() && self.timers.next().is_none() && self.relayed.all_free()
+    }
+}

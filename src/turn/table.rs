@@ -155,3 +155,13 @@ fn hash(hasher: &RandomState, tuple: &FiveTuple) -> u64 {
     }
     state.finish()
 }
+
+#[cfg(test)]
+impl Table {
+    /// Every index agrees that there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let free =
+            self.slots.iter().all(|slot| slot.allocation.is_none()) && self.free.len() == self.slots.len();
+        free && self.by_client.is_empty() && self.by_user.is_empty() && self.per_ip.is_empty()
+    }
+}

@@ -2,5 +2,10 @@
 // A test that cannot go on should say so with a panic; clippy's own exception covers test functions only, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod config;
+mod daemon;
+mod http;
 mod imports;
 mod relay;
+mod support;
+mod turn_client;

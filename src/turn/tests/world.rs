@@ -72,7 +72,6 @@ impl World {
         Self { server, now, opens: vec![], opened: vec![], sent: vec![], events: vec![] }
     }
 
-    #[expect(dead_code, reason = "for the tests of timers")]
     /// Lets time pass; the server is only told with the next input.
     pub(super) fn later(&mut self, seconds: f64) {
         self.now += Duration::from_secs_f64(seconds);
@@ -178,7 +177,12 @@ impl Client {
     }
 
     pub(super) fn named(address: &str, id: &str) -> Self {
-        let made = credential::mint(&SecretString::from(SECRET), id, WALL + 3600);
+        Self::until(address, id, WALL + 3600)
+    }
+
+    /// A client whose credential expires then.
+    pub(super) fn until(address: &str, id: &str, expires: u64) -> Self {
+        let made = credential::mint(&SecretString::from(SECRET), id, expires);
         let client = addr(address);
         let server = if client.is_ipv4() { "8.8.4.4:3478" } else { "[2001:4860::1]:3478" };
         Self {
@@ -237,7 +241,6 @@ impl Ask {
         Self::new(m::METHOD_SEND, m::CLASS_INDICATION).peer(peer).add(a::ATTR_DATA, data)
     }
 
-    #[expect(dead_code, reason = "for the tests of strangers")]
     pub(super) fn binding() -> Self {
         Self::new(m::METHOD_BINDING, m::CLASS_REQUEST)
     }

@@ -1,0 +1,117 @@
+//! The commands. Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong.
+
+use std::io::Write as _;
+use std::io::stderr;
+use std::io::stdout;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context;
+use anyhow::bail;
+use clap::Parser;
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::config;
+use crate::config::Kept;
+use crate::config::Mistakes;
+use crate::config::Settings;
+use crate::config::State;
+use crate::daemon;
+use crate::log;
+use crate::turn::credential;
+
+#[derive(Parser)]
+#[command(name = "callgate", version, about, disable_help_subcommand = true)]
+struct Cli {
+    /// The configuration file [default: /etc/callgate/callgate.toml if it exists, else built-in defaults]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (what happens without a command)
+    Serve,
+    /// Check the configuration, and print it as it is understood, without secrets
+    Check,
+    /// Make a time-limited TURN credential, as JSON
+    Credentials {
+        /// Whom it is for: the part of the user name behind the expiry
+        #[arg(long, default_value = "cli")]
+        user: String,
+        /// How long it opens relays [default: turn.credential_ttl]
+        #[arg(long, value_parser = ttl)]
+        ttl: Option<Duration>,
+    },
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text).ok_or_else(|| "write a number and its unit: 30s, 5m, 1h, 2d".to_owned())
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let environment = config::environment();
+    let outcome = config::load(cli.config.as_deref(), &environment).map_err(anyhow::Error::from);
+    let outcome = outcome.and_then(|settings| match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            log::start(&settings.log);
+            daemon::run(&settings, &State::find(&environment))
+        }
+        Command::Check => check(&settings),
+        Command::Credentials { user, ttl } => credentials(&settings, &State::find(&environment), &user, ttl),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(stderr(), "callgate: {error:#}");
+            let config = error.is::<Mistakes>() || error.is::<daemon::CertificateError>();
+            ExitCode::from(if config { 2 } else { 1 })
+        }
+    }
+}
+
+fn check(settings: &Settings) -> anyhow::Result<()> {
+    daemon::check(settings)?;
+    let file = settings.file.as_ref().map_or_else(
+        || format!("built-in defaults (there is no {})", config::DEFAULT_FILE),
+        |file| file.display().to_string(),
+    );
+    print(&format!("# {file}\n\n{}", config::show(settings)))
+}
+
+fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Duration>) -> anyhow::Result<()> {
+    let secret = match settings.turn.secrets.first() {
+        Some(secret) => secret.clone(),
+        None => match state.secret("turn-secret")? {
+            (secret, Kept::InFile(_)) => secret,
+            (_, Kept::InMemory(why)) => bail!("the daemon's secret is not known here: {why}"),
+        },
+    };
+    let ttl = ttl.unwrap_or(settings.turn.credential_ttl);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let credential = credential::mint(&secret, user, now.saturating_add(ttl).as_secs());
+    print(&format!(
+        "{:#}\n",
+        json!({
+            "username": credential.username,
+            "password": credential.password,
+            "realm": settings.turn.realm,
+            "ttl": ttl.as_secs(),
+        })
+    ))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+}

@@ -1,0 +1,229 @@
+//! What the daemon is told to be: a TOML file and the environment (`file`), read into `Settings` in which only possible
+//! things can be said (`resolve`). Every mistake is reported at once, with its place and its mend.
+
+mod file;
+mod mistake;
+mod nearest;
+mod resolve;
+mod show;
+mod state;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use file::Environment;
+pub use mistake::Mistake;
+pub use mistake::Mistakes;
+pub use mistake::Place;
+pub use show::show;
+pub use state::Kept;
+pub use state::State;
+pub use value::Cidr;
+pub use value::PublicAddress;
+pub use value::parse_duration;
+pub use value::show_duration;
+
+/// The file that is read when none is named and it exists.
+pub const DEFAULT_FILE: &str = "/etc/callgate/callgate.toml";
+
+/// Everything, resolved.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[public]`
+    pub public: Public,
+    /// `[http]`
+    pub http: Http,
+    /// `[tls]`; none: no TLS port.
+    pub tls: Option<Tls>,
+    /// `[turn]`
+    pub turn: Turn,
+    /// `[rooms]`
+    pub rooms: Rooms,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// The file that was read; none: built-in defaults (and the environment).
+    pub file: Option<PathBuf>,
+    /// Where each written key was written: `("turn.realm", "callgate.toml:12")`.
+    pub places: Vec<(String, Place)>,
+}
+
+/// How clients find this host.
+#[derive(Clone, Debug)]
+pub struct Public {
+    /// The name clients use; none: the first public address.
+    pub host: Option<String>,
+    /// At most one of each family; empty: found on the interfaces.
+    pub addresses: Vec<PublicAddress>,
+}
+
+/// The plain ports.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Addresses to listen on. May be empty if there is a TLS port.
+    pub listen: Vec<SocketAddr>,
+    /// Origins (`https://host[:port]`, `*`, `null`) that may call from a browser; empty: this one and localhost.
+    pub origins: Vec<String>,
+}
+
+/// The TLS ports.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Addresses to listen on; not empty.
+    pub listen: Vec<SocketAddr>,
+    /// A PEM file: the chain, leaf first.
+    pub certificate: PathBuf,
+    /// A PEM file: the key of the leaf.
+    pub key: PathBuf,
+}
+
+/// The relay.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// UDP addresses to listen on; not empty.
+    pub listen: Vec<SocketAddr>,
+    /// The realm of the long-term credentials (RFC 8489, section 9.2).
+    pub realm: String,
+    /// The first signs, all verify; empty: one is generated and kept in the state folder.
+    pub secrets: Vec<SecretString>,
+    /// How long a credential opens new allocations.
+    pub credential_ttl: Duration,
+    /// Where relayed addresses take their ports from.
+    pub relay_ports: RangeInclusive<u16>,
+    /// Shards; 0: one per core.
+    pub workers: usize,
+    /// Whom a relay may talk to.
+    pub peers: Peers,
+    /// What one client may use up.
+    pub limits: TurnLimits,
+}
+
+/// The operator's additions to the built-in deny list.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// Allowed, whatever the deny lists say.
+    pub allow: Vec<Cidr>,
+    /// Denied too.
+    pub deny: Vec<Cidr>,
+}
+
+/// Limits of the relay; 0 is off.
+#[derive(Clone, Debug)]
+pub struct TurnLimits {
+    /// Allocations of the whole daemon.
+    pub allocations: u32,
+    /// Allocations of one user name.
+    pub allocations_per_user: u32,
+    /// Allocations of one client address (IPv6: /64).
+    pub allocations_per_ip: u32,
+    /// Permissions of one allocation.
+    pub permissions: u32,
+    /// Channels of one allocation.
+    pub channels: u32,
+    /// The longest lifetime an allocation is granted at a time.
+    pub lifetime: Duration,
+    /// Unauthenticated requests answered per second and source prefix.
+    pub unauthenticated_per_second: u32,
+}
+
+/// Rooms.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    /// Peers in a room of kind `room` unless its creator says fewer.
+    pub capacity: u32,
+    /// How long a call waits for its second peer; 0: for ever.
+    pub waiting_timeout: Duration,
+    /// How long the place of a lost connection is kept; 0: not at all.
+    pub grace: Duration,
+}
+
+/// The operator's access.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// None: generated and kept in the state folder.
+    pub token: Option<SecretString>,
+}
+
+/// Limits of the TCP side; 0 is off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open TCP connections of one address (IPv6: /64).
+    pub connections_per_ip: u32,
+    /// Events a connection may send per second, on average.
+    pub events_per_second: u32,
+    /// The longest event or request body, in bytes. Never off.
+    pub message_bytes: usize,
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines are written: `info`, or `info,callgate::relay=debug`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Words for people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Reads the configuration of a process: `file` if named, else `DEFAULT_FILE` if it exists, else nothing; the
+/// environment over it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Settings, Mistakes> {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    match fs::read_to_string(path) {
+        Ok(text) => read(Some(path), &text, environment),
+        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            read(None, "", environment)
+        }
+        Err(error) => {
+            let what = if error.kind() == io::ErrorKind::InvalidData {
+                "this file is not UTF-8 text".to_owned()
+            } else {
+                format!("cannot be read: {error}; name a readable file with --config")
+            };
+            let place = Place::File { path: path.to_owned(), line: 0 };
+            Err(Mistakes(vec![Mistake { place, key: String::new(), what }]))
+        }
+    }
+}
+
+/// The settings in `text` (the content of `file`) with the environment over it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(file: Option<&Path>, text: &str, environment: &Environment) -> Result<Settings, Mistakes> {
+    resolve::resolve(file, text, environment)
+}
+
+/// This process's environment; what is not UTF-8 is read lossily, and so is wrong where it matters.
+#[must_use]
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect()
+}

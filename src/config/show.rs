@@ -1,0 +1,119 @@
+//! The settings as TOML, as `callgate check` prints them: every key, its value, where it came from, and no secret.
+
+use std::fmt::Write as _;
+
+use super::LogFormat;
+use super::Settings;
+use super::value::show_duration;
+
+/// What stands in place of a secret.
+const MASK: &str = "********";
+
+/// The settings as a configuration file with the same meaning, but for the masked secrets.
+#[must_use]
+pub fn show(settings: &Settings) -> String {
+    let s = settings;
+    let mut out = Out { settings, text: String::new() };
+    out.section("public");
+    out.key("public.host", &quoted(s.public.host.as_deref().unwrap_or_default()));
+    out.key("public.addresses", &list(&s.public.addresses));
+    out.section("http");
+    out.key("http.listen", &list(&s.http.listen));
+    out.key("http.origins", &list(&s.http.origins));
+    out.section("tls");
+    let path = |path: Option<&std::path::PathBuf>| {
+        quoted(&path.map(|p| p.display().to_string()).unwrap_or_default())
+    };
+    out.key("tls.listen", &list(s.tls.as_ref().map(|tls| tls.listen.as_slice()).unwrap_or_default()));
+    out.key("tls.certificate", &path(s.tls.as_ref().map(|tls| &tls.certificate)));
+    out.key("tls.key", &path(s.tls.as_ref().map(|tls| &tls.key)));
+    out.section("turn");
+    out.key("turn.listen", &list(&s.turn.listen));
+    out.key("turn.realm", &quoted(&s.turn.realm));
+    out.key("turn.secrets", &list(&s.turn.secrets.iter().map(|_| MASK).collect::<Vec<_>>()));
+    out.key("turn.credential_ttl", &quoted(&show_duration(s.turn.credential_ttl)));
+    out.key(
+        "turn.relay_ports",
+        &quoted(&format!("{}-{}", s.turn.relay_ports.start(), s.turn.relay_ports.end())),
+    );
+    out.key("turn.workers", &s.turn.workers);
+    out.section("turn.peers");
+    out.key("turn.peers.allow", &list(&s.turn.peers.allow));
+    out.key("turn.peers.deny", &list(&s.turn.peers.deny));
+    out.section("turn.limits");
+    out.key("turn.limits.allocations", &s.turn.limits.allocations);
+    out.key("turn.limits.allocations_per_user", &s.turn.limits.allocations_per_user);
+    out.key("turn.limits.allocations_per_ip", &s.turn.limits.allocations_per_ip);
+    out.key("turn.limits.permissions", &s.turn.limits.permissions);
+    out.key("turn.limits.channels", &s.turn.limits.channels);
+    out.key("turn.limits.lifetime", &quoted(&show_duration(s.turn.limits.lifetime)));
+    out.key("turn.limits.unauthenticated_per_second", &s.turn.limits.unauthenticated_per_second);
+    out.section("rooms");
+    out.key("rooms.capacity", &s.rooms.capacity);
+    out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
+    out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
+    out.section("admin");
+    out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
+    out.section("limits");
+    out.key("limits.connections_per_ip", &s.limits.connections_per_ip);
+    out.key("limits.events_per_second", &s.limits.events_per_second);
+    out.key("limits.message_bytes", &s.limits.message_bytes);
+    out.section("log");
+    let format = match s.log.format {
+        LogFormat::Auto => "auto",
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    out.key("log.format", &quoted(format));
+    out.key("log.filter", &quoted(&s.log.filter));
+    out.text
+}
+
+struct Out<'a> {
+    settings: &'a Settings,
+    text: String,
+}
+
+impl Out<'_> {
+    fn section(&mut self, name: &str) {
+        let blank = if self.text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.text, "{blank}[{name}]");
+    }
+
+    fn key(&mut self, key: &str, value: &dyn std::fmt::Display) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let line = format!("{name} = {value}");
+        match self.settings.places.iter().find(|(written, _)| written == key) {
+            Some((_, place)) => {
+                let _ = writeln!(self.text, "{line:<40} # {place}");
+            }
+            None => {
+                let _ = writeln!(self.text, "{line}");
+            }
+        }
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn list<T: std::fmt::Display>(values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(|value| quoted(&value.to_string())).collect();
+    format!("[{}]", values.join(", "))
+}

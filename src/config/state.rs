@@ -1,0 +1,168 @@
+//! What the daemon keeps between runs: secrets it made for itself, each a file only its own user (and group) can read.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SecureRandom;
+use ring::rand::SystemRandom;
+use secrecy::SecretString;
+
+use super::Environment;
+
+/// Random bytes of a generated secret.
+const SECRET_BYTES: usize = 32;
+
+/// The longest file that can be a secret.
+const LONGEST: u64 = 4096;
+
+/// The state folder, or the want of one.
+#[derive(Clone, Debug)]
+pub struct State {
+    folder: Option<PathBuf>,
+}
+
+/// Where a secret lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// In this file, from before or from now on.
+    InFile(PathBuf),
+    /// In memory only, for this reason: the next run has another one.
+    InMemory(String),
+}
+
+impl State {
+    /// `$STATE_DIRECTORY` (systemd may name several, by colons: the first), else `$XDG_STATE_HOME/callgate`, else
+    /// `~/.local/state/callgate`. Nothing is made before something is to be kept.
+    #[must_use]
+    pub fn find(environment: &Environment) -> Self {
+        let set = |name: &str| environment.get(name).filter(|text| !text.is_empty()).map(String::as_str);
+        let folder = set("STATE_DIRECTORY")
+            .and_then(|folders| folders.split(':').next())
+            .map(PathBuf::from)
+            .or_else(|| set("XDG_STATE_HOME").map(|home| PathBuf::from(home).join("callgate")))
+            .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/state/callgate")));
+        Self { folder }
+    }
+
+    /// The secret kept under this name, made if there is none yet.
+    ///
+    /// # Errors
+    /// The system has no randomness to give, or holds a file of that name that cannot be a secret: it is not overwritten.
+    pub fn secret(&self, name: &str) -> io::Result<(SecretString, Kept)> {
+        let Some(folder) = &self.folder else {
+            let why = "no state folder is known (set STATE_DIRECTORY, XDG_STATE_HOME or HOME)";
+            return Ok((generate()?, Kept::InMemory(why.to_owned())));
+        };
+        let path = folder.join(name);
+        match fs::metadata(&path) {
+            Ok(about) if about.len() > LONGEST => {
+                return Err(io::Error::other(format!("{} is too long to be a secret", path.display())));
+            }
+            _ => {}
+        }
+        match fs::read_to_string(&path) {
+            Ok(text) if text.trim().len() >= 16 => {
+                return Ok((SecretString::from(text.trim()), Kept::InFile(path)));
+            }
+            Ok(_) => {
+                let what = format!(
+                    "{} is too short to be a secret; remove it to have a new one made",
+                    path.display()
+                );
+                return Err(io::Error::other(what));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+            }
+        }
+        let secret = random()?;
+        match self.keep(&path, &secret) {
+            Ok(()) => Ok((SecretString::from(secret), Kept::InFile(path))),
+            // Another process was faster: its secret is the secret.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok((SecretString::from(fs::read_to_string(&path)?.trim()), Kept::InFile(path)))
+            }
+            Err(error) => {
+                Ok((SecretString::from(secret), Kept::InMemory(format!("{}: {error}", path.display()))))
+            }
+        }
+    }
+
+    /// Written aside and linked into place, so that nobody ever reads half a secret.
+    fn keep(&self, path: &PathBuf, secret: &str) -> io::Result<()> {
+        if let Some(folder) = &self.folder {
+            DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        }
+        let aside = path.with_extension(format!("new-{}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&aside)?;
+        let written = file.write_all(secret.as_bytes()).and_then(|()| file.write_all(b"\n"));
+        let kept = written.and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&aside, path));
+        fs::remove_file(&aside)?;
+        kept
+    }
+}
+
+fn generate() -> io::Result<SecretString> {
+    random().map(SecretString::from)
+}
+
+fn random() -> io::Result<String> {
+    let mut bytes = [0u8; SECRET_BYTES];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn at(folder: &std::path::Path) -> State {
+        State::find(&Environment::from([("STATE_DIRECTORY".to_owned(), folder.display().to_string())]))
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_readable_by_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("deep/er");
+        let (first, kept) = at(&inside).secret("turn-secret").unwrap();
+        assert_eq!(kept, Kept::InFile(inside.join("turn-secret")));
+        assert!(first.expose_secret().len() >= 40);
+        let mode = fs::metadata(inside.join("turn-secret")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}");
+        let (second, _) = at(&inside).secret("turn-secret").unwrap();
+        assert_eq!(first.expose_secret(), second.expose_secret());
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn without_a_folder_a_secret_lives_in_memory_and_says_so() {
+        let (secret, kept) = State::find(&Environment::new()).secret("turn-secret").unwrap();
+        assert!(secret.expose_secret().len() >= 40);
+        assert!(matches!(kept, Kept::InMemory(why) if why.contains("STATE_DIRECTORY")));
+        let (_, kept) = at(std::path::Path::new("/proc/nowhere")).secret("turn-secret").unwrap();
+        assert!(matches!(kept, Kept::InMemory(why) if why.contains("/proc/nowhere")));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_a_secret_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("turn-secret"), "x\n").unwrap();
+        assert!(at(folder.path()).secret("turn-secret").is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("turn-secret")).unwrap(), "x\n");
+    }
+}

@@ -1,0 +1,212 @@
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Environment {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn parse(text: &str) -> Result<Settings, Mistakes> {
+    read(Some(Path::new("c.toml")), text, &Environment::new())
+}
+
+/// The mistakes as they are printed.
+fn mistakes(text: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+    let found = read(Some(Path::new("c.toml")), text, &environment(pairs)).unwrap_err();
+    found.0.iter().map(Mistake::to_string).collect()
+}
+
+/// What `check` prints, without the places.
+fn shown(settings: &Settings) -> String {
+    show(&Settings { places: Vec::new(), ..settings.clone() })
+}
+
+#[test]
+fn the_shipped_file_holds_every_key_at_its_default() {
+    let text = include_str!("../../config/callgate.toml");
+    let shipped = parse(text).unwrap();
+    let built_in = read(None, "", &Environment::new()).unwrap();
+    assert_eq!(shown(&shipped), shown(&built_in));
+    let keys = shown(&built_in).lines().filter(|line| line.contains(" = ")).count();
+    assert_eq!(
+        shipped.places.len(),
+        keys,
+        "a key is missing from config/callgate.toml: {:#?}",
+        shipped.places
+    );
+}
+
+#[test]
+fn what_check_prints_means_the_same() {
+    let text = include_str!("../../config/examples/behind-nat.toml");
+    let settings = parse(text).unwrap();
+    assert_eq!(shown(&parse(&show(&settings)).unwrap()), shown(&settings));
+    assert!(show(&settings).contains("relay_ports = \"50000-59999\""), "{}", show(&settings));
+    assert!(show(&settings).contains("# c.toml:8"), "{}", show(&settings));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = "[turn]\nrealm = \"file\"\nworkers = 2\n";
+    let pairs = [
+        ("CALLGATE_TURN__REALM", "variable"),
+        ("CALLGATE_TURN__LIMITS__CHANNELS", "7"),
+        ("CALLGATE_HTTP__ORIGINS", "https://a.example, https://b.example"),
+        ("CALLGATE_HTTP__LISTEN", "[::1]:80"),
+        ("CALLGATE_TURN__LISTEN", r#"["[::1]:1", "127.0.0.1:1"]"#),
+    ];
+    let settings = read(Some(Path::new("c.toml")), text, &environment(&pairs)).unwrap();
+    assert_eq!(settings.turn.realm, "variable");
+    assert_eq!(settings.turn.workers, 2);
+    assert_eq!(settings.turn.limits.channels, 7);
+    assert_eq!(settings.http.origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(settings.http.listen, ["[::1]:80".parse().unwrap()]);
+    assert_eq!(settings.turn.listen.len(), 2);
+    let place = settings.places.iter().find(|(key, _)| key == "turn.realm").map(|(_, place)| place);
+    assert_eq!(place, Some(&Place::Environment("CALLGATE_TURN__REALM".to_owned())));
+}
+
+#[test]
+fn port_and_client_url_are_understood() {
+    let pairs = [("PORT", "8080"), ("CLIENT_URL", "https://App.example.org:443/room/1?x=y")];
+    let settings = read(None, "", &environment(&pairs)).unwrap();
+    assert_eq!(settings.http.listen, ["[::]:8080".parse().unwrap()]);
+    assert_eq!(settings.http.origins, ["https://app.example.org"]);
+    let wrong = mistakes("", &[("PORT", "eighty"), ("CLIENT_URL", "my site")]);
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+    assert!(
+        wrong.iter().any(|m| m.starts_with("environment variable PORT: \"eighty\" is not a port")),
+        "{wrong:#?}"
+    );
+    assert!(wrong.iter().any(|m| m.starts_with("environment variable CLIENT_URL: ")), "{wrong:#?}");
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_line_and_mend() {
+    let text = r#"
+[turn]
+relm = "x"
+realm = 5
+relay_ports = "60000-50000"
+credential_ttl = "1 hour"
+secrets = ["long enough for a secret", "hunter2"]
+listen = ["3478"]
+workers = "many"
+
+[turn.peers]
+deny = ["10.1.2.3/8", "10.0.0.0/8", "fe80::/200"]
+
+[http]
+origins = ["app.example.org"]
+
+[room]
+capacity = 3
+
+[tls]
+listen = ["[::]:443"]
+certificate = "/nowhere/cert.pem"
+"#;
+    let wrong = mistakes(text, &[("CALLGATE_ROOMS__CAPACITY", "1"), ("CALLGATE_ROOMS__GRAZE", "1s")]);
+    let expected = [
+        "c.toml:3: turn.relm: there is no such key; did you mean turn.realm?",
+        "c.toml:4: turn.realm: 5 is a number; write \"callgate\" in quotes",
+        "c.toml:5: turn.relay_ports: 60000 is above 50000; write \"50000-60000\"",
+        "c.toml:6: turn.credential_ttl: \"1 hour\" is not a time",
+        "c.toml:7: turn.secrets[1]: too short to be a secret",
+        "c.toml:8: turn.listen[0]: \"3478\" is not an address with a port; write \"[::]:3478\"",
+        "c.toml:9: turn.workers: this is not a whole number",
+        "c.toml:12: turn.peers.deny[0]: \"10.1.2.3/8\" has bits set behind /8; write \"10.0.0.0/8\"",
+        "c.toml:12: turn.peers.deny[2]: /200 is too long",
+        "c.toml:15: http.origins[0]: \"app.example.org\" is not an origin; write \"https://app.example.org\"",
+        "c.toml:17: room: there is no such section; did you mean rooms?",
+        "c.toml:21: tls.listen: a TLS port needs tls.key too",
+        "c.toml:22: tls.certificate: /nowhere/cert.pem cannot be read",
+        "environment variable CALLGATE_ROOMS__CAPACITY: rooms.capacity: 1 is out of range; write a whole number from 2 to 1000",
+        "environment variable CALLGATE_ROOMS__GRAZE: rooms.graze: there is no such key; did you mean CALLGATE_ROOMS__GRACE?",
+    ];
+    assert_eq!(wrong.len(), expected.len(), "{wrong:#?}");
+    for (found, expected) in wrong.iter().zip(expected) {
+        assert!(found.starts_with(expected), "found    {found}\nexpected {expected}");
+    }
+    assert!(!wrong.iter().any(|m| m.contains("hunter2")), "a secret was printed");
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line_and_hides_no_other_mistake() {
+    let wrong = mistakes("[turn]\nrealm = \nworkers = 1000\n[http\nlisten = []\n", &[]);
+    assert!(wrong.iter().any(|m| m.starts_with("c.toml:2: this is not TOML")), "{wrong:#?}");
+    assert!(
+        wrong.iter().any(|m| m.starts_with("c.toml:3: turn.workers: 1000 is out of range")),
+        "{wrong:#?}"
+    );
+    assert!(wrong.iter().any(|m| m.starts_with("c.toml:4: this is not TOML")), "{wrong:#?}");
+}
+
+#[test]
+fn keys_that_need_each_other_say_so() {
+    let one = |text| {
+        let found = mistakes(text, &[]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0].clone()
+    };
+    assert!(one("http.listen = []").contains("nothing to listen on"));
+    assert!(one("turn.relay_ports = \"3000-4000\"").contains("holds the port of turn.listen"));
+    assert!(one("http.listen = [\"[::]:80\", \"[::]:80\"]").contains("listened on twice"));
+    assert!(one("public.addresses = [\"192.0.2.1\", \"192.0.2.2\"]").contains("more than one IPv4 address"));
+    assert!(one("public.addresses = [\"192.0.2.1/::1\"]").contains("two families"));
+    assert!(one("turn = 5").contains("this is a section; write [turn]"));
+    assert!(one("turn.realm = [\"a\"]").contains("this is a list"));
+    assert!(one("turn.realm = 1979-05-27\nturn.x = 1").contains("no such key"), "a date is read as its text");
+}
+
+#[test]
+fn a_certificate_file_without_a_certificate_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty.pem");
+    fs::write(&path, "hello").unwrap();
+    let text = format!("[tls]\nlisten = [\"[::]:443\"]\ncertificate = {path:?}\nkey = {path:?}\n");
+    let wrong = mistakes(&text, &[]);
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+    assert!(wrong[0].contains("holds no certificate in PEM form"), "{wrong:#?}");
+    assert!(wrong[1].contains("holds no private key in PEM form"), "{wrong:#?}");
+    let wrong = mistakes("[tls]\nkey = \"/etc/hostname\"\n", &[]);
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+}
+
+#[test]
+fn a_variable_with_too_few_underscores_is_a_mistake_and_kubernetes_own_are_not() {
+    let wrong = mistakes("", &[("CALLGATE_TURN_REALM", "x")]);
+    assert_eq!(wrong.len(), 1);
+    assert!(wrong[0].contains("write CALLGATE_TURN__REALM"), "{wrong:#?}");
+    let kubernetes = [("CALLGATE_PORT", "tcp://10.0.0.1:80"), ("CALLGATE_SERVICE_HOST", "10.0.0.1")];
+    read(None, "", &environment(&kubernetes)).unwrap();
+}
+
+#[test]
+fn secrets_are_read_and_never_shown() {
+    let text = "turn.secrets = [\"a-secret-of-the-operator\"]\nadmin.token = \"a-token-of-the-operator\"\n";
+    let settings = parse(text).unwrap();
+    assert_eq!(settings.turn.secrets[0].expose_secret(), "a-secret-of-the-operator");
+    for text in [show(&settings), format!("{settings:?}")] {
+        assert!(!text.contains("operator"), "{text}");
+    }
+}
+
+#[test]
+fn durations_are_written_back_as_they_were_read() {
+    for text in ["0s", "500ms", "30s", "90s", "5m", "1h", "2d", "1500ms"] {
+        assert_eq!(show_duration(parse_duration(text).unwrap()), text);
+    }
+    for text in ["", "s", "5", "-5s", "1.5s", "5 s", "5w", "99999999999999999999s", "18446744073709551615d"] {
+        assert_eq!(parse_duration(text), None, "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,200}", key in "[a-z.]{0,20}", value in ".{0,20}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("{key} = {value}"));
+        let _ = parse(&format!("{key} = {value:?}"));
+    }
+}

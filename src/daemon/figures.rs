@@ -1,0 +1,79 @@
+//! The parts' counters, copied into metrics at a scrape. The names are relied on by dashboards: they don't change.
+
+use std::sync::Arc;
+use std::sync::Weak;
+
+use crate::gate::Places;
+use crate::gate::Refusals;
+use crate::metrics::now;
+use crate::metrics::now_of;
+use crate::metrics::total;
+use crate::metrics::total_of;
+use crate::relay::Relay;
+use crate::rooms::Kind;
+use crate::signaling;
+use crate::signaling::Signaling;
+
+/// Whose counters they are.
+pub(super) struct Figures {
+    pub(super) places: Places,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) signaling: Signaling,
+    pub(super) relay: Weak<Relay>,
+}
+
+impl Figures {
+    /// Sets every figure to what it is now.
+    pub(super) fn copy(&self) {
+        now("callgate_tcp_connections", self.places.taken() as u64);
+        for (reason, count) in self.refusals.counts() {
+            total_of("callgate_connections_refused_total", "reason", reason, count);
+        }
+        self.signaling();
+        if let Some(relay) = self.relay.upgrade() {
+            copy_relay(&relay);
+        }
+    }
+
+    fn signaling(&self) {
+        let stats = self.signaling.stats();
+        now("callgate_connections", stats.connections);
+        now("callgate_peers", stats.peers);
+        total("callgate_joins_total", stats.joins);
+        total("callgate_resumes_total", stats.resumes);
+        for (kind, count) in Kind::ALL.into_iter().zip(stats.rooms) {
+            now_of("callgate_rooms", "kind", kind.name(), count);
+        }
+        for (kind, count) in signaling::Relayed::ALL.into_iter().zip(stats.relayed) {
+            total_of("callgate_events_relayed_total", "kind", kind.name(), count);
+        }
+        for (code, count) in signaling::Code::ALL.into_iter().zip(stats.errors) {
+            total_of("callgate_errors_total", "code", code.name(), count);
+        }
+        for (reason, count) in signaling::Drop::ALL.into_iter().zip(stats.drops) {
+            total_of("callgate_drops_total", "reason", reason.name(), count);
+        }
+    }
+}
+
+fn copy_relay(relay: &Relay) {
+    let stats = relay.stats();
+    for (reason, count) in stats.drops() {
+        total_of("callgate_drops_total", "reason", reason, count);
+    }
+    let turn = &stats.turn;
+    now("callgate_allocations", turn.allocations);
+    total("callgate_allocations_total", turn.allocations_total);
+    for (direction, flow) in [("to_peer", turn.to_peer), ("to_client", turn.to_client)] {
+        total_of("callgate_relay_packets_total", "direction", direction, flow.packets);
+        total_of("callgate_relay_bytes_total", "direction", direction, flow.bytes);
+    }
+    for (code, count) in turn.auth_failures() {
+        total_of("callgate_auth_failures_total", "code", &code.to_string(), count);
+    }
+    total("callgate_relay_in_process_packets_total", turn.in_process.packets);
+    total("callgate_bindings_total", turn.bindings);
+    total("callgate_auth_challenges_total", turn.challenges);
+    total("callgate_quota_reached_total", turn.quota_reached);
+    total("callgate_insufficient_capacity_total", turn.insufficient_capacity);
+}

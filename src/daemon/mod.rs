@@ -1,0 +1,273 @@
+//! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
+
+mod block;
+mod descriptors;
+mod figures;
+mod holder;
+mod media;
+mod public;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::anyhow;
+use sd_notify::NotifyState;
+use secrecy::SecretString;
+use socketioxide::layer::SocketIoLayer;
+use tokio::runtime::Runtime;
+
+use crate::config::Kept;
+use crate::config::LogFormat;
+use crate::config::Mistake;
+use crate::config::Mistakes;
+use crate::config::Place;
+use crate::config::Settings;
+use crate::config::State;
+use crate::gate;
+use crate::gate::BindError;
+use crate::gate::Gate;
+use crate::gate::OpenError;
+use crate::http;
+use crate::http::Origins;
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+use crate::shutdown::Shutdown;
+use crate::signaling;
+use crate::signaling::IceServers;
+use crate::signaling::Signaling;
+
+use block::Block;
+use figures::Figures;
+use public::Found;
+use public::Interface;
+
+pub use crate::gate::CertificateError;
+
+/// How long requests may take to end once the ports are closed. With the time that signaling takes to close its own
+/// transports, the daemon is gone within 10 seconds.
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// How long clients have to hear that the daemon is going.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// What `callgate check` can find out beyond the file itself, without listening anywhere.
+///
+/// # Errors
+/// The certificate cannot be used.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    settings.tls.as_ref().map(gate::acceptor).transpose()?;
+    Ok(())
+}
+
+/// Serves until it is told to stop by a signal.
+///
+/// # Errors
+/// Something needed cannot be had (a port, a certificate), or a part died.
+pub fn run(settings: &Settings, state: &State) -> anyhow::Result<()> {
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let outcome = runtime.block_on(Box::pin(serve(settings, state)));
+    // What has not ended by now is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A secret from the configuration, else the state folder's own.
+fn secret(
+    state: &State,
+    name: &str,
+    configured: Option<&SecretString>,
+) -> anyhow::Result<(SecretString, Option<Kept>)> {
+    if let Some(secret) = configured {
+        return Ok((secret.clone(), None));
+    }
+    let (secret, kept) = state.secret(name)?;
+    if let Kept::InMemory(why) = &kept {
+        tracing::warn!(
+            name,
+            why,
+            "this secret cannot be kept: it lives in memory, and the next start makes another"
+        );
+    }
+    Ok((secret, Some(kept)))
+}
+
+async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut signals = Shutdown::listen().context("cannot catch signals")?;
+    let descriptors = descriptors::raise();
+    let interfaces = public::interfaces();
+    let found = public_address(settings, &interfaces)?;
+    let (turn_secret, turn_kept) = secret(state, "turn-secret", settings.turn.secrets.first())?;
+    let (admin_token, _) = secret(state, "admin-token", settings.admin.token.as_ref())?;
+
+    // Half of the descriptors for connections; the other half for relays, files and the rest.
+    let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
+    let gate = Gate::open(settings, total).map_err(explain)?;
+    let tcp: Vec<SocketAddr> = gate.plain().chain(gate.secure()).collect();
+    let own = public::spelled_out(&tcp, &interfaces);
+    let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
+    let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
+    let block = Block {
+        host: settings.public.host.as_deref(),
+        plain: gate.plain().collect(),
+        secure: gate.secure().collect(),
+        turn: relay.listening(),
+        relay_ports: &settings.turn.relay_ports,
+        public: &found,
+        file: settings.file.as_ref(),
+        secret: turn_kept.as_ref(),
+    };
+
+    let readiness = Arc::new(Readiness::default());
+    let figures = Figures {
+        places: gate.places(),
+        refusals: gate.refusals(),
+        signaling: signaling.clone(),
+        relay: Arc::downgrade(&relay),
+    };
+    let parts = http::Parts {
+        metrics: Arc::new(Metrics::new(move || figures.copy())?),
+        admin_token,
+        readiness: Arc::clone(&readiness),
+        started,
+        body_bytes: settings.limits.message_bytes,
+    };
+    let router = http::router(parts).layer(layer);
+    let mut serving = gate.serve(http::guard(router, &Origins::new(&settings.http.origins)));
+
+    readiness.serving();
+    ready(&block, settings.log.format);
+
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
+    };
+    tracing::info!(signal, "stopping; the same again stops at once");
+    readiness.draining();
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tokio::select! {
+        left = drain(&mut serving, &signaling, &relay) => {
+            if left > 0 {
+                tracing::warn!(left, "connections did not end in time");
+            }
+        }
+        signal = signals.next() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
+    }
+    // The last one to hold it: its threads end here.
+    drop(relay);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The public addresses, or what is wrong with the configured ones.
+fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Result<Found> {
+    let found = public::find(&settings.public.addresses, interfaces).map_err(|what| {
+        let key = "public.addresses".to_owned();
+        let written = settings.places.iter().find(|(written, _)| *written == key);
+        let place = written.map_or(Place::Missing, |(_, place)| place.clone());
+        Mistakes(vec![Mistake { place, key, what }])
+    })?;
+    if let Some(notice) = &found.notice {
+        tracing::warn!("{notice}");
+    }
+    Ok(found)
+}
+
+/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
+fn signaling(
+    settings: &Settings,
+    secret: SecretString,
+    found: &Found,
+    relay: &Arc<Relay>,
+) -> (Signaling, SocketIoLayer) {
+    let fallback_host = found.addresses.first().map(|address| address.public.to_string());
+    let ice = IceServers {
+        host: settings.public.host.clone(),
+        fallback_host: fallback_host.unwrap_or_else(|| "localhost".to_owned()),
+        port: relay.listening().first().map_or(0, SocketAddr::port),
+        secret,
+        ttl: settings.turn.credential_ttl,
+    };
+    let relay = Arc::downgrade(relay);
+    let on_gone = move |id: &str| {
+        if let Some(relay) = relay.upgrade() {
+            relay.revoke(id);
+        }
+    };
+    let of_rooms = signaling::Settings {
+        capacity: settings.rooms.capacity as usize,
+        waiting_timeout: settings.rooms.waiting_timeout,
+        grace: settings.rooms.grace,
+        events_per_second: settings.limits.events_per_second,
+        message_bytes: settings.limits.message_bytes,
+        ..signaling::Settings::default()
+    };
+    Signaling::new(&of_rooms, ice, Arc::new(on_gone))
+}
+
+/// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
+async fn death(relay: &Relay) {
+    while relay.is_alive() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Listeners first, then who is inside. Returns how many connections are left.
+async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay) -> usize {
+    let until = tokio::time::Instant::now() + DRAIN;
+    serving.close().await;
+    relay.drain();
+    signaling.drain().await;
+    if signaling.stats().connections > 0 {
+        // The news of the drain is on its way; a transport that is closed too soon would swallow it.
+        tokio::time::sleep(FAREWELL).await;
+    }
+    signaling.close().await;
+    serving.drain(until).await
+}
+
+/// Tells whoever started us: a person, the log, systemd.
+fn ready(block: &Block<'_>, format: LogFormat) {
+    let joined =
+        |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let public: Vec<String> = block.public.addresses.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        http = joined(&block.plain),
+        tls = joined(&block.secure),
+        turn = joined(&block.turn),
+        public = public.join(","),
+        how = block.public.how,
+        page = block.pages().first().map_or("", String::as_str),
+        "ready"
+    );
+    if format != LogFormat::Json {
+        block.print();
+    }
+    let status = format!("serving {}", block.pages().first().map_or("", String::as_str));
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// A port that is taken is named with who has it, where that can be seen; a certificate's fault stays what it is.
+fn explain(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Certificate(error) => error.into(),
+        OpenError::Bind(BindError { address, error }) => match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                let port = address.port();
+                let who = holder::holder(address).unwrap_or_else(|| "another program".to_owned());
+                anyhow!("TCP port {port} ({address}) is taken by {who}")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                anyhow!(
+                    "no permission to listen on TCP {address}: ports below 1024 need CAP_NET_BIND_SERVICE"
+                )
+            }
+            _ => anyhow!("cannot listen on TCP {address}: {error}"),
+        },
+    }
+}

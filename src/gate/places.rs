@@ -1,0 +1,143 @@
+//! How many connections may be open: in all, and from one address.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+/// The places of all ports together. Cheap to clone; a clone is the same places.
+#[derive(Clone, Debug)]
+pub struct Places {
+    inner: Arc<Mutex<Taken>>,
+    total: usize,
+    per_address: usize,
+}
+
+#[derive(Default, Debug)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place; dropping it frees it. It goes wherever the connection goes, upgrades included.
+#[derive(Debug)]
+pub struct Place {
+    inner: Arc<Mutex<Taken>>,
+    address: Option<IpAddr>,
+}
+
+/// Why there was no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Full {
+    /// The daemon has as many connections as it can have.
+    Total,
+    /// This address has as many as it may have.
+    Address,
+}
+
+impl Places {
+    /// `per_address` of 0 is no limit.
+    #[must_use]
+    pub fn new(total: usize, per_address: usize) -> Self {
+        Self { inner: Arc::default(), total, per_address }
+    }
+
+    /// A place for a connection from `address`. Loopback has no limit of its own: it is a reverse proxy's address, and
+    /// so everybody's.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take(&self, address: IpAddr) -> Result<Place, Full> {
+        let address = address.to_canonical();
+        let counted = (self.per_address > 0 && !address.is_loopback()).then(|| prefix(address));
+        let mut taken = lock(&self.inner);
+        if taken.all >= self.total {
+            return Err(Full::Total);
+        }
+        if let Some(address) = counted {
+            let count = taken.by_address.entry(address).or_default();
+            if *count >= self.per_address {
+                return Err(Full::Address);
+            }
+            *count += 1;
+        }
+        taken.all += 1;
+        Ok(Place { inner: Arc::clone(&self.inner), address: counted })
+    }
+
+    /// How many are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        lock(&self.inner).all
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.inner);
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(address) = self.address
+            && let Entry::Occupied(mut count) = taken.by_address.entry(address)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One customer: an IPv4 address, or an IPv6 /64.
+fn prefix(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_gets_it_back() {
+        let places = Places::new(10, 2);
+        let first = places.take(ip("192.0.2.1")).unwrap();
+        let second = places.take(ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(places.take(ip("192.0.2.1")).unwrap_err(), Full::Address);
+        let other = places.take(ip("192.0.2.2")).unwrap();
+        drop(first);
+        let again = places.take(ip("192.0.2.1")).unwrap();
+        assert_eq!(places.taken(), 3);
+        drop((second, other, again));
+        assert_eq!(places.taken(), 0);
+        assert!(lock(&places.inner).by_address.is_empty(), "an address is remembered for nothing");
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_its_64() {
+        let places = Places::new(10, 1);
+        let _first = places.take(ip("2001:db8::1")).unwrap();
+        assert_eq!(places.take(ip("2001:db8::ffff:1")).unwrap_err(), Full::Address);
+        let _other = places.take(ip("2001:db8:0:1::1")).unwrap();
+    }
+
+    #[test]
+    fn the_total_holds_for_everybody() {
+        let places = Places::new(1, 0);
+        let _first = places.take(ip("127.0.0.1")).unwrap();
+        assert_eq!(places.take(ip("192.0.2.1")).unwrap_err(), Full::Total);
+    }
+}

@@ -1,0 +1,164 @@
+//! A connection of any kind, with the bytes that were read to see what it speaks put back in front, and its place.
+
+use std::io;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use bytes::Buf;
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+
+use super::places::Place;
+
+/// What HTTP/2 begins with (RFC 9113, section 3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a connection speaks, by its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Speech {
+    /// HTTP/1, or anything else, which its parser then refuses.
+    Http1,
+    /// HTTP/2 with prior knowledge or by ALPN.
+    Http2,
+}
+
+/// A stream that begins with `first`, then goes on with `inner`.
+pub(super) struct Stream<S> {
+    first: Bytes,
+    inner: S,
+    _place: Place,
+}
+
+/// Reads until it is clear what the other side speaks. The bytes are not lost: the stream returned has them.
+///
+/// # Errors
+/// The connection fails, or ends before it said anything.
+pub(super) async fn listen<S: AsyncRead + Unpin>(
+    mut inner: S,
+    place: Place,
+) -> io::Result<(Speech, Stream<S>)> {
+    let mut first = Vec::with_capacity(HTTP2.len());
+    let speech = loop {
+        match speech(&first) {
+            Some(speech) => break speech,
+            // `take` keeps whatever follows in the kernel: nothing is read that cannot be put back.
+            None => {
+                let missing = HTTP2.len().saturating_sub(first.len()) as u64;
+                if (&mut inner).take(missing).read_buf(&mut first).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    };
+    Ok((speech, Stream { first: Bytes::from(first), inner, _place: place }))
+}
+
+/// None: too few bytes to tell.
+fn speech(first: &[u8]) -> Option<Speech> {
+    let same = first.iter().zip(HTTP2).take_while(|(a, b)| a == b).count();
+    if same == HTTP2.len() {
+        Some(Speech::Http2)
+    } else if same < first.len() {
+        Some(Speech::Http1)
+    } else {
+        None
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.has_remaining() {
+            let length = self.first.len().min(into.remaining());
+            into.put_slice(&self.first.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.inner).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::super::places::Places;
+    use super::*;
+
+    async fn heard(parts: &[&[u8]]) -> io::Result<(Speech, Vec<u8>)> {
+        let (mut client, server) = tokio::io::duplex(64);
+        let place = Places::new(1, 0).take(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let say = async {
+            for part in parts {
+                client.write_all(part).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(client);
+        };
+        let (heard, ()) = tokio::join!(listen(server, place), say);
+        let (speech, mut stream) = heard?;
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await?;
+        Ok((speech, all))
+    }
+
+    #[tokio::test]
+    async fn what_was_read_to_look_is_read_again() {
+        for (parts, expected) in [
+            (&[&b"GET / HTTP/1.1\r\n\r\n"[..]][..], Speech::Http1),
+            (&[b"P", b"OST / HTTP/1.1\r\n\r\n"], Speech::Http1),
+            (&[b"PRI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\nframes"], Speech::Http2),
+            (&[b"PRI * HTTP/2.0\r\n\r\nSN"], Speech::Http1),
+            (&[b"\0\x01\0\0"], Speech::Http1),
+        ] {
+            let (speech, all) = heard(parts).await.unwrap();
+            assert_eq!(speech, expected, "{parts:?}");
+            assert_eq!(all, parts.concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn saying_nothing_or_too_little_is_an_error() {
+        assert!(heard(&[]).await.is_err());
+        assert!(heard(&[b"PRI *"]).await.is_err());
+    }
+}

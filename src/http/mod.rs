@@ -1,0 +1,208 @@
+//! Everything over HTTP but socket.io: the pages, health, readiness, the figures; and the rules that hold for socket.io too.
+
+mod origin;
+mod pages;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+use serde_json::Value;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tower::ServiceBuilder;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::metrics::Metrics;
+
+pub use origin::Origins;
+
+/// What a page of ours may do: run its own scripts, talk to its own server, show its own camera. `'self'` includes
+/// WebSockets of this host in today's browsers; the explicit schemes are for the older ones.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; \
+     img-src 'self' data: blob:; media-src 'self' blob: mediastream:; object-src 'none'; base-uri 'none'; \
+     form-action 'self'; frame-ancestors 'none'";
+
+/// On every answer, unless the answer has its own.
+const HEADERS: [(&str, &str); 5] = [
+    ("content-security-policy", CONTENT_SECURITY_POLICY),
+    ("x-content-type-options", "nosniff"),
+    // A room's link is its key.
+    ("referrer-policy", "no-referrer"),
+    ("permissions-policy", "camera=(self), microphone=(self), display-capture=(self), geolocation=()"),
+    ("cross-origin-opener-policy", "same-origin"),
+];
+
+/// What the routes need. Cheap to clone.
+#[derive(Clone)]
+pub struct Parts {
+    /// The figures.
+    pub metrics: Arc<Metrics>,
+    /// Opens `/metrics` to others than this machine.
+    pub admin_token: SecretString,
+    /// What `/ready` says.
+    pub readiness: Arc<Readiness>,
+    /// Since when this process has run.
+    pub started: Instant,
+    /// The longest body of a request, in bytes.
+    pub body_bytes: usize,
+}
+
+/// Whether new calls should be sent here.
+#[derive(Default, Debug)]
+pub struct Readiness(AtomicU8);
+
+impl Readiness {
+    const SERVING: u8 = 1;
+    const DRAINING: u8 = 2;
+
+    /// Everything is listening.
+    pub fn serving(&self) {
+        self.0.store(Self::SERVING, Relaxed);
+    }
+
+    /// The end has begun.
+    pub fn draining(&self) {
+        self.0.store(Self::DRAINING, Relaxed);
+    }
+
+    fn word(&self) -> &'static str {
+        match self.0.load(Relaxed) {
+            Self::SERVING => "ready",
+            Self::DRAINING => "draining",
+            _ => "starting",
+        }
+    }
+}
+
+/// The routes.
+pub fn router(parts: Parts) -> Router {
+    let body_bytes = parts.body_bytes;
+    Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(pages::page)
+        .with_state(parts)
+        .layer(DefaultBodyLimit::max(body_bytes))
+}
+
+/// Puts the rules for origins and the security headers around everything, socket.io included.
+pub fn guard(router: Router, origins: &Origins) -> Router {
+    let strangers = {
+        let origins = origins.clone();
+        from_fn(move |request, next| origin::refuse_strangers(origins.clone(), request, next))
+    };
+    let mut router = router.layer(ServiceBuilder::new().layer(origins.cors()).layer(strangers));
+    for (name, value) in HEADERS {
+        router = router.layer(SetResponseHeaderLayer::if_not_present(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        ));
+    }
+    router
+}
+
+/// An error as the API tells it: `{"error":{"code","message"}}`.
+fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json<Value>) {
+    (status, Json(json!({ "error": { "code": code, "message": message } })))
+}
+
+async fn health(State(parts): State<Parts>) -> Response {
+    let body = json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": parts.started.elapsed().as_secs(),
+    });
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+async fn ready(State(parts): State<Parts>) -> Response {
+    let word = parts.readiness.word();
+    let status = if word == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": word }))).into_response()
+}
+
+async fn metrics(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    if !is_local(peer, &headers) && !bears(&headers, &parts.admin_token) {
+        let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
+        let body = problem(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "this needs the admin token, or a look from this machine",
+        );
+        return (asks, body).into_response();
+    }
+    let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (text, parts.metrics.render()).into_response()
+}
+
+/// From this machine itself, and not through a reverse proxy on it.
+fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    peer.ip().to_canonical().is_loopback() && !PASSED_ON.iter().any(|name| headers.contains_key(*name))
+}
+
+fn bears(headers: &HeaderMap, token: &SecretString) -> bool {
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let Some((scheme, given)) = given.split_at_checked("Bearer ".len()) else { return false };
+    scheme.eq_ignore_ascii_case(b"Bearer ") && given.ct_eq(token.expose_secret().as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn the_figures_are_for_this_machine_and_not_for_whom_it_passes_on() {
+        let local: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        assert!(is_local(local, &headers(&[])));
+        assert!(is_local("[::ffff:127.0.0.1]:1".parse().unwrap(), &headers(&[])));
+        assert!(!is_local(local, &headers(&[("x-forwarded-for", "192.0.2.1")])));
+        assert!(!is_local("192.0.2.1:1".parse().unwrap(), &headers(&[])));
+    }
+
+    #[test]
+    fn only_the_whole_token_opens() {
+        let token = SecretString::from("a-token-of-the-operator");
+        assert!(bears(&headers(&[("authorization", "Bearer a-token-of-the-operator")]), &token));
+        assert!(bears(&headers(&[("authorization", "bearer a-token-of-the-operator")]), &token));
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer a-token",
+            "Basic a-token-of-the-operator",
+            "Bearer a-token-of-the-operators",
+        ] {
+            assert!(!bears(&headers(&[("authorization", wrong)]), &token), "{wrong}");
+        }
+        assert!(!bears(&headers(&[]), &token));
+    }
+}

@@ -1,0 +1,189 @@
+//! One client's connection: its commands in, its events out, and which seats it has.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::Serialize;
+use smallvec::SmallVec;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::Value;
+use socketioxide::socket::Socket;
+
+use super::dialect::Dialect;
+use super::hub::Hub;
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::outbox::Unsent;
+use super::rate::Meter;
+use super::rate::Rate;
+use super::stats::Drop;
+use crate::rooms::PeerId;
+use crate::rooms::RoomId;
+
+/// The transport, as socketioxide has it.
+pub(super) type Transport = Socket<LocalAdapter>;
+
+/// What a connection brings.
+pub(super) enum Item {
+    /// An event, and where its acknowledgement goes.
+    Event(Value, Option<i64>),
+    /// The end of the connection; `true`: the client said so.
+    Gone(bool),
+}
+
+/// A seat that this connection has.
+#[derive(Clone, Debug)]
+pub(super) struct Membership {
+    pub(super) room: RoomId,
+    pub(super) peer: PeerId,
+}
+
+/// How many rooms a connection may be in.
+pub(super) const MOST_ROOMS: usize = 16;
+
+/// A client that is connected, or was.
+pub(super) struct Connection {
+    /// Never used twice.
+    pub(super) number: u64,
+    pub(super) inbox: Inbox<Item>,
+    hub: Weak<Hub>,
+    socket: Weak<Transport>,
+    outbox: Outbox,
+    /// Nothing more comes from it or goes to it.
+    closed: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What is pushed outside of any room, and errors, are said in this.
+    dialect: &'static Dialect,
+    seats: SmallVec<[Membership; 1]>,
+    meter: Meter,
+}
+
+impl Connection {
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        number: u64,
+        socket: &Arc<Transport>,
+        dialect: &'static Dialect,
+    ) -> Connection {
+        Connection {
+            number,
+            hub: Arc::downgrade(hub),
+            inbox: Inbox::closed(),
+            socket: Arc::downgrade(socket),
+            outbox: Outbox::default(),
+            closed: AtomicBool::new(false),
+            state: Mutex::new(State { dialect, seats: SmallVec::new(), meter: Meter::default() }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn dialect(&self) -> &'static Dialect {
+        self.state().dialect
+    }
+
+    pub(super) fn speaks(&self, dialect: &'static Dialect) {
+        self.state().dialect = dialect;
+    }
+
+    /// Counts one command against the rate.
+    pub(super) fn meter(&self, rate: Rate, now: Instant) -> Result<(), (Duration, bool)> {
+        self.state().meter.take(rate, now)
+    }
+
+    /// Its seat in this room.
+    pub(super) fn seat_in(&self, room: &str) -> Option<Membership> {
+        self.state().seats.iter().find(|seat| seat.room.as_str() == room).cloned()
+    }
+
+    /// All its seats.
+    pub(super) fn seats(&self) -> SmallVec<[Membership; 1]> {
+        self.state().seats.clone()
+    }
+
+    /// It has this seat from now on.
+    pub(super) fn sits(&self, seat: Membership) {
+        self.state().seats.push(seat);
+    }
+
+    /// It no longer has this seat.
+    pub(super) fn rises(&self, peer: PeerId) {
+        self.state().seats.retain(|seat| seat.peer != peer);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Marks it closed; `true`: it was not.
+    pub(super) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// The transport, unless it is gone.
+    pub(super) fn socket(&self) -> Option<Arc<Transport>> {
+        if self.is_closed() { None } else { self.socket.upgrade() }
+    }
+
+    /// The `Host` header of its handshake.
+    pub(super) fn host_header(socket: &Transport) -> Option<&str> {
+        let request = socket.req_parts();
+        let header = request.headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
+        header.or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+    }
+
+    /// Sends an event, in order with all before it.
+    ///
+    /// # Errors
+    /// It is not and will not be sent.
+    pub(super) fn emit(self: &Arc<Self>, event: &'static str, body: &impl Serialize) -> Result<(), Unsent> {
+        let socket = self.socket().ok_or(Unsent::Closed)?;
+        self.outbox.send(self, &socket, Some(event), None, body)
+    }
+
+    /// Sends an acknowledgement, if one is asked for, in order with the events.
+    ///
+    /// # Errors
+    /// It is not and will not be sent.
+    pub(super) fn acknowledge(
+        self: &Arc<Self>,
+        ack: Option<i64>,
+        body: &impl Serialize,
+    ) -> Result<(), Unsent> {
+        if ack.is_none() {
+            return Ok(());
+        }
+        let socket = self.socket().ok_or(Unsent::Closed)?;
+        self.outbox.send(self, &socket, None, ack, body)
+    }
+
+    /// Gives its reader up: its seats are as if the transport were lost.
+    pub(super) fn cut(self: &Arc<Self>, socket: &Arc<Transport>) {
+        let dropped = self.outbox.clear();
+        if let Some(hub) = self.hub.upgrade() {
+            hub.counters.dropped(Drop::SlowReader, dropped);
+            hub.arrive(self, Item::Gone(false));
+        }
+        // With its queue full this does nothing; the heartbeat then closes the transport.
+        if SocketRef::from(socket.clone()).disconnect().is_err() {
+            tracing::debug!(connection = self.number, "a reader that does not read, left to the heartbeat");
+        }
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}

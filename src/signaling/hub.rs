@@ -1,0 +1,280 @@
+//! Everything the sessions share: the store, the seats, the counters; and how outcomes reach the members.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use super::clock::Alarm;
+use super::connection::Connection;
+use super::connection::Item;
+use super::dialect::Pieces;
+use super::dialect::Rendered;
+use super::error::Code;
+use super::error::Failure;
+use super::ice::IceServers;
+use super::inbox::Pushed;
+use super::rate::Rate;
+use super::seats::Seats;
+use super::session;
+use super::stats::Counters;
+use super::stats::Drop;
+use super::stats::Stats;
+use crate::rooms::Command;
+use crate::rooms::Now;
+use crate::rooms::PeerId;
+use crate::rooms::Room;
+use crate::rooms::RoomId;
+use crate::store::Committed;
+use crate::store::Store;
+use crate::turn::credential;
+
+/// Told of every credential id whose member is gone.
+pub type OnGone = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What the sessions share.
+///
+/// Locks are taken in this order: a room's (in the store), a seat's, a connection's. None is held across an await.
+pub(super) struct Hub {
+    pub(super) store: Box<dyn Store>,
+    pub(super) seats: Seats,
+    pub(super) counters: Counters,
+    pub(super) ice: IceServers,
+    pub(super) rate: Rate,
+    /// The longest event, in bytes.
+    pub(super) message_bytes: usize,
+    pub(super) alarm: Arc<Alarm>,
+    pub(super) draining: AtomicBool,
+    on_gone: OnGone,
+    connections: Mutex<HashMap<u64, Weak<Connection>>>,
+    numbers: AtomicU64,
+}
+
+impl Hub {
+    pub(super) fn new(
+        store: Box<dyn Store>,
+        ice: IceServers,
+        rate: Rate,
+        message_bytes: usize,
+        on_gone: OnGone,
+    ) -> Hub {
+        Hub {
+            store,
+            seats: Seats::default(),
+            counters: Counters::default(),
+            ice,
+            rate,
+            message_bytes,
+            alarm: Arc::default(),
+            draining: AtomicBool::new(false),
+            on_gone,
+            connections: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
+    /// The time. Tokio's clock, so that tests can turn it.
+    pub(super) fn now() -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            at: tokio::time::Instant::now().into_std(),
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// A number for a connection.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The client has been told that it is connected: from now on it is served.
+    pub(super) fn open(self: &Arc<Self>, connection: &Arc<Connection>) {
+        let weak = Arc::downgrade(connection);
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.number, weak);
+        self.counters.connected();
+        if let Some(item) = connection.inbox.open() {
+            self.work(connection, item);
+        }
+    }
+
+    /// A connection brings something.
+    pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
+        let always = matches!(item, Item::Gone(_));
+        match connection.inbox.push(item, always) {
+            Pushed::Yours(item) => self.work(connection, item),
+            Pushed::Waits => {}
+            Pushed::Refused(item) => {
+                self.counters.dropped(Drop::InboxFull, 1);
+                if let Item::Event(_, ack) = item {
+                    let failure = Failure::new(Code::TooManyRequests, "too many events at once");
+                    self.fail(connection, ack, None, &failure);
+                }
+            }
+        }
+    }
+
+    fn work(self: &Arc<Self>, connection: &Arc<Connection>, first: Item) {
+        let mut next = Some(first);
+        while let Some(item) = next {
+            match item {
+                Item::Event(value, ack) => session::event(self, connection, &value, ack),
+                Item::Gone(said) => session::gone(self, connection, said),
+            }
+            next = connection.inbox.next();
+        }
+    }
+
+    /// The connection is closed.
+    pub(super) fn forget(&self, connection: &Connection) {
+        let known =
+            self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection.number);
+        if known.is_some() {
+            self.counters.disconnected();
+        }
+    }
+
+    /// Says that a command failed: in its acknowledgement, or else as an event.
+    pub(super) fn fail(
+        &self,
+        connection: &Arc<Connection>,
+        ack: Option<i64>,
+        command: Option<&str>,
+        failure: &Failure,
+    ) {
+        self.counters.failed(failure.code);
+        let pieces = Pieces { failure: Some(failure), command, ..Pieces::default() };
+        let sent = if ack.is_some() {
+            connection.acknowledge(ack, &Rendered(super::dialect::ack::FAILED, pieces))
+        } else {
+            let row = connection.dialect().error;
+            connection.emit(row.event, &Rendered(row, pieces))
+        };
+        if sent.is_err() {
+            self.counters.dropped(Drop::Closed, 1);
+        }
+    }
+
+    /// Carries a command out: `answer` first, then the notices, then the seats that were given up.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) fn commit<R>(
+        &self,
+        id: &RoomId,
+        command: Command<'_>,
+        now: Now,
+        mut answer: impl FnMut(&Committed<'_>) -> R,
+    ) -> Result<R, Failure> {
+        let mut result = Err(Failure::new(Code::Internal, "the store did not answer"));
+        let mut gone = smallvec::SmallVec::<[PeerId; 2]>::new();
+        self.store.commit(id, command, now, &mut |outcome| {
+            let committed = match outcome {
+                Ok(committed) => committed,
+                Err(refusal) => {
+                    result = Err(refusal.into());
+                    return;
+                }
+            };
+            result = Ok(answer(&committed));
+            for notice in committed.notices {
+                for &peer in &notice.to {
+                    self.seats.with(peer, |seat| {
+                        seat.tell(peer, &notice.event, committed.room, &self.counters);
+                    });
+                }
+            }
+            for &(peer, _) in &committed.gone {
+                if let Some(connection) = self.seats.remove(peer).and_then(|seat| seat.connection) {
+                    connection.rises(peer);
+                }
+                gone.push(peer);
+            }
+            if committed.changed
+                && let Some(at) = committed.room.and_then(Room::deadline)
+            {
+                self.alarm.set(at);
+            }
+        });
+        for peer in gone {
+            (self.on_gone)(&peer.with_text(credential::member_id));
+        }
+        result
+    }
+
+    /// When `tick` next has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match (self.store.next_deadline(), self.seats.next_renewal()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&self) {
+        let now = Hub::now();
+        loop {
+            let rooms = self.store.due(now.at);
+            if rooms.is_empty() {
+                break;
+            }
+            for id in rooms {
+                if let Err(failure) = self.commit(&id, Command::Tick, now, |_| ()) {
+                    tracing::error!(code = failure.code.name(), "a room could not be ticked");
+                    return;
+                }
+            }
+        }
+        loop {
+            let peers = self.seats.due(now.at);
+            if peers.is_empty() {
+                return;
+            }
+            for peer in peers {
+                self.seats.renew_at(peer, now.at + self.ice.renew_after(peer.spread()));
+                self.push_ice(peer, now);
+            }
+        }
+    }
+
+    /// Pushes fresh credentials to a member, if it is here.
+    fn push_ice(&self, peer: PeerId, now: Now) {
+        let seat = self.seats.with(peer, |seat| {
+            seat.connection.clone().map(|connection| (connection, seat.dialect, seat.room.clone()))
+        });
+        let Some((connection, dialect, room)) = seat.flatten() else { return };
+        let Some(socket) = connection.socket() else { return };
+        let ice = self.ice.mint(Connection::host_header(&socket), peer, now.unix_ms / 1000);
+        let pieces = Pieces { room_id: Some(&room), ice: Some(&ice), ..Pieces::default() };
+        let row = dialect.ice_servers;
+        if connection.emit(row.event, &Rendered(row, pieces)).is_err() {
+            self.counters.dropped(Drop::Closed, 1);
+        }
+    }
+
+    /// Tells every client that the daemon is going down, and takes nobody in any more.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        let connections: Vec<_> = {
+            let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.values().filter_map(Weak::upgrade).collect()
+        };
+        for connection in connections {
+            let row = connection.dialect().draining;
+            if connection.emit(row.event, &Rendered(row, Pieces::default())).is_err() {
+                self.counters.dropped(Drop::Closed, 1);
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let counts = self.store.counts();
+        Stats { rooms: counts.rooms, peers: counts.members, ..self.counters.read() }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a connection is sent, when it comes faster than it goes.
+//!
+//! The transport's own queue is short. A burst that does not fit (a peer's thousand candidates, handled in one go) waits
+//! here, bounded, and a task moves it on. A receiver that does not read is cut off: others' memory is not its buffer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use socketioxide::SendError;
+use socketioxide::SocketError;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::FromMessageParts;
+use socketioxide::handler::Value;
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::connection::Transport;
+
+/// The most that may wait.
+const MOST: usize = 8192;
+const MOST_BYTES: usize = 2 << 20;
+/// A receiver that takes nothing for this long is cut off.
+pub(super) const STALLED: Duration = Duration::from_secs(5);
+/// How often the task looks whether there is room again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Why something is not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unsent {
+    /// The connection is gone.
+    Closed,
+    /// More waits than may; the connection is being cut off.
+    Overflow,
+    /// It could not be written as JSON.
+    Malformed,
+}
+
+/// What waits for room in the transport's queue. Most of the time nothing does.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// Something waits: what comes now waits behind it.
+    waits: AtomicBool,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    parcels: VecDeque<Parcel>,
+    bytes: usize,
+    overflown: bool,
+}
+
+struct Parcel {
+    event: Option<&'static str>,
+    ack: Option<i64>,
+    body: Box<RawValue>,
+}
+
+enum Tried {
+    Sent,
+    NoRoom,
+    Never(Unsent),
+}
+
+fn attempt(socket: &Arc<Transport>, event: Option<&str>, ack: Option<i64>, body: &impl Serialize) -> Tried {
+    let sent = match event {
+        Some(event) => socket.emit(event, body),
+        None => {
+            let Ok(sender) =
+                AckSender::<LocalAdapter>::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &ack);
+            sender.send(body)
+        }
+    };
+    match sent {
+        Ok(()) => Tried::Sent,
+        Err(SendError::Socket(SocketError::InternalChannelFull)) => Tried::NoRoom,
+        Err(SendError::Socket(SocketError::Closed)) => Tried::Never(Unsent::Closed),
+        Err(SendError::Serialize(_)) => Tried::Never(Unsent::Malformed),
+    }
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends an event or (no event) an acknowledgement, behind whatever waits.
+    pub(super) fn send(
+        &self,
+        owner: &Arc<Connection>,
+        socket: &Arc<Transport>,
+        event: Option<&'static str>,
+        ack: Option<i64>,
+        body: &impl Serialize,
+    ) -> Result<(), Unsent> {
+        if !self.waits.load(Ordering::Acquire) {
+            match attempt(socket, event, ack, body) {
+                Tried::Sent => return Ok(()),
+                Tried::NoRoom => {}
+                Tried::Never(why) => return Err(why),
+            }
+        }
+        let mut queue = self.lock();
+        if queue.parcels.is_empty() {
+            // It may have emptied since.
+            match attempt(socket, event, ack, body) {
+                Tried::Sent => return Ok(()),
+                Tried::NoRoom => {}
+                Tried::Never(why) => return Err(why),
+            }
+        }
+        if queue.overflown {
+            return Err(Unsent::Overflow);
+        }
+        let body = serde_json::value::to_raw_value(body).map_err(|_| Unsent::Malformed)?;
+        let bytes = queue.bytes + body.get().len();
+        if queue.parcels.len() >= MOST || bytes > MOST_BYTES {
+            // The task sees it and cuts the connection off; here a room may be locked.
+            queue.overflown = true;
+            return Err(Unsent::Overflow);
+        }
+        queue.bytes = bytes;
+        let first = queue.parcels.is_empty();
+        queue.parcels.push_back(Parcel { event, ack, body });
+        self.waits.store(true, Ordering::Release);
+        drop(queue);
+        if first {
+            tokio::spawn(pump(Arc::downgrade(owner), Arc::downgrade(socket)));
+        }
+        Ok(())
+    }
+
+    /// Moves on what there is room for. `None`: nothing waits any more.
+    fn flush(&self, socket: &Arc<Transport>) -> Option<usize> {
+        let mut queue = self.lock();
+        let mut moved = 0;
+        while let Some(parcel) = queue.parcels.front() {
+            match attempt(socket, parcel.event, parcel.ack, &parcel.body) {
+                Tried::NoRoom => return Some(moved),
+                Tried::Sent | Tried::Never(_) => moved += 1,
+            }
+            let bytes = parcel.body.get().len();
+            queue.bytes = queue.bytes.saturating_sub(bytes);
+            queue.parcels.pop_front();
+        }
+        queue.parcels = VecDeque::new();
+        self.waits.store(false, Ordering::Release);
+        None
+    }
+
+    fn overflown(&self) -> bool {
+        self.lock().overflown
+    }
+
+    /// Drops what waits; how much it was.
+    pub(super) fn clear(&self) -> u64 {
+        std::mem::take(&mut *self.lock()).parcels.len() as u64
+    }
+}
+
+/// Moves a connection's queue on until it is empty, the connection gone, or its reader given up on.
+async fn pump(owner: Weak<Connection>, socket: Weak<Transport>) {
+    let mut progress = Instant::now();
+    // The transport's writer may only be waiting for its turn on this thread.
+    tokio::task::yield_now().await;
+    loop {
+        let (Some(connection), Some(socket)) = (owner.upgrade(), socket.upgrade()) else { return };
+        let outbox = connection.outbox();
+        if !outbox.overflown() {
+            match outbox.flush(&socket) {
+                None => return,
+                Some(0) => {}
+                Some(_) => progress = Instant::now(),
+            }
+        }
+        if connection.is_closed() {
+            return;
+        }
+        if outbox.overflown() || progress.elapsed() >= STALLED {
+            connection.cut(&socket);
+            return;
+        }
+        drop((connection, socket));
+        tokio::time::sleep(PAUSE).await;
+    }
+}

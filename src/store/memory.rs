@@ -1,0 +1,246 @@
+//! Rooms in memory, lost with the process.
+
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use hashbrown::HashTable;
+
+use super::Committed;
+use super::Counts;
+use super::Store;
+use crate::rooms;
+use crate::rooms::Change;
+use crate::rooms::Command;
+use crate::rooms::Kind;
+use crate::rooms::Now;
+use crate::rooms::Refusal;
+use crate::rooms::Room;
+use crate::rooms::RoomId;
+use crate::rooms::Rules;
+
+/// Rooms spread over shards, each behind its own lock; deadlines in an ordered set per shard.
+pub struct Memory {
+    rules: Rules,
+    max_rooms: u64,
+    hasher: ahash::RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    rooms: [AtomicU64; Kind::ALL.len()],
+    members: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shard {
+    rooms: HashTable<Room>,
+    deadlines: BTreeSet<(Instant, RoomId)>,
+}
+
+/// How many locks the rooms are spread over.
+const SHARDS: usize = 32;
+
+/// How many rooms `due` returns at a time.
+const BATCH: usize = 256;
+
+impl Memory {
+    /// An empty store of at most `max_rooms` rooms under these rules.
+    #[must_use]
+    pub fn new(rules: Rules, max_rooms: u64) -> Memory {
+        Memory {
+            rules,
+            max_rooms,
+            hasher: seeded(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            rooms: Default::default(),
+            members: AtomicU64::new(0),
+        }
+    }
+
+    /// The table finds its buckets by the low bits and tells neighbours apart by the highest seven; the shard goes by
+    /// bits between.
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(hash >> 48) as usize % SHARDS])
+    }
+
+    fn full(&self) -> bool {
+        self.rooms.iter().map(|n| n.load(Ordering::Relaxed)).sum::<u64>() >= self.max_rooms
+    }
+
+    fn count(&self, before: Option<(Kind, usize)>, after: Option<&Room>) {
+        let now = after.map(|room| (room.kind, room.members.len()));
+        if before == now {
+            return;
+        }
+        for (side, sign) in [(before, 1_u64.wrapping_neg()), (now, 1)] {
+            if let Some((kind, members)) = side {
+                self.rooms[kind as usize].fetch_add(sign, Ordering::Relaxed);
+                self.members.fetch_add(sign.wrapping_mul(members as u64), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Clients choose the names of rooms: the seeds are secret, from the system's randomness.
+fn seeded() -> ahash::RandomState {
+    let random = RandomState::new();
+    let [a, b, c, d] = [0_u8, 1, 2, 3].map(|n| random.hash_one(n));
+    ahash::RandomState::with_seeds(a, b, c, d)
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // A panic elsewhere must not close all rooms of a shard for good.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store for Memory {
+    fn commit<'a>(
+        &self,
+        id: &RoomId,
+        command: Command<'a>,
+        now: Now,
+        then: &mut dyn FnMut(Result<Committed<'_>, Refusal>),
+    ) {
+        let hash = self.hasher.hash_one(id);
+        let mut shard = self.shard(hash);
+        let room = shard.rooms.find(hash, |room| room.id == *id);
+        let decision = match rooms::decide(id, room, command, &self.rules, now) {
+            Ok(decision) => decision,
+            Err(refusal) => return then(Err(refusal)),
+        };
+        if decision.changes.is_empty() {
+            return then(Ok(Committed {
+                room,
+                changed: false,
+                answer: decision.answer,
+                notices: &decision.notices,
+                gone: Default::default(),
+            }));
+        }
+        if room.is_none() && self.full() {
+            return then(Err(Refusal::TooManyRooms));
+        }
+        let entry = shard.rooms.find_entry(hash, |room| room.id == *id);
+        let mut room = entry.ok().map(|entry| entry.remove().0);
+        let before = room.as_ref().map(|room| (room.kind, room.members.len()));
+        let armed = room.as_ref().and_then(Room::deadline);
+        let mut gone = smallvec::SmallVec::new();
+        for change in decision.changes {
+            if let Change::Unseat { peer, reason } = change {
+                gone.push((peer, reason));
+            }
+            Room::apply(&mut room, change);
+        }
+        self.count(before, room.as_ref());
+        let deadline = room.as_ref().and_then(Room::deadline);
+        if armed != deadline {
+            if let Some(at) = armed {
+                shard.deadlines.remove(&(at, id.clone()));
+            }
+            if let Some(at) = deadline {
+                shard.deadlines.insert((at, id.clone()));
+            }
+        }
+        let rehash = |room: &Room| self.hasher.hash_one(&room.id);
+        let entry = room.map(|room| shard.rooms.insert_unique(hash, room, rehash));
+        let room = entry.as_ref().map(|entry| entry.get());
+        then(Ok(Committed {
+            room,
+            changed: true,
+            answer: decision.answer,
+            notices: &decision.notices,
+            gone,
+        }));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.shards.iter().filter_map(|shard| lock(shard).deadlines.first().map(|(at, _)| *at)).min()
+    }
+
+    fn due(&self, now: Instant) -> Vec<RoomId> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let ready = shard.deadlines.iter().take_while(|(at, _)| *at <= now);
+            due.extend(ready.take(BATCH - due.len()).map(|(_, id)| id.clone()));
+            if due.len() >= BATCH {
+                break;
+            }
+        }
+        due
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            rooms: std::array::from_fn(|i| self.rooms[i].load(Ordering::Relaxed)),
+            members: self.members.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::Join;
+    use crate::rooms::PeerId;
+    use crate::rooms::Token;
+    use std::time::Duration;
+
+    fn rules() -> Rules {
+        Rules { capacity: 4, waiting_timeout: Duration::from_secs(30), grace: Duration::from_secs(30) }
+    }
+
+    fn join(n: u8) -> Command<'static> {
+        Command::Join(Join {
+            kind: Kind::Call,
+            peer: PeerId::new([n; 16]),
+            token: Token::new([n; 16]),
+            session: 0,
+            user: None,
+            name: None,
+        })
+    }
+
+    fn run(store: &Memory, id: &RoomId, command: Command<'_>, now: Now) -> Option<Refusal> {
+        let mut came = None;
+        store.commit(id, command, now, &mut |outcome| came = Some(outcome.err()));
+        came.expect("then is called once")
+    }
+
+    #[test]
+    fn deadlines_come_and_go_with_the_rooms() {
+        let store = Memory::new(rules(), 100);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        let id = RoomId::parse("a").unwrap();
+        assert_eq!(run(&store, &id, join(1), now), None);
+        let due = now.at + Duration::from_secs(30);
+        assert_eq!(store.next_deadline(), Some(due));
+        assert!(store.due(due - Duration::from_millis(1)).is_empty());
+        assert_eq!(store.due(due), std::slice::from_ref(&id));
+        run(&store, &id, Command::Tick, Now { at: due, unix_ms: 0 });
+        assert_eq!((store.next_deadline(), store.counts()), (None, Counts::default()));
+        // The second member stops the clock.
+        run(&store, &id, join(1), now);
+        run(&store, &id, join(2), now);
+        assert_eq!(store.next_deadline(), None);
+        assert_eq!(store.counts(), Counts { rooms: [1, 0], members: 2 });
+    }
+
+    #[test]
+    fn a_full_house_takes_no_new_rooms_but_new_members() {
+        let store = Memory::new(rules(), 1);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        let [a, b] = ["a", "b"].map(|id| RoomId::parse(id).unwrap());
+        assert_eq!(run(&store, &a, join(1), now), None);
+        assert_eq!(run(&store, &b, join(2), now), Some(Refusal::TooManyRooms));
+        assert_eq!(run(&store, &a, join(2), now), None);
+        assert_eq!(store.counts(), Counts { rooms: [1, 0], members: 2 });
+        run(&store, &a, Command::Leave { peer: PeerId::new([1; 16]) }, now);
+        assert_eq!(store.counts(), Counts::default());
+        assert_eq!(run(&store, &b, join(2), now), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! What there may be at most.
+
+use super::world::{Ask, Client, World};
+use crate::turn::Route;
+
+#[test]
+fn allocations_in_all_of_a_user_and_of_an_address_are_limited() {
+    let mut world = World::with(|config| config.limits.allocations = 2);
+    let mut clients: Vec<_> =
+        (0..3).map(|n| Client::named(&format!("198.18.0.{n}:4000"), &n.to_string())).collect();
+    world.allocate(&mut clients[0]);
+    world.allocate(&mut clients[1]);
+    assert_eq!(world.ask(&mut clients[2], Ask::allocate().udp()).code(), 486);
+    assert_eq!(world.server.stats().quota_reached, 1);
+    world.ask(&mut clients[0], Ask::refresh(0));
+    world.allocate(&mut clients[2]);
+
+    let mut world = World::with(|config| config.limits.allocations_per_user = 1);
+    let mut one = Client::named("198.18.0.1:4000", "alice");
+    let mut two = Client::named("198.18.0.2:4000", "alice");
+    let mut bob = Client::named("198.18.0.1:4001", "bob");
+    world.allocate(&mut one);
+    assert_eq!(world.ask(&mut two, Ask::allocate().udp()).code(), 486);
+    world.allocate(&mut bob);
+
+    let mut world = World::with(|config| config.limits.allocations_per_ip = 1);
+    let mut one = Client::named("[2606:4700::1]:4000", "alice");
+    let mut same = Client::named("[2606:4700::2]:4000", "bob");
+    let mut other = Client::named("[2606:4700:0:1::1]:4000", "carol");
+    world.allocate(&mut one);
+    assert_eq!(world.ask(&mut same, Ask::allocate().udp()).code(), 486, "one /64");
+    world.allocate(&mut other);
+}
+
+#[test]
+fn a_user_is_the_id_whatever_the_expiry() {
+    let mut world = World::with(|config| config.limits.allocations_per_user = 1);
+    let mut one = Client::named("198.18.0.1:4000", "alice");
+    let mut two = Client::named("198.18.0.1:4001", "alice");
+    let secret = secrecy::SecretString::from(super::world::SECRET);
+    let later = crate::turn::credential::mint(&secret, "alice", super::world::WALL + 7200);
+    (two.username, two.password) = (later.username, later.password);
+    world.allocate(&mut one);
+    assert_eq!(world.ask(&mut two, Ask::allocate().udp()).code(), 486);
+}
+
+#[test]
+fn permissions_are_limited_and_all_or_nothing() {
+    let mut world = World::with(|config| config.limits.permissions = 3);
+    let mut alice = Client::new("198.18.0.1:4000");
+    let (at, _) = world.allocate(&mut alice);
+    let ask = Ask::permission().peer("9.9.9.1:1").peer("9.9.9.2:1");
+    assert_eq!(world.ask(&mut alice, ask).code(), 0);
+    let ask = Ask::permission().peer("9.9.9.3:1").peer("9.9.9.4:1");
+    assert_eq!(world.ask(&mut alice, ask).code(), 508);
+    assert_eq!(world.peer(at, "9.9.9.3:1", 1), Route::Here);
+    let ask = Ask::permission().peer("9.9.9.1:1").peer("9.9.9.3:1").peer("9.9.9.3:2");
+    assert_eq!(world.ask(&mut alice, ask).code(), 0, "known ones and repetitions do not count");
+    assert_eq!(world.ask(&mut alice, Ask::bind(0x4000, "9.9.9.4:1")).code(), 508);
+}
+
+#[test]
+fn channels_are_limited() {
+    let mut world = World::with(|config| config.limits.channels = 2);
+    let mut alice = Client::new("198.18.0.1:4000");
+    world.allocate(&mut alice);
+    world.bind(&mut alice, 0x4000, "9.9.9.9:1");
+    world.bind(&mut alice, 0x4001, "9.9.9.9:2");
+    assert_eq!(world.ask(&mut alice, Ask::bind(0x4002, "9.9.9.9:3")).code(), 508);
+    world.bind(&mut alice, 0x4001, "9.9.9.9:2");
+}
+
+#[test]
+fn the_lifetime_is_capped() {
+    let mut world = World::with(|config| config.limits.lifetime = std::time::Duration::from_secs(900));
+    let mut alice = Client::new("198.18.0.1:4000");
+    assert_eq!(world.ask(&mut alice, Ask::allocate().udp().lifetime(3600)).lifetime(), Some(900));
+    assert_eq!(world.ask(&mut alice, Ask::refresh(3600)).lifetime(), Some(900));
+}
+
+#[test]
+fn reservations_do_not_take_all_the_ports() {
+    let mut world = World::new();
+    let mut given = 0;
+    for n in 0..400_u16 {
+        let mut client = Client::new(&format!("198.18.0.1:{}", 4000 + n));
+        let code = world.ask(&mut client, Ask::allocate().udp().even_port(true)).code();
+        given += u32::from(code == 0);
+        world.ask(&mut client, Ask::refresh(0));
+    }
+    assert_eq!(given, 256);
+    world.allocate(&mut Client::new("198.18.0.2:4000"));
+}

@@ -1,0 +1,63 @@
+// The lab as test files use it: the network, a public callgate in it, and calls between its places.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before } from 'node:test';
+import { start, until } from '../support/callgate.mjs';
+import { openPeer, pingBothWays } from './call.mjs';
+import { buildNetwork, internet, serverAddresses, serverName } from './network.mjs';
+
+/** Sets the lab up for the tests of this file. What it returns is filled in before the first test. */
+export function useLab(config = {}) {
+  const lab = { network: undefined, daemon: undefined, peers: [] };
+  let calls = 0;
+
+  before(async () => {
+    lab.network = buildNetwork();
+    lab.daemon = await start({
+      netns: lab.network.server,
+      config: {
+        public: { addresses: serverAddresses },
+        http: { port: 3000, listen: ['[::]:3000'] },
+        turn: { port: 3478, listen: ['[::]:3478'], relay_ports: '49152-50151', peers: { allow: internet } },
+        ...config,
+      },
+    });
+  });
+  after(async () => {
+    const code = await lab.daemon?.stop();
+    lab.network?.close();
+    assert.equal(code, 0);
+  });
+  afterEach(async () => {
+    await Promise.all(lab.peers.map((peer) => peer.close()));
+    lab.peers = [];
+  });
+
+  /** Opens a browser in each place, all in one room, and waits until each sees video and data flows both ways. */
+  lab.call = async (title, places, { relay = false } = {}) => {
+    const room = `lab-${++calls}`;
+    const origin = `http://${serverName}:3000`;
+    for (const name of places) {
+      lab.peers.push(await openPeer({ name, origin, room, relay, netns: lab.network.client[name] }));
+    }
+    await Promise.all(lab.peers.map((peer) => peer.connected()));
+    await Promise.all(lab.peers.map((peer) => peer.watch()));
+    const trips = await pingBothWays(...lab.peers);
+    const routes = await Promise.all(lab.peers.map((peer) => peer.route()));
+    await Promise.all(lab.peers.map((peer) => peer.screenshot(title)));
+    const pairs = await Promise.all(lab.peers.map((peer) => peer.selected()));
+    return { peers: lab.peers, pairs, routes, trips };
+  };
+
+  /** Waits until everything that calls made in the daemon is gone again. */
+  lab.nothingIsLeft = async (timeout = 15_000) => {
+    let left;
+    const look = async () => {
+      const m = await lab.daemon.metrics();
+      left = ['connections', 'peers', 'rooms', 'allocations'].filter((name) => m.sum(`callgate_${name}`) !== 0);
+      return left.length === 0;
+    };
+    await until('nothing left', look, { timeout }).catch((error) => assert.fail(`${error.message}: ${left}`));
+  };
+  return lab;
+}

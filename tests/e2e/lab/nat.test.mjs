@@ -1,0 +1,50 @@
+// Two browsers in two private networks call each other through a public callgate. Needs root (network namespaces).
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { useLab } from './lab.mjs';
+
+const lab = useLab({ rooms: { grace: '2s' } });
+const limits = { timeout: 90_000 };
+const relayed = (pair) => pair.local === 'relay' || pair.remote === 'relay';
+
+async function call(t, places, options) {
+  const made = await lab.call(`${places.join('-')}${options?.relay ? '-forced' : ''}`, places, options);
+  made.pairs.forEach((pair, i) => {
+    const { local, remote, protocol } = pair;
+    t.diagnostic(`${places[i]}: ${local} ↔ ${remote} over ${protocol}, data channel ${made.trips[i].toFixed(1)} ms`);
+    assert.match(made.routes[i], relayed(pair) ? /^Relayed over UDP/ : /^Direct over UDP/, 'what the page says');
+  });
+  return made.pairs;
+}
+
+describe('a call connects', () => {
+  for (const places of [['symA', 'symB'], ['symA', 'coneC'], ['v6only', 'symB']]) {
+    test(`${places.join(' with ')}, through the relay`, limits, async (t) => {
+      const pairs = await call(t, places);
+      assert.ok(pairs.every(relayed), JSON.stringify(pairs));
+      assert.ok((await lab.daemon.metrics()).sum('callgate_allocations') >= 1);
+    });
+  }
+
+  test('symA with symB, relay forced on both sides', limits, async (t) => {
+    const before = await lab.daemon.metrics();
+    for (const { local, remote } of await call(t, ['symA', 'symB'], { relay: true })) {
+      assert.deepEqual([local, remote], ['relay', 'relay']);
+    }
+    const now = await lab.daemon.metrics();
+    assert.ok(now.sum('callgate_allocations') >= 2);
+    const packets = now.sum('callgate_relay_packets_total') - before.sum('callgate_relay_packets_total');
+    assert.ok(packets > 100, `only ${packets} packets were relayed`);
+  });
+
+  test('coneC with coneD, directly', limits, async (t) => {
+    const pairs = await call(t, ['coneC', 'coneD']);
+    assert.ok(!pairs.some(relayed), JSON.stringify(pairs));
+  });
+
+  test('and after all these calls nothing is left in the daemon', { timeout: 60_000 }, async () => {
+    assert.ok((await lab.daemon.metrics()).sum('callgate_joins_total') >= 10);
+    await lab.nothingIsLeft();
+  });
+});

@@ -1,0 +1,134 @@
+// Starts a daemon for a test file, and clients that remember what they hear.
+//
+// CALLGATE is the binary (default: the debug build); its settings go in through the environment.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { io } from 'socket.io-client';
+
+const BINARY = process.env.CALLGATE ?? new URL('../../../target/debug/callgate', import.meta.url).pathname;
+
+async function freePort() {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
+/** A daemon of its own on loopback; `settings`: environment over the defaults, e.g. `{ROOMS__GRACE: '1s'}`. */
+export async function startDaemon(settings = {}) {
+  const port = await freePort();
+  const state = mkdtempSync(join(tmpdir(), 'callgate-signaling-'));
+  const env = {
+    PATH: process.env.PATH,
+    STATE_DIRECTORY: state,
+    CALLGATE_HTTP__LISTEN: `["127.0.0.1:${port}"]`,
+    CALLGATE_TURN__LISTEN: '["127.0.0.1:0"]',
+    CALLGATE_TURN__SECRETS: '["north"]',
+    CALLGATE_LOG__FILTER: 'warn',
+    PORT: String(port),
+  };
+  for (const [key, value] of Object.entries(settings)) env[`CALLGATE_${key}`] = String(value);
+  const child = spawn(BINARY, [], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  const url = `http://127.0.0.1:${port}`;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      await fetch(`${url}/health`);
+      break;
+    } catch (error) {
+      if (tries > 100 || child.exitCode !== null) throw new Error(`${BINARY} does not start: ${error}`);
+      await sleep(50);
+    }
+  }
+  return {
+    url,
+    port,
+    child,
+    async metric(name) {
+      const text = await (await fetch(`${url}/metrics`)).text();
+      const lines = text.split('\n').filter((line) => line.startsWith(name) && !line.startsWith('#'));
+      return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+    },
+    async stop() {
+      if (child.exitCode === null) {
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+      }
+      rmSync(state, { recursive: true, force: true });
+    },
+  };
+}
+
+const open = new Set();
+
+/** A client that keeps `heard`, a list of `[event, ...arguments]`, and can wait for events in order. */
+export function connect(url, options = {}) {
+  const socket = io(url, { forceNew: true, reconnection: false, transports: ['websocket'], ...options });
+  open.add(socket);
+  const heard = [];
+  const waiting = new Set();
+  socket.onAny((...event) => {
+    heard.push(event);
+    waiting.forEach((look) => look());
+  });
+  let from = 0;
+  return {
+    socket,
+    heard,
+    names: () => heard.map(([name]) => name),
+    emit: (...args) => socket.emit(...args),
+    ask: (...args) => socket.timeout(5000).emitWithAck(...args),
+    /** The first argument of the next event of that name not yet waited for. */
+    next(name, timeout = 5000) {
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => {
+          waiting.delete(look);
+          reject(new Error(`no ${name} within ${timeout} ms; heard ${JSON.stringify(heard).slice(0, 2000)}`));
+        }, timeout);
+        function look() {
+          const at = heard.findIndex(([event], i) => i >= from && event === name);
+          if (at < 0) return;
+          from = at + 1;
+          clearTimeout(timer);
+          waiting.delete(look);
+          resolve(heard[at][1]);
+        }
+        waiting.add(look);
+        look();
+      });
+    },
+    connected: () =>
+      socket.connected ? Promise.resolve() : new Promise((resolve, reject) => {
+        socket.once('connect', resolve);
+        socket.once('connect_error', reject);
+      }),
+    /** Cuts the transport without a word, as a dying network does. */
+    kill() {
+      const { engine } = socket.io;
+      const { transport } = engine;
+      if (transport.ws?.terminate) transport.ws.terminate();
+      else if (transport.ws?._socket) transport.ws._socket.destroy();
+      else engine.close();
+    },
+    /** Takes its leave. */
+    disconnect: () => socket.disconnect(),
+  };
+}
+
+/** Closes every client of the file. */
+export function closeAll() {
+  open.forEach((socket) => socket.disconnect());
+  open.clear();
+}
+
+let rooms = 0;
+/** A room id of its own. */
+export const freshRoom = () => `room-${process.pid}-${(rooms += 1)}`;
+
+export { sleep };

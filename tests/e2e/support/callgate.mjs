@@ -1,0 +1,212 @@
+// Starts the real binary for a test: a state folder of its own, ports that are free, a config written from an object.
+//
+//   const daemon = await start({ config: { rooms: { grace: '1s' } } });
+//   await fetch(daemon.url + '/health');
+//   const m = await daemon.metrics();
+//   m.sum('callgate_rooms', { kind: 'call' });
+//   await daemon.stop();
+//
+// The binary is $CALLGATE, else target/release/callgate, else target/debug/callgate.
+
+import { spawn, execFile } from 'node:child_process';
+import { createHmac, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+const root = resolve(import.meta.dirname, '../../..');
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+/** The path of the binary under test; throws when there is none. */
+export function binary() {
+  if (process.env.CALLGATE) return resolve(process.env.CALLGATE);
+  for (const profile of ['release', 'debug']) {
+    const path = join(root, 'target', profile, 'callgate');
+    if (existsSync(path)) return path;
+  }
+  throw new Error('no callgate binary: run `cargo build --release`, or set CALLGATE');
+}
+
+/**
+ * Starts callgate and waits until `/health` answers.
+ *
+ * `config` is an object of sections, laid over the defaults below; `env` is added to the environment; `netns` names a
+ * network namespace to run in (the caller then chooses listening addresses that are free there); `quiet: false` shows
+ * the daemon's log. Resolves to `{ url, host, httpPort, turnPort, secret, pid, log(), metrics(), exited, kill(), stop() }`.
+ */
+export async function start({ config = {}, env = {}, netns, quiet = true } = {}) {
+  const httpPort = config.http?.port ?? (await freePort('tcp'));
+  const turnPort = config.turn?.port ?? (await freePort('udp'));
+  const settings = merge(defaults(httpPort, turnPort), withoutPorts(config));
+  const folder = await mkdtemp(join(tmpdir(), 'callgate-test-'));
+  const file = join(folder, 'callgate.toml');
+  await writeFile(file, toml(settings));
+
+  const [command, ...args] = [...inside(netns), binary(), '--config', file];
+  const child = spawn(command, args, {
+    env: { ...withoutCallgate(process.env), XDG_STATE_HOME: folder, STATE_DIRECTORY: folder, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.add(child);
+  let log = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      log = (log + text).slice(-200_000);
+      if (!quiet) process.stderr.write(text);
+    });
+  }
+  const exited = new Promise((done) => {
+    child.once('error', (error) => done(`could not start: ${error.message}`));
+    child.once('exit', (code, signal) => done(signal ?? code));
+  }).finally(() => running.delete(child));
+
+  const url = `http://127.0.0.1:${httpPort}`;
+  const daemon = {
+    url,
+    host: '127.0.0.1',
+    httpPort,
+    turnPort,
+    secret: settings.turn.secrets[0],
+    pid: child.pid,
+    exited,
+    log: () => log,
+    get: (path) => get(url + path, netns),
+    metrics: async () => metrics(await get(`${url}/metrics`, netns)),
+    kill: (signal) => child.kill(signal),
+    /** Asks it to end, waits, and resolves to its exit code (or the signal that ended it). */
+    async stop() {
+      child.kill('SIGTERM');
+      const late = sleep(15_000, undefined, { ref: false }).then(() => child.kill('SIGKILL'));
+      const code = await Promise.race([exited, late.then(() => exited)]);
+      await rm(folder, { recursive: true, force: true });
+      return code;
+    },
+  };
+
+  let ended;
+  exited.then((code) => (ended = code));
+  for (const end = Date.now() + 15_000; ; await sleep(30)) {
+    const answer = await get(`${url}/health`, netns).catch(() => undefined);
+    if (answer !== undefined) return daemon;
+    if (ended !== undefined || Date.now() > end) {
+      await daemon.stop();
+      throw new Error(`callgate did not come up (${ended ?? 'no answer on /health'}):\n${log}`);
+    }
+  }
+}
+
+/** TURN REST credentials as any back end makes them: `<unix expiry>:<id>` and base64(HMAC-SHA1(secret, username)). */
+export function credentials(secret, { id = 'test', ttl = 3600 } = {}) {
+  const username = `${Math.floor(Date.now() / 1000) + ttl}:${id}`;
+  return { username, credential: createHmac('sha1', secret).update(username).digest('base64') };
+}
+
+/** A port that is free on both loopback addresses; `protocol` is 'tcp' or 'udp'. */
+export function freePort(protocol = 'tcp') {
+  return new Promise((done, failed) => {
+    const socket = protocol === 'tcp' ? createServer() : createSocket('udp6');
+    socket.once('error', failed);
+    const bound = () => {
+      const { port } = socket.address();
+      socket.close(() => done(port));
+    };
+    if (protocol === 'tcp') socket.listen(0, '::', bound);
+    else socket.bind(0, '::', bound);
+  });
+}
+
+/** Waits until `look()` gives something truthy and returns it; `what` names it in the error. */
+export async function until(what, look, { timeout = 10_000, every = 50 } = {}) {
+  let last;
+  for (const end = Date.now() + timeout; ; await sleep(every)) {
+    last = await look();
+    if (last) return last;
+    if (Date.now() > end) throw new Error(`waited ${timeout} ms for ${what} in vain`);
+  }
+}
+
+function defaults(httpPort, turnPort) {
+  // Above the kernel's ephemeral range, so that nobody else's sockets are in the way.
+  const first = 61_000 + 2 * Math.floor(Math.random() * 2_000);
+  return {
+    public: { addresses: ['127.0.0.1', '::1'] },
+    http: { listen: [`127.0.0.1:${httpPort}`, `[::1]:${httpPort}`] },
+    turn: {
+      listen: [`127.0.0.1:${turnPort}`, `[::1]:${turnPort}`],
+      secrets: [randomBytes(16).toString('hex')],
+      relay_ports: `${first}-${first + 499}`,
+      workers: 2,
+      peers: { allow: ['127.0.0.0/8', '::1/128'] },
+    },
+    log: { format: 'text' },
+  };
+}
+
+function withoutPorts(config) {
+  const { port: _http, ...http } = config.http ?? {};
+  const { port: _turn, ...turn } = config.turn ?? {};
+  return { ...config, http, turn };
+}
+
+/** What a developer's shell sets for callgate must not reach the test. */
+function withoutCallgate(env) {
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => !name.startsWith('CALLGATE') && !['PORT', 'CLIENT_URL'].includes(name)),
+  );
+}
+
+function inside(netns) {
+  return netns ? ['ip', 'netns', 'exec', netns] : [];
+}
+
+async function get(url, netns) {
+  if (netns) {
+    const script = `const r = await fetch(${JSON.stringify(url)}); if (!r.ok) process.exit(1); process.stdout.write(await r.text())`;
+    const args = [...inside(netns), process.execPath, '--input-type=module', '-e', script];
+    return (await promisify(execFile)(args[0], args.slice(1), { timeout: 5_000 })).stdout;
+  }
+  const answer = await fetch(url, { signal: AbortSignal.timeout(5_000) });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return answer.text();
+}
+
+/** Prometheus text as a list of samples; `sum` adds up all samples of a name that carry the labels given. */
+export function metrics(text) {
+  const samples = [];
+  for (const line of text.split('\n')) {
+    const [, name, labels, value] = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line) ?? [];
+    if (!name) continue;
+    const pairs = [...(labels ?? '').matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key, text]) => [key, text]);
+    samples.push({ name, labels: Object.fromEntries(pairs), value: Number(value) });
+  }
+  const matching = (name, labels) =>
+    samples.filter((s) => s.name === name && Object.entries(labels).every(([key, text]) => s.labels[key] === text));
+  return {
+    samples,
+    has: (name) => samples.some((s) => s.name === name),
+    sum: (name, labels = {}) => matching(name, labels).reduce((total, s) => total + s.value, 0),
+  };
+}
+
+function merge(under, over) {
+  const isTable = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+  const out = { ...under };
+  for (const [key, value] of Object.entries(over)) {
+    out[key] = isTable(value) && isTable(out[key]) ? merge(out[key], value) : value;
+  }
+  return out;
+}
+
+function toml(table, path = []) {
+  const entries = Object.entries(table);
+  const isTable = ([, value]) => value !== null && typeof value === 'object' && !Array.isArray(value);
+  const lines = entries.filter((e) => !isTable(e)).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  const head = path.length && lines.length ? [`[${path.join('.')}]`] : [];
+  return [...head, ...lines, ...entries.filter(isTable).map(([key, value]) => toml(value, [...path, key]))].join('\n') + '\n';
+}

@@ -1,0 +1,108 @@
+//! The configuration as an operator meets it: files, variables, `callgate check`.
+
+use std::fs;
+use std::path::Path;
+
+use callgate::config;
+use callgate::config::Environment;
+
+use crate::support::bare;
+use crate::support::command;
+use crate::support::finish;
+
+#[test]
+fn every_example_is_a_good_configuration() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        // An example may name certificates that only its reader has.
+        if let Err(mistakes) = config::read(Some(&path), &text, &Environment::new()) {
+            for mistake in mistakes.0 {
+                let missing =
+                    mistake.what.starts_with("/etc/letsencrypt/") && mistake.what.contains("cannot be read");
+                assert!(missing, "{}: {mistake}", path.display());
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen} examples");
+}
+
+#[test]
+fn check_prints_what_is_meant_and_masks_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[turn]\nrealm = \"example.org\"\nsecrets = [\"hush-hush-hush-hush\"]\n[admin]\ntoken = \"sesame-open-sesame\"\n";
+    let out =
+        finish(command(&folder, config).arg("check").env("CALLGATE_ROOMS__GRACE", "5s").env("PORT", "8080"));
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    assert!(out.stdout.contains("realm = \"example.org\""), "{}", out.stdout);
+    assert!(out.stdout.contains("callgate.toml:2"), "{}", out.stdout);
+    assert!(out.stdout.contains("grace = \"5s\""), "{}", out.stdout);
+    assert!(out.stdout.contains("CALLGATE_ROOMS__GRACE"), "{}", out.stdout);
+    assert!(out.stdout.contains("listen = [\"[::]:8080\"]"), "{}", out.stdout);
+    for secret in ["hush", "sesame"] {
+        assert!(!out.stdout.contains(secret) && !out.stderr.contains(secret), "{secret} was printed");
+    }
+    assert!(out.stdout.contains("secrets = [\"********\"]"), "{}", out.stdout);
+}
+
+#[test]
+fn all_mistakes_come_at_once_with_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[turn]\nrelm = \"x\"\nrelay_ports = \"9-1\"\n\n[htpp]\nlisten = []\n";
+    for argument in ["check", "serve"] {
+        let out = finish(command(&folder, config).arg(argument).env("CALLGATE_TURN__WORKERS", "many"));
+        assert_eq!(out.code, Some(2), "{}", out.stderr);
+        for wanted in [
+            "4 configuration mistakes",
+            "callgate.toml:2: turn.relm: there is no such key; did you mean turn.realm?",
+            "callgate.toml:3: turn.relay_ports: 9 is above 1; write \"1-9\"",
+            "callgate.toml:5: htpp: there is no such section; did you mean http?",
+            "environment variable CALLGATE_TURN__WORKERS: turn.workers: this is not a whole number",
+        ] {
+            assert!(out.stderr.contains(wanted), "{wanted:?} is not in\n{}", out.stderr);
+        }
+        assert_eq!(out.stdout, "");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = finish(bare(&folder).args(["check", "--config", "/nowhere/callgate.toml"]));
+    assert_eq!(out.code, Some(2));
+    assert!(out.stderr.contains("/nowhere/callgate.toml"), "{}", out.stderr);
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_a_mistake_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    fs::write(&certificate, one.cert.pem()).unwrap();
+    fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    let config = format!("[tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    let out = finish(command(&folder, &config).arg("check"));
+    assert_eq!(out.code, Some(2), "{}", out.stderr);
+    assert!(out.stderr.contains("key.pem"), "{}", out.stderr);
+}
+
+#[test]
+fn credentials_are_of_the_daemons_own_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = || {
+        let out = finish(bare(&folder).args(["credentials", "--user", "alice", "--ttl", "5m"]));
+        assert_eq!(out.code, Some(0), "{}", out.stderr);
+        serde_json::from_str::<serde_json::Value>(&out.stdout).unwrap()
+    };
+    let (first, second) = (make(), make());
+    assert!(first["username"].as_str().unwrap().ends_with(":alice"));
+    assert_eq!(first["ttl"], 300);
+    if first["username"] == second["username"] {
+        assert_eq!(first["password"], second["password"], "the secret was not kept");
+    }
+    assert!(folder.path().join("state/turn-secret").exists());
+}

@@ -1,0 +1,144 @@
+// Runs every stage of the tests, counts them all, and ends with the line "N passed, N failed".
+//
+//   node tests/run.mjs              everything
+//   node tests/run.mjs lab interop  only these stages
+//
+// A stage that fails does not keep later ones from running, unless they need what it builds.
+
+import { spawn, spawnSync } from 'node:child_process';
+import { createWriteStream, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..');
+process.chdir(root);
+const has = (...command) => spawnSync(command[0], command.slice(1), { stdio: 'ignore' }).status === 0;
+const minutes = 60_000;
+
+/** Every file of node tests in a folder, one after another: they share ports, namespaces and two cores. */
+const node = (folder) => {
+  const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.test.mjs')) : [];
+  const paths = files.sort().map((name) => `./${join(folder, name)}`);
+  return ['node', '--test', '--test-concurrency=1', '--test-reporter=tap', ...(paths.length ? paths : [`${folder}/*.test.mjs`])];
+};
+
+// `counts` names the parser of the stage's summary; without one the stage is a single check. `optional` stages are left
+// out, with a word, when the tool they need is not installed.
+const stages = [
+  { name: 'fmt', run: ['cargo', 'fmt', '--check'] },
+  { name: 'clippy', run: ['cargo', 'clippy', '--locked', '--all-targets', '--', '-D', 'warnings'], limit: 15 },
+  has('cargo', 'nextest', '--version')
+    ? { name: 'rust', run: ['cargo', 'nextest', 'run', '--locked', '--profile', 'ci'], counts: 'nextest', limit: 25 }
+    : { name: 'rust', run: ['cargo', 'test', '--locked', '--no-fail-fast', '--all-targets'], counts: 'libtest', limit: 25 },
+  { name: 'doc', run: ['cargo', 'test', '--locked', '--doc'], counts: 'libtest', mayBeEmpty: true },
+  { name: 'deny', run: ['cargo', 'deny', '--offline', 'check', 'licenses', 'bans', 'sources'], optional: ['cargo', 'deny', '--version'] },
+  { name: 'build', run: ['cargo', 'build', '--release', '--locked'], limit: 20 },
+  { name: 'signaling', run: node('tests/e2e/signaling'), counts: 'node', needs: 'build' },
+  { name: 'page', run: node('tests/e2e/page'), counts: 'node', needs: 'build' },
+  { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build' },
+  { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 15 },
+  { name: 'package', run: ['packaging/deb/test.sh'], counts: 'checks', needs: 'build', limit: 15 },
+  { name: 'fuzz', run: ['sh', 'tests/fuzz.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 20 },
+];
+
+const parsers = {
+  nextest: (text) => {
+    const [, summary = ''] = /Summary \[.*?\] (.*)/.exec(text) ?? [];
+    const number = (word) => Number(new RegExp(`(\\d+) ${word}`).exec(summary)?.[1] ?? 0);
+    return { passed: number('passed'), failed: number('failed') + number('timed out') + number('exec failed') };
+  },
+  libtest: (text) => {
+    const results = [...text.matchAll(/^test result: .*? (\d+) passed; (\d+) failed;/gm)];
+    const total = (index) => results.reduce((sum, match) => sum + Number(match[index]), 0);
+    return { passed: total(1), failed: total(2) };
+  },
+  checks: (text) => ({ passed: (text.match(/^ok /gm) ?? []).length, failed: (text.match(/^not ok /gm) ?? []).length }),
+  // A test that was skipped or cancelled has not passed.
+  node: (text) => {
+    const number = (word) => Number(new RegExp(`^# ${word} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+    return { passed: number('pass'), failed: number('fail') + number('cancelled') + number('skipped') + number('todo') };
+  },
+};
+
+let running;
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    if (running) process.kill(-running.pid, 'SIGKILL');
+    process.exit(130);
+  });
+}
+
+/** Runs a command with its output shown, kept under target/test-logs/ and returned. */
+function run({ name, run: [command, ...args], limit = 10 }) {
+  mkdirSync('target/test-logs', { recursive: true });
+  const file = createWriteStream(`target/test-logs/${name}.log`);
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // a group of its own, so that the time limit ends all of it
+    env: { CALLGATE: join(root, 'target/release/callgate'), CARGO_TERM_COLOR: 'never', ...process.env },
+  });
+  running = child;
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (chunk) => {
+      text += chunk;
+      file.write(chunk);
+      process.stdout.write(chunk);
+    });
+  }
+  return new Promise((done) => {
+    const end = (how) => {
+      running = undefined;
+      clearTimeout(timer);
+      file.end();
+      done({ text, how });
+    };
+    const timer = setTimeout(() => {
+      process.kill(-child.pid, 'SIGKILL');
+      end(`took longer than ${limit} minutes`);
+    }, limit * minutes);
+    child.once('error', (error) => end(error.message));
+    child.once('exit', (code, signal) => setTimeout(end, 100, code === 0 ? 'ok' : `ended with ${signal ?? code}`));
+  });
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !stages.some((stage) => stage.name === name));
+if (unknown.length) {
+  console.error(`no such stage: ${unknown.join(', ')}; there are: ${stages.map((stage) => stage.name).join(' ')}`);
+  process.exit(2);
+}
+
+const table = [];
+for (const stage of stages.filter(({ name }) => !wanted.length || wanted.includes(name))) {
+  const row = { name: stage.name, passed: 0, failed: 0, seconds: 0, note: '' };
+  table.push(row);
+  const needed = table.find(({ name }) => name === stage.needs);
+  if (needed?.failed) {
+    Object.assign(row, { failed: 1, note: `not run: ${stage.needs} failed` });
+    continue;
+  }
+  if (stage.optional && !has(...stage.optional)) {
+    row.note = `not run: ${stage.optional.slice(0, 2).join('-')} is not installed`;
+    continue;
+  }
+  console.log(`\n=== ${stage.name}: ${stage.run.join(' ')}`);
+  const begun = Date.now();
+  const { text, how } = await run(stage);
+  row.seconds = Math.round((Date.now() - begun) / 1000);
+  const counts = stage.counts ? parsers[stage.counts](text) : { passed: how === 'ok' ? 1 : 0, failed: 0 };
+  Object.assign(row, counts);
+  if (how !== 'ok') {
+    row.note = how;
+    row.failed ||= 1;
+  } else if (row.passed + row.failed === 0 && !stage.mayBeEmpty) {
+    Object.assign(row, { failed: 1, note: 'ran no test' });
+  }
+}
+
+console.log('\n=== all stages');
+for (const { name, passed, failed, seconds, note } of table) {
+  console.log(`${name.padEnd(10)} ${String(passed).padStart(5)} ok ${String(failed).padStart(5)} bad ${String(seconds).padStart(5)} s  ${note}`);
+}
+const total = (key) => table.reduce((sum, row) => sum + row[key], 0);
+console.log(`\n${total('passed')} passed, ${total('failed')} failed`);
+process.exit(total('failed') ? 1 : 0);

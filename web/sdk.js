@@ -1,0 +1,46 @@
+// callgate's browser SDK: `import { join } from 'https://your-server/sdk.js'`. Types and descriptions: sdk.d.ts.
+
+import { CallgateError } from './sdk/error.js';
+import { Room } from './sdk/room.js';
+
+export { CallgateError, Room };
+
+/**
+ * Joins a room; makes it if it is not there. Resolves to a Room once the server has let us in, rejects with a
+ * CallgateError otherwise (room-full, unreachable after `timeout` ms, …).
+ */
+export async function join(options) {
+  const { url = new URL('.', import.meta.url).origin, path = '/socket.io/', timeout = 15_000 } = options;
+  const io = options.io ?? (await import('./vendor/socket.io.esm.min.js')).io;
+  const socket = io(url, {
+    path,
+    auth: { dialect: 'native', ...options.auth },
+    transports: ['websocket', 'polling'],
+    tryAllTransports: true,
+    forceNew: true,
+    reconnectionDelay: 400,
+    reconnectionDelayMax: 4_000,
+    timeout: 8_000,
+    autoConnect: false,
+  });
+  const room = new Room(socket, { ...options, kind: options.kind ?? 'room' });
+  return new Promise((resolve, reject) => {
+    let last;
+    const late = setTimeout(() => {
+      const why = last ? `: ${last.message}` : '';
+      room.abandon(new CallgateError('unreachable', `no answer from ${url} within ${timeout} ms${why}`));
+    }, timeout);
+    socket.on('connect_error', (error) => {
+      last = error;
+      // The server said no, and socket.io will not try again.
+      if (!socket.active && !room.self) room.abandon(CallgateError.from({ code: error.data?.code ?? 'unreachable', message: error.message }));
+    });
+    const settle = room.on('state', ({ state, reason, error }) => {
+      clearTimeout(late);
+      settle();
+      if (state === 'joined') resolve(room);
+      else reject(error ?? new CallgateError(reason ?? 'closed', 'the room closed'));
+    });
+    socket.connect();
+  });
+}
