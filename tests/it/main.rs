@@ -7,5 +7,6 @@ mod daemon;
 mod http;
 mod imports;
 mod relay;
+mod signaling;
 mod support;
 mod turn_client;
