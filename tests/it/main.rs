@@ -8,5 +8,6 @@ mod http;
 mod imports;
 mod readme;
 mod relay;
+mod signaling;
 mod support;
 mod turn_client;
