@@ -167,7 +167,7 @@ fn turn(w: &mut Written) -> Turn {
         credential_ttl: w.take(
             "turn.credential_ttl",
             Duration::from_secs(3600),
-            value::duration(10 * SECOND..=30 * DAY),
+            value::duration(SECOND..=30 * DAY),
         ),
         relay_ports: w.take(
             "turn.relay_ports",
