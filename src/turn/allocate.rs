@@ -44,7 +44,7 @@ impl Limits {
 }
 
 impl Server {
-    /// Section 7.2. The steps are numbered as there; 1 (authentication) and 2 (437) lie behind us.
+    /// Section 7.2, in its order; steps 1 (authentication) and 2 (the five-tuple is in use, 437) lie behind us.
     pub(super) fn handle_allocate(
         &mut self,
         from: FiveTuple,

@@ -166,7 +166,7 @@ impl Server {
     /// Seconds since 1970.
     pub(super) fn wall_seconds(&self) -> u64 {
         let (then, wall) = self.wall;
-        let wall = wall + self.now.saturating_duration_since(then);
+        let wall = wall.checked_add(self.now.saturating_duration_since(then)).unwrap_or(wall);
         wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
