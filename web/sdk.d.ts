@@ -173,7 +173,7 @@ export class Room {
   addStream(stream: MediaStream): void;
   removeStream(stream: MediaStream): void;
 
-  /** Through the relay only, or however it works best. Running connections move over (ICE restart). */
+  /** Through the relay only, or however it works best. Running connections move over; media pauses for a moment. */
   setRelayOnly(on: boolean): void;
   /** One connection, or all. It happens by itself when a connection fails. */
   restartIce(peerId?: string): void;

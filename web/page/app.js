@@ -123,6 +123,8 @@ $('open-form').addEventListener('submit', (event) => {
 });
 window.addEventListener('popstate', () => follow());
 
-await follow({ focus: false });
-const { room, autojoin } = asked();
-if (room && autojoin) enter($('name').value.trim());
+// Not awaited at the top level: the page would count as loading for as long as the browser asks for the camera.
+follow({ focus: false }).then(() => {
+  const { room, autojoin } = asked();
+  if (room && autojoin) enter($('name').value.trim());
+});

@@ -1,5 +1,6 @@
 import { join } from '/sdk.js';
 import { Chat } from './chat.js';
+import { showCamera } from './devices.js';
 import { $, copy, say, setIcon } from './dom.js';
 import { linkTo } from './rooms.js';
 import { Route } from './route.js';
@@ -50,7 +51,6 @@ export class Call {
     this.#tiles.clear();
     $('call-room').textContent = room.id;
     $('share-link').value = linkTo(room.id);
-    $('self-video').srcObject = this.#devices.stream;
     this.#listen(room);
     this.#route.begin(() => [...room.peers.values()], room.relayOnly);
     for (const peer of room.peers.values()) this.#tiles.add(peer);
@@ -123,7 +123,7 @@ export class Call {
     for (const button of [$('mic'), $('cam')]) button.disabled = opening;
     $('self').dataset.picture = String(cameraOn);
     $('self-caption').textContent = micOn ? 'You' : 'You, muted';
-    if (cameraOn) $('self-video').play().catch(() => {});
+    showCamera($('self-video'), this.#devices);
   }
 
   #headcount() {

@@ -131,3 +131,10 @@ export class Devices extends Events {
     return this.stream.getTracks().find((track) => track.kind === kind);
   }
 }
+
+/** The camera in `video`, or nothing. An element that waits for a stream's first track would keep the page from being loaded. */
+export function showCamera(video, devices) {
+  const stream = devices.cameraOn ? devices.stream : null;
+  if (video.srcObject !== stream) video.srcObject = stream;
+  if (stream) video.play().catch(() => {});
+}

@@ -1,4 +1,5 @@
 import { $, el, setIcon } from './dom.js';
+import { showCamera } from './devices.js';
 import { watchLevel } from './level.js';
 import { inWords } from './trouble.js';
 
@@ -42,7 +43,6 @@ export class Lobby {
     this.#trouble = undefined;
     $('lobby-room').textContent = room;
     $('name').value = name ?? remembered();
-    $('preview').srcObject = this.#devices.stream;
     const opened = this.#devices.open({ audio, video });
     this.#show();
     await opened;
@@ -59,7 +59,7 @@ export class Lobby {
     const { mic, micOn, cameraOn, opening } = this.#devices;
     const preview = $('preview');
     preview.classList.toggle('on', cameraOn);
-    if (cameraOn) preview.play().catch(() => {});
+    showCamera(preview, this.#devices);
     toggle($('preview-mic'), micOn, 'mic', 'Microphone');
     toggle($('preview-cam'), cameraOn, 'cam', 'Camera');
     $('preview-note').textContent = opening ? 'Your browser asks whether this page may see and hear you.' : cameraOn ? '' : 'Your camera is off.';

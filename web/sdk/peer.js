@@ -7,6 +7,8 @@ const CONTROL = 1;
 const CANDIDATES_KEPT = 256;
 /** Milliseconds from one ICE restart to the next while the connection does not come back; the last repeats. */
 const RESTARTS = [0, 2_000, 4_000, 8_000, 15_000];
+/** After this many in vain, the connection is thrown away and built anew. */
+const RESTARTS_TRIED = 4;
 /** "disconnected" often heals by itself: this long we wait. */
 const HEALING = 2_500;
 /** The newcomer offers. If it has not after this long, we do. */
@@ -18,6 +20,9 @@ const PING = 5_000;
  * One other member of the room and the connection to it: perfect negotiation (W3C webrtc-pc, 10.7), candidates that
  * wait for their description, ICE restarts with back-off.
  *
+ * Descriptions and candidates carry `session`, the number of the sender's connection, and `for`, the receiver's: so
+ * either side may throw its connection away and offer another. Clients that know nothing of it send neither.
+ *
  * `room` is what a peer needs of its room: `signal(kind, data)`, `emit(name, event)`, `configuration()`, `media()`,
  * `extra()`, `state()`, `joined()`, `data`, `receive`.
  */
@@ -26,6 +31,12 @@ export class Peer {
   #makingOffer = false;
   #ignoredOffer = false;
   #answerPending = false;
+  /** Which of our connections this is, and which of theirs it talks to: counted up when one is built anew. */
+  #session = 0;
+  #theirs;
+  /** Settles `#replaced`: what a closed connection was asked for never comes about. */
+  #replace = () => {};
+  #replaced;
   #incoming = Promise.resolve();
   #candidates = [];
   #control;
@@ -74,11 +85,34 @@ export class Peer {
   #create(offers) {
     this.pc = new RTCPeerConnection(this.#room.configuration());
     this.senders = {};
+    this.#session += 1;
     this.#makingOffer = false;
+    this.#answerPending = false;
+    this.#replaced = new Promise((resolve) => (this.#replace = resolve));
     this.#listen();
     this.#open();
     this.#addMedia(offers);
     for (const stream of this.#room.extra()) this.addStream(stream);
+  }
+
+  /** Closes the connection and opens another. The other side does the same when it sees our offer's session. */
+  #renew(offers) {
+    this.pc.close();
+    this.#replace();
+    this.#candidates = [];
+    const streams = [...this.streams.values()];
+    this.streams.clear();
+    this.#create(offers);
+    for (const stream of streams) this.#tell('stream-removed', { stream });
+    this.#tell('connection', { state: this.connection });
+  }
+
+  /** Builds the connection anew, for what an ICE restart cannot bring about. Media pauses for a moment. */
+  renew() {
+    if (this.#closed) return;
+    clearTimeout(this.#timers.newcomer);
+    this.#timers.newcomer = undefined;
+    this.#renew(true);
   }
 
   #listen() {
@@ -88,10 +122,14 @@ export class Peer {
       if (!this.#timers.newcomer) this.#negotiate();
     });
     on('icecandidate', ({ candidate }) => {
-      if (candidate) this.#room.signal('candidate', candidate.toJSON());
+      if (candidate) this.#room.signal('candidate', { ...candidate.toJSON(), session: this.#session });
     });
     on('iceconnectionstatechange', () => this.#iceChanged());
-    on('connectionstatechange', () => this.#tell('connection', { state: pc.connectionState }));
+    on('connectionstatechange', () => {
+      this.#tell('connection', { state: pc.connectionState });
+      // ICE is well, so it is DTLS that failed: no restart mends that.
+      if (pc.connectionState === 'failed' && this.healthy && !this.polite) this.renew();
+    });
     on('track', ({ track, streams, transceiver }) => {
       const stream = streams[0] ?? new MediaStream([track]);
       const fresh = !this.streams.has(stream.id);
@@ -169,7 +207,8 @@ export class Peer {
   #sendDescription() {
     if (this.#closed || !this.pc.localDescription) return;
     const { type, sdp } = this.pc.localDescription;
-    this.#room.signal(type, { type, sdp });
+    // A first offer is for whatever connection there is; everything later for the very one it was agreed with.
+    this.#room.signal(type, { type, sdp, session: this.#session, for: this.pc.remoteDescription ? this.#theirs : undefined });
     clearTimeout(this.#timers.answer);
     // An offer or its answer may get lost with the other side's connection: the same offer again does no harm.
     const again = () => {
@@ -189,48 +228,50 @@ export class Peer {
 
   async #take(kind, data) {
     if (this.#closed || !data) return;
-    if (kind === 'offer' || kind === 'answer') await this.#takeDescription({ type: kind, sdp: data.sdp ?? data });
+    if (kind === 'offer' || kind === 'answer') await this.#takeDescription({ ...data, type: kind, sdp: data.sdp ?? data });
     if (kind === 'candidate') await this.#takeCandidate(data);
   }
 
-  async #takeDescription(description) {
-    let { pc } = this;
-    const stable = !this.#makingOffer && (pc.signalingState === 'stable' || this.#answerPending);
-    const collision = description.type === 'offer' && !stable;
-    this.#ignoredOffer = !this.polite && collision;
+  async #takeDescription({ type, sdp, session, for: meant }) {
+    // For a connection that is gone; what replaced it is on its way to them.
+    if (meant !== undefined && meant !== this.#session) return;
+    const first = !this.pc.remoteDescription;
+    const renewed = type === 'offer' && !first && session !== this.#theirs;
+    const stable = !this.#makingOffer && (this.pc.signalingState === 'stable' || this.#answerPending);
+    const collision = type === 'offer' && !stable;
+    // Against a new connection of theirs, an offer about the old one counts nothing.
+    this.#ignoredOffer = collision && !this.polite && !renewed;
     if (this.#ignoredOffer) return;
     // An answer that came twice.
-    if (description.type === 'answer' && pc.signalingState === 'stable') return;
+    if (type === 'answer' && this.pc.signalingState === 'stable') return;
     clearTimeout(this.#timers.newcomer);
     this.#timers.newcomer = undefined;
-    if (collision && !pc.remoteDescription) {
-      // Both began at once. A very first offer is not rolled back but its connection thrown away: Chromium (seen in
-      // 156) may never gather again after such a rollback.
-      pc.close();
-      this.#create(false);
-      pc = this.pc;
-    }
-    this.#answerPending = description.type === 'answer';
+    // Both began at once: a very first offer is not rolled back but its connection thrown away, since Chromium (seen in
+    // 156) may never gather again after such a rollback.
+    if (renewed || (collision && first)) this.#renew(false);
+    const { pc } = this;
+    this.#theirs = session;
+    this.#answerPending = type === 'answer';
     try {
-      await pc.setRemoteDescription(description);
+      await Promise.race([pc.setRemoteDescription({ type, sdp }), this.#replaced]);
     } finally {
-      this.#answerPending = false;
+      if (pc === this.pc) this.#answerPending = false;
     }
-    for (const candidate of this.#candidates.splice(0)) await this.#addCandidate(candidate);
-    if (description.type === 'offer') {
-      await pc.setLocalDescription();
-      this.#sendDescription();
-    }
+    for (const candidate of pc === this.pc ? this.#candidates.splice(0) : []) await this.#addCandidate(candidate);
+    if (type !== 'offer' || pc !== this.pc) return;
+    await Promise.race([pc.setLocalDescription(), this.#replaced]);
+    if (pc === this.pc) this.#sendDescription();
   }
 
-  async #takeCandidate(candidate) {
-    if (this.pc.remoteDescription) return this.#addCandidate(candidate);
-    if (this.#candidates.length < CANDIDATES_KEPT) this.#candidates.push(candidate);
+  async #takeCandidate({ session, ...candidate }) {
+    if (this.pc.remoteDescription) {
+      if (session === this.#theirs) await this.#addCandidate(candidate);
+    } else if (this.#candidates.length < CANDIDATES_KEPT) this.#candidates.push(candidate);
   }
 
   async #addCandidate(candidate) {
     try {
-      await this.pc.addIceCandidate(candidate);
+      await Promise.race([this.pc.addIceCandidate(candidate), this.#replaced]);
     } catch (error) {
       // One that belongs to an offer we passed over, or to an ICE generation that is gone, is no loss.
       if (!this.#ignoredOffer && error.name !== 'OperationError') throw error;
@@ -257,7 +298,10 @@ export class Peer {
       this.#timers.restart = undefined;
       if (this.healthy || this.#closed) return;
       this.#restarts += 1;
-      if (this.#room.joined() && !this.away) this.restartIce();
+      if (this.#room.joined() && !this.away) {
+        if (this.#restarts > RESTARTS_TRIED && !this.polite) this.renew();
+        else this.restartIce();
+      }
       this.#restartIn(0);
     }, pause + (this.polite ? 700 : 0));
   }
@@ -355,6 +399,7 @@ export class Peer {
 
   close() {
     this.#closed = true;
+    this.#replace();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer);
     this.pc.close();
   }

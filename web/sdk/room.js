@@ -315,7 +315,11 @@ export class Room extends Events {
   setRelayOnly(on) {
     if (this.#relayOnly === Boolean(on)) return;
     this.#relayOnly = Boolean(on);
-    this.restartIce();
+    // A restart would leave the direct path in use as long as it works (seen in Chromium 156), and the address known.
+    for (const peer of this.peers.values()) {
+      if (this.#relayOnly) peer.renew();
+      else peer.restartIce();
+    }
   }
 
   restartIce(peerId) {

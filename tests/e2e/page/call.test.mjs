@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { start } from '../support/callgate.mjs';
+import { freshRoom, id, openPeople } from './people.mjs';
+
+let daemon;
+let people;
+before(async () => {
+  daemon = await start();
+  people = await openPeople(daemon);
+});
+afterEach(() => people.clear());
+after(async () => {
+  await people?.close();
+  await daemon?.stop();
+});
+
+async function pair() {
+  const room = freshRoom();
+  const ada = await people.join(room, 'Ada');
+  const ben = await people.join(room, 'Ben');
+  await Promise.all([ada.connected('Ben'), ben.connected('Ada')]);
+  return { room, ada, ben };
+}
+
+test('two pages see and hear each other', async () => {
+  const { ada, ben } = await pair();
+  await Promise.all([ada.watch('Ben'), ben.watch('Ada')]);
+  for (const [one, other] of [[ada, 'Ben'], [ben, 'Ada']]) {
+    assert.ok((await one.sees(other)).audioPackets > 0, 'audio flows');
+    await one.waitText('route-text', /^(Direct|Relayed) over (UDP|TCP)/);
+    assert.equal(await one.text('headcount'), 'Two of you');
+    assert.equal(await one.page.getAttribute(id('tile'), 'aria-label'), other);
+    assert.equal(await one.page.getAttribute(id('tile'), 'data-picture'), 'true');
+    assert.deepEqual(one.problems, []);
+  }
+});
+
+test('what one writes the other reads, in order, and what looks like a tag stays text', async () => {
+  const { ada, ben } = await pair();
+  for (const [who, text] of [[ada, 'Hello <b>Ben</b>'], [ada, 'see https://example.org/a?b=c now'], [ben, 'Hello Ada']]) {
+    if (!(await who.page.isVisible(id('chat-text')))) await who.click('chat-toggle');
+    await who.page.fill(id('chat-text'), text);
+    await who.page.press(id('chat-text'), 'Enter');
+    const both = [ada, ben].map((each) => each.wait(`the line "${text}"`, async () => (await each.lines()).includes(text)));
+    await Promise.all(both);
+  }
+  assert.deepEqual(await ada.lines(), ['Hello <b>Ben</b>', 'see https://example.org/a?b=c now', 'Hello Ada']);
+  assert.deepEqual(await ben.lines(), await ada.lines());
+  assert.equal(await ben.page.getAttribute(`${id('chat-log')} a`, 'href'), 'https://example.org/a?b=c');
+  assert.equal(await ada.page.isVisible('.unsent'), false);
+});
+
+test('a message that comes while the chat is closed is counted and said', async () => {
+  const { ada, ben } = await pair();
+  await ada.page.evaluate(() => window.callgate.room.chat('psst'));
+  await ben.wait('the badge', () => ben.page.isVisible('#unread'));
+  assert.match(await ben.page.textContent('#said'), /Ada writes: psst/);
+  await ben.click('chat-toggle');
+  assert.equal(await ben.page.isVisible('#unread'), false);
+});
+
+test('muting and the camera reach the other side', async () => {
+  const { ada, ben } = await pair();
+  await ben.watch('Ada', 3);
+  await ada.click('mic');
+  await ben.wait('Ada muted', () => ben.page.isVisible('.tile-muted'));
+  await ada.click('cam');
+  await ben.wait('no picture of Ada', async () => (await ben.page.getAttribute(id('tile'), 'data-picture')) === 'false');
+  const tracks = await ada.page.evaluate(() => window.callgate.devices.stream.getVideoTracks().length);
+  assert.equal(tracks, 0, 'the camera is let go of, so that its light goes out');
+  await ada.click('cam');
+  await ben.wait('Ada’s picture again', async () => (await ben.page.getAttribute(id('tile'), 'data-picture')) === 'true');
+  await ben.watch('Ada', 3);
+});
+
+test('leaving is seen at once, and the room can be entered again', async () => {
+  const { ada, ben } = await pair();
+  await ben.click('leave');
+  assert.match(await ben.text('ended-title'), /You left/);
+  await ada.wait('Ben gone', async () => (await ada.sees('Ben')) === undefined, { timeout: 2_000 });
+  assert.equal(await ada.page.getAttribute(id('stage'), 'data-alone'), 'true');
+  assert.match(await ada.page.textContent('#said'), /Ben left/);
+  await ben.click('rejoin');
+  await ben.click('join');
+  await ada.connected('Ben');
+  await ada.watch('Ben', 3);
+});
+
+test('closing the tab is leaving', async () => {
+  const { ada, ben } = await pair();
+  await ben.page.close({ runBeforeUnload: false });
+  await ada.wait('Ben gone', async () => (await ada.sees('Ben')) === undefined, { timeout: 5_000 });
+});
+
+test('three people are a mesh, and one without a camera is heard and named', async () => {
+  const { room, ada, ben } = await pair();
+  const chiara = await people.join(room, 'Chiara', { cam: '0' });
+  await Promise.all([ada.connected('Chiara'), ben.connected('Chiara'), chiara.connected('Ada'), chiara.connected('Ben')]);
+  await Promise.all([chiara.watch('Ada', 5), chiara.watch('Ben', 5), ada.watch('Ben', 5)]);
+  assert.equal(await ada.page.locator(id('tile')).count(), 2);
+  assert.equal(await chiara.text('headcount'), '3 people');
+  await ada.wait('Chiara heard', async () => (await ada.sees('Chiara')).audioPackets > 5);
+  assert.equal(await ada.page.locator(`${id('tile')}[aria-label="Chiara"]`).getAttribute('data-picture'), 'false');
+  // Later she turns her camera on: the connections that never had video get it.
+  await chiara.click('cam');
+  await Promise.all([ada.watch('Chiara', 5), ben.watch('Chiara', 5)]);
+});
+
+test('somebody without any device sees, hears and writes', async () => {
+  const room = freshRoom();
+  const ada = await people.join(room, 'Ada');
+  const dora = await people.join(room, 'Dora', { cam: '0', mic: '0' });
+  await dora.connected('Ada');
+  await dora.watch('Ada', 5);
+  await dora.page.evaluate(() => window.callgate.room.chat('only watching'));
+  await ada.wait('her line', async () => (await ada.lines()).includes('only watching'));
+});

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { freePort, start } from '../support/callgate.mjs';
+import { freshRoom, openPeople } from './people.mjs';
+
+let daemon;
+let people;
+let config;
+before(async () => {
+  config = { http: { port: await freePort('tcp') }, turn: { port: await freePort('udp') }, rooms: { grace: '20s' } };
+  daemon = await start({ config });
+  people = await openPeople(daemon);
+});
+afterEach(() => people.clear());
+after(async () => {
+  await people?.close();
+  await daemon?.stop();
+});
+
+async function pair() {
+  const room = freshRoom();
+  const ada = await people.join(room, 'Ada');
+  const ben = await people.join(room, 'Ben');
+  await Promise.all([ada.connected('Ben'), ben.connected('Ada')]);
+  return { room, ada, ben };
+}
+
+const cut = (who) => who.page.evaluate(() => window.callgate.room.socket.io.engine.close());
+
+test('signaling is lost and found again, and media never notices', async () => {
+  const { ada, ben } = await pair();
+  const before = await ada.sees('Ben');
+  await ada.page.evaluate(() => {
+    window.states = [];
+    window.callgate.room.on('state', ({ state, resumed }) => window.states.push([state, resumed]));
+  });
+  await cut(ada);
+  // Said while there is no connection: it goes out afterwards.
+  const said = ada.page.evaluate(() => window.callgate.room.chat('written in the dark').then((m) => m.text));
+  await ada.wait('joined again', () => ada.page.evaluate(() => window.states.some(([state]) => state === 'joined')));
+  assert.equal(await said, 'written in the dark');
+  await ben.wait('the line', async () => (await ben.lines()).includes('written in the dark'));
+  assert.deepEqual(await ada.page.evaluate(() => window.states), [['reconnecting', undefined], ['joined', true]]);
+  const afterwards = await ada.sees('Ben');
+  assert.equal(afterwards.peerId, before.peerId);
+  assert.equal(afterwards.ufrag, before.ufrag, 'no ICE restart, let alone a new connection');
+  await Promise.all([ada.watch('Ben'), ben.watch('Ada')]);
+  assert.equal((await ben.sees('Ada')).away, false);
+});
+
+test('chat of the others is not lost while one is away', async () => {
+  const { ada, ben } = await pair();
+  await ada.page.evaluate(() => {
+    // Away for a while: socket.io comes back only when told to.
+    const { socket } = window.callgate.room;
+    socket.io.reconnection(false);
+    socket.io.engine.close();
+  });
+  await ben.wait('Ada away', async () => (await ben.sees('Ada')).away);
+  for (const text of ['one', 'two', 'three']) await ben.page.evaluate((line) => window.callgate.room.chat(line), text);
+  await ada.page.evaluate(() => {
+    window.callgate.room.socket.io.reconnection(true);
+    window.callgate.room.socket.connect();
+  });
+  await ada.wait('all lines', async () => (await ada.lines()).join() === 'one,two,three');
+  await ben.wait('Ada back', async () => (await ben.sees('Ada')).away === false);
+});
+
+test('a third one who came while one was away is connected after the return', async () => {
+  const { room, ada, ben } = await pair();
+  await ada.page.evaluate(() => {
+    const { socket } = window.callgate.room;
+    socket.io.reconnection(false);
+    socket.io.engine.close();
+  });
+  await ben.wait('Ada away', async () => (await ben.sees('Ada')).away);
+  const chiara = await people.join(room, 'Chiara');
+  await chiara.connected('Ben');
+  await ada.page.evaluate(() => {
+    window.callgate.room.socket.io.reconnection(true);
+    window.callgate.room.socket.connect();
+  });
+  await Promise.all([ada.connected('Chiara'), chiara.connected('Ada')]);
+  await Promise.all([ada.watch('Chiara', 5), chiara.watch('Ada', 5)]);
+});
+
+test('an ICE restart from either side, or both at once, keeps the call', async () => {
+  const { ada, ben } = await pair();
+  for (const who of [[ada], [ben], [ada, ben]]) {
+    const before = await ada.sees('Ben');
+    await Promise.all(who.map((each) => each.page.evaluate(() => window.callgate.room.restartIce())));
+    await ada.wait('new credentials', async () => {
+      const now = await ada.sees('Ben');
+      return now.ufrag !== before.ufrag && now.connection === 'connected';
+    });
+    await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
+    assert.equal((await ada.sees('Ben')).peerId, before.peerId);
+  }
+});
+
+test('the browser goes offline and online again', async () => {
+  const { ada, ben } = await pair();
+  await ada.page.context().setOffline(true);
+  await ada.waitText('banner', /Lost touch/);
+  await ada.watch('Ben', 5);
+  await ada.page.context().setOffline(false);
+  await ada.wait('joined again', () => ada.page.evaluate(() => window.callgate.room.state === 'joined'));
+  assert.equal(await ada.page.isVisible('[data-testid=banner]'), false);
+  await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
+});
+
+test('both begin at the same time on a running connection', async () => {
+  const { ada, ben } = await pair();
+  await Promise.all(
+    [ada, ben].map((each) =>
+      each.page.evaluate(() => {
+        const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 64 });
+        const context = canvas.getContext('2d');
+        setInterval(() => context.fillRect(Math.random() * 64, 0, 8, 64), 100);
+        window.callgate.room.addStream(canvas.captureStream(10));
+      }),
+    ),
+  );
+  for (const [one, other] of [[ada, 'Ben'], [ben, 'Ada']]) {
+    await one.wait('a second stream', () =>
+      one.page.evaluate((name) => [...window.callgate.room.peers.values()].find((p) => p.name === name).streams.size === 2, other),
+    );
+    assert.equal((await one.sees(other)).connection, 'connected');
+  }
+});
+
+test('the server is restarted and has forgotten everybody: the call is built anew', async () => {
+  const { ada, ben } = await pair();
+  await daemon.stop();
+  await ada.waitText('banner', /Lost touch/);
+  daemon = await start({ config });
+  await Promise.all([ada, ben].map((each) => each.wait('joined again', () => each.page.evaluate(() => window.callgate.room?.state === 'joined'), { timeout: 30_000 })));
+  await Promise.all([ada.connected('Ben'), ben.connected('Ada')]);
+  await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
+  assert.equal(await ada.page.locator('[data-testid=tile]').count(), 1);
+});
