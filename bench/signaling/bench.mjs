@@ -55,7 +55,7 @@ async function start(name) {
     PORT: String(port),
     CALLGATE_HTTP__LISTEN: `["127.0.0.1:${port}"]`,
     CALLGATE_TURN__LISTEN: '["127.0.0.1:0"]',
-    CALLGATE_TURN__SECRETS: '["bench"]',
+    CALLGATE_TURN__SECRETS: '["a secret for the bench"]',
     CALLGATE_LIMITS__EVENTS_PER_SECOND: '0',
     CALLGATE_LIMITS__CONNECTIONS_PER_IP: '0',
     CALLGATE_LOG__FILTER: 'warn',
