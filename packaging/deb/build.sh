@@ -20,5 +20,9 @@ if [ "$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/deb/changelog)" != "$version-1" 
     exit 1
 fi
 
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target/release"
+node packaging/third-party.mjs | gzip -9n >"$target/release/third-party.txt.gz"
+
 deb=$(cargo deb --locked "$@" | tail -n 1)
 echo "$deb"

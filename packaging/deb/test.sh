@@ -174,9 +174,22 @@ has "callgate credentials signs a user name" '^[0-9]{10}:lab$' "$user"
 ip netns exec "$name" turnutils_peer -L $client -p 3480 >/dev/null 2>&1 &
 peer=$!
 uclient() { far timeout 30 turnutils_uclient -u "$1" -w "$2" -e $client -r 3480 -n 20 -m 1 -l 200 "${@:3}" $server 2>&1; }
-has "an authenticated client relays to a peer and back" 'Total lost packets 0 ' "$(uclient "$user" "$password")"
-has "and over Send and Data indications" 'Total lost packets 0 ' "$(uclient "$user" "$password" -s)"
-wrong=$(uclient "$user" "wrong$password")
+# By indications (-s): for ChannelBind this client draws numbers that RFC 8656 no longer has.
+has "an authenticated client relays to a peer and back" 'Total lost packets 0 ' "$(uclient "$user" "$password" -s)"
+has "and from relay to relay" 'Total lost packets 0 ' "$(uclient "$user" "$password" -s -y)"
+# What a browser does, by hand: Engine.IO over polling, join, and use the credentials that come back.
+io="http://$server:3000/socket.io/?EIO=4&transport=polling"
+sid=$(http "$io" | sed -n 's/.*"sid":"\([^"]*\)".*/\1/p')
+http "$io&sid=$sid" -H 'content-type: text/plain' -d '40' >/dev/null
+wait_for 5 eval "http '$io&sid=$sid' | grep -q '^40'" # a ping may come first
+http "$io&sid=$sid" -H 'content-type: text/plain' -d '42["join",{"roomId":"tea"}]' >/dev/null
+joined=''
+for _ in 1 2 3; do joined=$joined$(http "$io&sid=$sid" | tr '\036' '\n'); grep -q '"joined"' <<<"$joined" && break; done
+has "who joins a room is told where the relay is" "turn:$server:3478\?transport=udp" "$joined"
+member=$(sed -n 's/.*"username":"\([^"]*\)".*/\1/p' <<<"$joined")
+credential=$(sed -n 's/.*"credential":"\([^"]*\)".*/\1/p' <<<"$joined")
+has "and gets in with the credentials that came along" 'Total lost packets 0 ' "$(uclient "$member" "$credential" -s)"
+wrong=$(uclient "$user" "wrong$password" -s)
 has "a wrong password is refused" '401|[Uu]nauthorized|Cannot complete Allocation' "$wrong"
 same "with a wrong password nothing was relayed" "" "$(grep -E 'Total lost packets 0 ' <<<"$wrong")"
 kill "$peer" 2>/dev/null; peer=''

@@ -22,6 +22,7 @@ use super::Log;
 use super::LogFormat;
 use super::Mistakes;
 use super::Peers;
+use super::Place;
 use super::Public;
 use super::PublicAddress;
 use super::Rooms;
@@ -73,6 +74,12 @@ pub(super) fn resolve(
     let places: Vec<_> =
         w.keys().into_iter().filter(|key| w.has(key)).map(|key| (w.place(&key), key)).collect();
     settings.places = places.into_iter().map(|(place, key)| (key, place)).collect();
+    for (name, key) in [("PORT", "http.listen"), ("CLIENT_URL", "http.origins")] {
+        if environment.get(name).is_some_and(|text| !text.is_empty()) {
+            settings.places.retain(|(written, _)| written != key);
+            settings.places.push((key.to_owned(), Place::Environment(name.to_owned())));
+        }
+    }
     mistaken_variables(w, environment);
     let mistakes = written.finish();
     if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
@@ -167,7 +174,7 @@ fn turn(w: &mut Written) -> Turn {
         credential_ttl: w.take(
             "turn.credential_ttl",
             Duration::from_secs(3600),
-            value::duration(10 * SECOND..=30 * DAY),
+            value::duration(SECOND..=30 * DAY),
         ),
         relay_ports: w.take(
             "turn.relay_ports",

@@ -1,5 +1,6 @@
 //! Everything over HTTP but socket.io: the pages, health, readiness, the figures; and the rules that hold for socket.io too.
 
+mod body;
 mod origin;
 mod pages;
 
@@ -20,6 +21,7 @@ use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware::from_fn;
+use axum::middleware::map_request;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
@@ -105,13 +107,15 @@ pub fn router(parts: Parts) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
 }
 
-/// Puts the rules for origins and the security headers around everything, socket.io included.
+/// Puts the rules for origins, the security headers and the deadline for bodies around everything, socket.io included.
 pub fn guard(router: Router, origins: &Origins) -> Router {
     let strangers = {
         let origins = origins.clone();
         from_fn(move |request, next| origin::refuse_strangers(origins.clone(), request, next))
     };
-    let mut router = router.layer(ServiceBuilder::new().layer(origins.cors()).layer(strangers));
+    let deadlines = map_request(async |request| body::timed(request));
+    let mut router =
+        router.layer(ServiceBuilder::new().layer(origins.cors()).layer(strangers).layer(deadlines));
     for (name, value) in HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(
             HeaderName::from_static(name),

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -46,6 +47,12 @@ const EVENTS: usize = 64;
 const RECEIVES: usize = 4;
 /// ICMP errors taken from one socket per wake-up.
 const ERRORS: usize = 32;
+/// Under a steady stream, waking for every packet costs more than the packet. After this many turns in a row that came sooner than
+/// `SOON` after one another, a turn begins only after a `PAUSE`, for as long as each pause brings in more than one
+/// arrival. (The system may make it 50 µs longer.)
+const STREAK: u32 = 8;
+const SOON: Duration = Duration::from_micros(150);
+const PAUSE: Duration = Duration::from_micros(50);
 /// How stale the servers' idea of the time of day may be.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 
@@ -125,6 +132,8 @@ pub(super) struct Shard {
     unfinished: Vec<Token>,
     deadline: Option<Instant>,
     wall_set: Instant,
+    /// Arrivals of this turn.
+    arrivals: usize,
     /// Which trains go together; kept for its memory.
     chosen: Vec<u16>,
 }
@@ -165,6 +174,7 @@ impl Shard {
             unfinished: Vec::new(),
             deadline: None,
             wall_set: Instant::now(),
+            arrivals: 0,
             chosen: Vec::new(),
         })
     }
@@ -172,9 +182,15 @@ impl Shard {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
+        let (mut streak, mut last) = (0, Instant::now());
         loop {
+            let paused = streak >= STREAK;
+            if paused {
+                thread::sleep(PAUSE);
+            }
             let count = self.wait(&mut events);
             let now = Instant::now();
+            self.arrivals = 0;
             if now.saturating_duration_since(self.wall_set) >= WALL_CLOCK {
                 self.wall_set = now;
                 self.lock().set_wall_clock(now, SystemTime::now());
@@ -196,6 +212,10 @@ impl Shard {
                 self.read(now, token);
             }
             self.process(now);
+            let soon = now.saturating_duration_since(last) < SOON;
+            let worthwhile = if paused { self.arrivals > 1 } else { self.arrivals > 0 && soon };
+            streak = if worthwhile { (streak + 1).min(STREAK) } else { 0 };
+            last = now;
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.with_server(|server| server.handle_timeout(now));
             }
@@ -269,6 +289,7 @@ impl Shard {
             match self.inbox.receive(socket) {
                 Ok(count) => {
                     self.origins[first..first + count].fill(token);
+                    self.arrivals += count;
                     if count < free {
                         return;
                     }

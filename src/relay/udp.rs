@@ -269,9 +269,12 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
 }
 
 /// Where datagrams are received: one for a whole shard, filled from one socket after the other.
+///
+/// Slots and bytes are reached through raw pointers only, as the headers point into them for good: preparing all
+/// headers anew for every call would touch more memory than most packets do.
 pub(super) struct Inbox {
-    slots: Box<[Slot]>,
-    memory: Box<[u8]>,
+    slots: *mut [Slot],
+    memory: *mut [u8],
     headers: Box<[libc::mmsghdr]>,
     filled: usize,
 }
@@ -282,50 +285,69 @@ struct Slot {
     vector: libc::iovec,
 }
 
-// SAFETY: the raw pointers in `headers` and `slots` lead to memory that the Inbox owns itself.
+// SAFETY: the raw pointers in it lead to memory that the Inbox owns itself, and nothing in there is tied to a thread.
 unsafe impl Send for Inbox {}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        // SAFETY: both came from `Box::into_raw` in `new`, and are given back once.
+        unsafe {
+            drop(Box::from_raw(self.slots));
+            drop(Box::from_raw(self.memory));
+        }
+    }
+}
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        let empty = || Slot {
+        let empty = |_| Slot {
             name: Name::default(),
             control: Control::new(),
             vector: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 },
         };
-        // SAFETY: mmsghdr is plain data; zero is a valid value for each of its fields.
-        let header = || unsafe { mem::zeroed::<libc::mmsghdr>() };
-        Self {
-            slots: (0..SLOTS).map(|_| empty()).collect(),
-            // Zeroed by the system when first touched, so an idle shard has none of it.
-            memory: vec![0; SLOTS * STRIDE].into_boxed_slice(),
-            headers: (0..SLOTS).map(|_| header()).collect(),
-            filled: 0,
+        let slots: *mut [Slot] = Box::into_raw((0..SLOTS).map(empty).collect());
+        // Zeroed by the system when first touched, so an idle shard has none of it.
+        let memory: *mut [u8] = Box::into_raw(vec![0; SLOTS * STRIDE].into_boxed_slice());
+        let header = |index| {
+            // SAFETY: `index` is below SLOTS, so there is such a slot, and STRIDE bytes for it in `memory`. mmsghdr is
+            // plain data; zero is a valid value for each of its fields.
+            unsafe {
+                let slot = slots.cast::<Slot>().add(index);
+                (*slot).vector.iov_base = memory.cast::<u8>().add(index * STRIDE + HEADROOM).cast();
+                (*slot).vector.iov_len = ROOM;
+                let mut header: libc::mmsghdr = mem::zeroed();
+                header.msg_hdr.msg_name = (&raw mut (*slot).name).cast();
+                header.msg_hdr.msg_iov = &raw mut (*slot).vector;
+                header.msg_hdr.msg_iovlen = 1;
+                header.msg_hdr.msg_control = (&raw mut (*slot).control).cast();
+                header
+            }
+        };
+        let mut inbox = Self { slots, memory, headers: (0..SLOTS).map(header).collect(), filled: SLOTS };
+        inbox.clear();
+        inbox
+    }
+
+    /// Forgets everything received.
+    pub(super) fn clear(&mut self) {
+        // Where the kernel leaves sizes, it wants to find them.
+        for header in self.headers.iter_mut().take(self.filled) {
+            header.msg_hdr.msg_namelen = Name::SIZE as libc::socklen_t;
+            header.msg_hdr.msg_controllen = Control::SIZE;
         }
+        self.filled = 0;
     }
 
     /// Receives what is there into the free slots. Fewer arrivals than free slots mean that the socket is empty now.
     pub(super) fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
-        let free = SLOTS - self.filled;
-        let memory = self.memory.as_mut_ptr();
-        for index in self.filled..SLOTS {
-            let slot = &mut self.slots[index];
-            // SAFETY: slot `index` has its STRIDE bytes within `memory`.
-            slot.vector.iov_base = unsafe { memory.add(index * STRIDE + HEADROOM) }.cast();
-            slot.vector.iov_len = ROOM;
-            let header = &mut self.headers[index].msg_hdr;
-            header.msg_name = (&raw mut slot.name).cast();
-            header.msg_namelen = Name::SIZE as libc::socklen_t;
-            header.msg_iov = &raw mut slot.vector;
-            header.msg_iovlen = 1;
-            header.msg_control = (&raw mut slot.control).cast();
-            header.msg_controllen = Control::SIZE;
-        }
-        // SAFETY: each of the `free` headers has just been pointed at memory of its own, with its true sizes.
+        let free = &mut self.headers[self.filled..];
+        // SAFETY: `new` pointed each header at a name, control bytes and payload bytes of its own, which live as long as
+        // self, and `clear` gave the sizes back; no reference to any of them outlives a call, as `&mut self` shows.
         let n = unsafe {
             libc::recvmmsg(
                 socket.inner.as_raw_fd(),
-                self.headers.as_mut_ptr().add(self.filled),
-                free as u32,
+                free.as_mut_ptr(),
+                free.len() as u32,
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
@@ -345,21 +367,18 @@ impl Inbox {
         SLOTS - self.filled
     }
 
-    /// Forgets everything received.
-    pub(super) fn clear(&mut self) {
-        self.filled = 0;
-    }
-
     /// What is in slot `index`; `None` if nothing is, or its sender has no address.
     pub(super) fn arrival(&self, index: usize) -> Option<Arrival> {
         if index >= self.filled {
             return None;
         }
         let message = &self.headers[index];
+        // SAFETY: `index` is below SLOTS; the kernel writes there only within `receive`, which has `&mut self`.
+        let slot = unsafe { &*self.slots.cast::<Slot>().add(index) };
         let len = (message.msg_len as usize).min(ROOM);
-        let received = self.slots[index].control.received(message.msg_hdr.msg_controllen);
+        let received = slot.control.received(message.msg_hdr.msg_controllen);
         Some(Arrival {
-            from: self.slots[index].name.read()?,
+            from: slot.name.read()?,
             to: received.to,
             len,
             segment: received.segment.unwrap_or(len).max(1),
@@ -369,17 +388,21 @@ impl Inbox {
 
     /// The bytes received into slot `index`, from its start.
     pub(super) fn bytes(&self, index: usize) -> &[u8] {
-        &self.memory[index * STRIDE + HEADROOM..(index + 1) * STRIDE]
+        &self.whole(index)[HEADROOM..]
     }
 
     /// Slot `index` with the headroom in front of it: what was received starts at [`HEADROOM`].
     pub(super) fn whole(&self, index: usize) -> &[u8] {
-        &self.memory[index * STRIDE..(index + 1) * STRIDE]
+        // SAFETY: as above, and writing takes `&mut self`.
+        let memory = unsafe { &*self.memory };
+        &memory[index * STRIDE..(index + 1) * STRIDE]
     }
 
     /// As [`Inbox::whole`], to write a header in place.
     pub(super) fn whole_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.memory[index * STRIDE..(index + 1) * STRIDE]
+        // SAFETY: `&mut self` is the only way to it.
+        let memory = unsafe { &mut *self.memory };
+        &mut memory[index * STRIDE..(index + 1) * STRIDE]
     }
 }
 

@@ -282,7 +282,7 @@ fn a_target_is_a_peer_or_all_peers_of_a_user_and_never_oneself() {
 fn of_two_members_exactly_one_is_polite() {
     let mut house = House::new(rules());
     let id = room("a");
-    (0..3).for_each(|_| drop(house.join(&id, Kind::Room).unwrap()));
+    (0..3).for_each(|_| _ = house.join(&id, Kind::Room).unwrap());
     let members = &house.rooms[&id].members;
     for me in members {
         for them in members.iter().filter(|them| them.peer != me.peer) {

@@ -172,7 +172,7 @@ impl Server {
 }
 
 /// Whether the allocation wants to hear from this address.
-fn permits(allocation: &Allocation, peer: SocketAddr) -> bool {
+pub(super) fn permits(allocation: &Allocation, peer: SocketAddr) -> bool {
     allocation.permissions.get(peer.ip()).is_some()
         || allocation.channels.to(peer).is_some_and(|channel| channel.bound)
 }

@@ -17,10 +17,11 @@ pub(super) enum Verdict {
 
 impl Server {
     pub(super) fn verdict(&self, ip: IpAddr) -> Verdict {
-        if self.policy.allows(ip) {
+        if self.relayed.is_relay_ip(ip) {
+            // A relay on this host would get past its firewall: other services here are for the operator to open.
+            if self.policy.names(ip) { Verdict::Allowed } else { Verdict::OnlyOurs }
+        } else if self.policy.allows(ip) {
             Verdict::Allowed
-        } else if self.relayed.is_relay_ip(ip) {
-            Verdict::OnlyOurs
         } else {
             Verdict::Denied
         }
@@ -39,6 +40,8 @@ impl Server {
 
     /// Whether packets may be exchanged with this very address over the network.
     pub(super) fn may_reach(&self, address: SocketAddr) -> bool {
-        !self.relayed.is_ours(address) && self.policy.allows(address.ip()) && !self.is_own(address)
+        !self.relayed.is_ours(address)
+            && self.verdict(address.ip()) == Verdict::Allowed
+            && !self.is_own(address)
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::data::permits;
 use super::route::AllocationId;
 use super::server::Server;
 use super::stats::Drop;
@@ -27,8 +28,7 @@ impl Server {
         // Destination unreachable, time exceeded; with IPv6 packet too big is one of its own.
         let is_told = if peer.is_ipv4() { matches!(icmp_type, 3 | 11) } else { matches!(icmp_type, 1..=3) };
         let allocation = self.table.get(slot);
-        let Some(allocation) = allocation.filter(|held| is_told && held.permissions.get(peer.ip()).is_some())
-        else {
+        let Some(allocation) = allocation.filter(|held| is_told && permits(held, peer)) else {
             self.drop(Drop::Icmp);
             return;
         };

@@ -132,6 +132,12 @@ impl PeerPolicy {
         !is_mapped && spellings(ip).iter().all(|&ip| self.allows_as_written(ip))
     }
 
+    /// Whether the operator named `ip` in the allow list, and denied it nowhere.
+    #[must_use]
+    pub fn names(&self, ip: IpAddr) -> bool {
+        self.allow.iter().any(|cidr| cidr.contains(ip)) && self.allows(ip)
+    }
+
     fn allows_as_written(&self, ip: IpAddr) -> bool {
         let within = |list: &[Cidr]| list.iter().any(|cidr| cidr.contains(ip));
         !within(&self.deny) && (within(&self.allow) || !within(DENIED))

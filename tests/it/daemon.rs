@@ -58,7 +58,12 @@ fn a_busy_port_names_the_port_and_who_holds_it() {
     let (tcp, udp) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
     for (config, port) in [
         (format!("http.listen = [\"{tcp}\"]\nturn.listen = [\"127.0.0.1:0\"]\n"), tcp.port()),
-        (format!("http.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"{udp}\"]\n"), udp.port()),
+        (
+            format!(
+                "http.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"{udp}\"]\nturn.relay_ports = \"61000-65535\"\n"
+            ),
+            udp.port(),
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let out = finish(&mut command(&folder, &config));

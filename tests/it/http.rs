@@ -120,7 +120,7 @@ async fn tls_ports_speak_http2_with_the_given_certificate() {
     assert_eq!(client.get(&url).send().await.unwrap().status(), StatusCode::OK);
     // Plain words at a TLS port are no handshake.
     let mut plain = TcpStream::connect(daemon.tls[0]).unwrap();
-    plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let _ = plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     tokio::task::spawn_blocking(move || read_to_end(&mut plain, Duration::from_secs(5)).unwrap())
         .await
         .unwrap();
@@ -136,11 +136,22 @@ async fn slow_and_silent_clients_are_cut_and_garbage_is_answered() {
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
     let mut almost = TcpStream::connect(address).unwrap();
     almost.write_all(b"PRI * HTTP/2.0\r\n").unwrap();
+    let mut idle = TcpStream::connect(address).unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let open =
+        reqwest::get(daemon.url("/socket.io/?EIO=4&transport=polling")).await.unwrap().text().await.unwrap();
+    let open: serde_json::Value = serde_json::from_str(open.trim_start_matches('0')).unwrap();
+    let mut drip = TcpStream::connect(address).unwrap();
+    let session = open["sid"].as_str().unwrap();
+    let head = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n4"
+    );
+    drip.write_all(head.as_bytes()).unwrap();
     let mut cut = Vec::new();
-    for mut stream in [silent, slow, almost] {
+    for mut stream in [silent, slow, almost, idle, drip] {
         cut.push(tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
-            read_to_end(&mut stream, Duration::from_secs(15)).expect("it is still open");
+            read_to_end(&mut stream, Duration::from_secs(25)).expect("it is still open");
             begun.elapsed()
         }));
     }
@@ -152,8 +163,9 @@ async fn slow_and_silent_clients_are_cut_and_garbage_is_answered() {
         b"GET",
     ] {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(garbage).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // The server may have closed before all of it is said.
+        let _ = stream.write_all(garbage);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         tokio::task::spawn_blocking(move || {
             read_to_end(&mut stream, Duration::from_secs(15)).expect("still open")
         })
@@ -170,7 +182,8 @@ async fn slow_and_silent_clients_are_cut_and_garbage_is_answered() {
             .unwrap();
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
     for one in cut {
-        assert!(one.await.unwrap() < Duration::from_secs(14));
+        let took = one.await.unwrap();
+        assert!(took < Duration::from_secs(20), "{took:?}");
     }
     assert_eq!(reqwest::get(daemon.url("/health")).await.unwrap().status(), StatusCode::OK);
     daemon.wait_for_metric("callgate_tcp_connections", 1.0).await;

@@ -6,6 +6,8 @@ mod config;
 mod daemon;
 mod http;
 mod imports;
+mod readme;
 mod relay;
+mod signaling;
 mod support;
 mod turn_client;

@@ -20,6 +20,8 @@ const ACROSS: u16 = 0x4001;
 
 struct Options {
     callgate: PathBuf,
+    /// Another build of callgate in coturn's place.
+    against: Option<PathBuf>,
     rounds: usize,
     seconds: f64,
     allocations: usize,
@@ -35,6 +37,7 @@ struct Options {
 fn options() -> Options {
     let mut o = Options {
         callgate: "../../target/release/callgate".into(),
+        against: None,
         rounds: 5,
         seconds: 3.0,
         allocations: 100,
@@ -51,6 +54,7 @@ fn options() -> Options {
         let mut value = || args.next().unwrap_or_else(|| panic!("{arg} wants a value"));
         match arg.as_str() {
             "--callgate" => o.callgate = value().into(),
+            "--against" => o.against = Some(value().into()),
             "--rounds" => o.rounds = value().parse().unwrap(),
             "--seconds" => o.seconds = value().parse().unwrap(),
             "--allocations" => o.allocations = value().parse().unwrap(),
@@ -77,10 +81,10 @@ struct Subject {
 fn start(name: &'static str, o: &Options, directory: &Path, round: usize) -> Subject {
     let log = directory.join(format!("{name}-{round}.log"));
     let (port, low, high) = if name == "coturn" { (34780, 20000, 26999) } else { (34790, 27000, 32767) };
-    let command = if name == "coturn" {
-        coturn(directory, port, low, high)
-    } else {
-        callgate(o, directory, port, low, high)
+    let command = match (name, &o.against) {
+        ("coturn", None) => coturn(directory, port, low, high),
+        ("coturn", Some(other)) => callgate(other, o, directory, port, low, high),
+        _ => callgate(&o.callgate, o, directory, port, low, high),
     };
     let process = Process::start(command, o.server_core, log.to_str().unwrap());
     let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -114,8 +118,8 @@ fn coturn(directory: &Path, port: u16, low: u16, high: u16) -> Command {
     command
 }
 
-fn callgate(o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Command {
-    let file = directory.join("callgate.toml");
+fn callgate(program: &Path, o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Command {
+    let file = directory.join(format!("callgate-{port}.toml"));
     let text = format!(
         "[public]\naddresses = [\"127.0.0.1\"]\n[http]\nlisten = [\"127.0.0.1:{}\"]\n\
          [turn]\nlisten = [\"127.0.0.1:{port}\"]\nrealm = \"bench\"\nsecrets = [\"{SECRET}\"]\nrelay_ports = \"{low}-{high}\"\n\
@@ -125,7 +129,7 @@ fn callgate(o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Co
         o.shards,
     );
     fs::write(&file, text).unwrap();
-    let mut command = Command::new(&o.callgate);
+    let mut command = Command::new(program);
     command.arg("--config").arg(file).env("STATE_DIRECTORY", directory);
     command
 }
@@ -321,6 +325,7 @@ fn allocations(o: &Options, directory: &Path, names: &[&'static str]) {
 
 fn main() {
     let o = options();
+    process::favour();
     let directory = std::env::temp_dir().join(format!("callgate-bench-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     let names: &[&'static str] = if o.callgate.exists() {

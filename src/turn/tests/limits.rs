@@ -91,3 +91,10 @@ fn reservations_do_not_take_all_the_ports() {
     assert_eq!(given, 256);
     world.allocate(&mut Client::new("198.18.0.2:4000"));
 }
+
+#[test]
+fn an_allocation_is_small() {
+    // Its map entries and timer come on top, some 150 bytes; its user name, and channels or permissions beyond the first two.
+    let size = std::mem::size_of::<crate::turn::allocation::Allocation>();
+    assert!(size <= 480, "{size} bytes");
+}

@@ -176,11 +176,27 @@ fn where_the_daemon_listens_is_never_a_peer() {
 #[test]
 fn a_wildcard_listener_stands_for_the_relays_own_addresses() {
     let here = "8.8.8.8".parse().unwrap();
-    let mut world = World::with(|config| config.relays = vec![RelayAddress { local: here, public: here }]);
+    let mut world = World::with(|config| {
+        config.relays = vec![RelayAddress { local: here, public: here }];
+        config.peers.allow = vec!["8.8.8.8/32".parse().unwrap()];
+    });
     let mut alice = Client::new("198.18.0.1:4000");
     world.allocate(&mut alice);
     assert_eq!(world.ask(&mut alice, Ask::bind(0x4000, "8.8.8.8:3478")).code(), 403);
     assert_eq!(world.ask(&mut alice, Ask::bind(0x4000, "8.8.8.8:3479")).code(), 0);
+}
+
+#[test]
+fn other_services_of_the_relays_host_are_for_the_operator_to_open() {
+    let here = "8.8.8.8".parse().unwrap();
+    let mut world = World::with(|config| config.relays = vec![RelayAddress { local: here, public: here }]);
+    let mut alice = Client::new("198.18.0.1:4000");
+    let (at, _) = world.allocate(&mut alice);
+    assert_eq!(world.ask(&mut alice, Ask::bind(0x4000, "8.8.8.8:6379")).code(), 403);
+    world.permit(&mut alice, "8.8.8.8:6379");
+    assert_eq!(world.packet(alice.tuple, &Ask::send("8.8.8.8:6379", b"x").build()), Route::Here);
+    assert_eq!(world.peer(at, "8.8.8.8:6379", 1), Route::Here);
+    assert_eq!(world.dropped(Drop::PeerDenied), 2);
 }
 
 #[test]

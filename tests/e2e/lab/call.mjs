@@ -137,12 +137,15 @@ export async function pingBothWays(...peers) {
       const begun = performance.now();
       window.labChannel.send(`ping of ${name}`);
       while (!window.labEchoes.includes(`pong of ${name}`)) {
-        if (performance.now() - begun > 5_000) return undefined;
+        if (performance.now() - begun > 15_000) return undefined;
         await new Promise((done) => setTimeout(done, 1));
       }
       return performance.now() - begun;
     }, peer.name);
-    if (trip === undefined) throw new Error(`${peer.name}: no echo over the data channel`);
+    if (trip === undefined) {
+      const states = await Promise.all(peers.map(async ({ name, page }) => `${name}: ${await page.evaluate(describe)}`));
+      throw new Error(`${peer.name}: no echo over the data channel\n${states.join('\n')}`);
+    }
     trips.push(trip);
   }
   return trips;

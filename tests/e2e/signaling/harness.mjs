@@ -30,7 +30,7 @@ export async function startDaemon(settings = {}) {
     STATE_DIRECTORY: state,
     CALLGATE_HTTP__LISTEN: `["127.0.0.1:${port}"]`,
     CALLGATE_TURN__LISTEN: '["127.0.0.1:0"]',
-    CALLGATE_TURN__SECRETS: '["north"]',
+    CALLGATE_TURN__SECRETS: '["north-wind"]',
     CALLGATE_LOG__FILTER: 'warn',
     PORT: String(port),
   };

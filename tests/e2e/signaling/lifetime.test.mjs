@@ -34,7 +34,7 @@ test('fresh credentials are pushed before the old ones end, in the receiver\'s w
     assert.equal(pushed.room, room);
     assert.equal(pushed.iceTtl, 4);
     const [, turn] = pushed.iceServers;
-    assert.equal(turn.credential, createHmac('sha1', 'north').update(turn.username).digest('base64'));
+    assert.equal(turn.credential, createHmac('sha1', 'north-wind').update(turn.username).digest('base64'));
     const [expires, id] = turn.username.split(':');
     assert.ok(Number(last.username.split(':')[0]) * 1000 > Date.now(), 'the old ones had ended');
     assert.ok(Number(expires) * 1000 > Date.now() + 2000);

@@ -42,7 +42,7 @@ test('joining answers with the room, the peers, politeness and working credentia
   assert.match(turn.urls[0], /^turn:127\.0\.0\.1:\d+\?transport=udp$/);
   const [expires] = turn.username.split(':');
   assert.ok(Math.abs(Number(expires) - Date.now() / 1000 - second.iceTtl) < 5);
-  assert.equal(turn.credential, createHmac('sha1', 'north').update(turn.username).digest('base64'));
+  assert.equal(turn.credential, createHmac('sha1', 'north-wind').update(turn.username).digest('base64'));
 
   const fresh = await b.ask('ice.refresh', { room });
   assert.equal(fresh.ok, true);

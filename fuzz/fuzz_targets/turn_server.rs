@@ -1,0 +1,286 @@
+//! A whole TURN server under a script of packets (signed ones, too), time, sockets and peers: no panic, routes stay within
+//! their packets, the timer moves on, and in the end everything has expired.
+#![no_main]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use arbitrary::Arbitrary;
+use callgate_fuzz::stun::{Algorithm, Class, Mac, Message, Writer, attribute};
+use callgate_fuzz::turn::{
+    AllocationId, Config, FiveTuple, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route, Server,
+    Transport, credential,
+};
+use libfuzzer_sys::fuzz_target;
+use secrecy::SecretString;
+use webrtc_turn::auth::generate_auth_key;
+
+const WALL: u64 = 1_800_000_000;
+
+#[derive(Arbitrary, Debug)]
+enum Step<'a> {
+    Packet { client: u8, bytes: &'a [u8] },
+    Request { client: u8, user: bool, method: u8, sha256: bool, attributes: Vec<Piece<'a>> },
+    Indication { client: u8, attributes: Vec<Piece<'a>> },
+    Peer { allocation: u8, from: u8, length: u16 },
+    Relayed { to: u8, from: u8, length: u16 },
+    Icmp { allocation: u8, peer: u8, kind: u8, code: u8 },
+    Open { result: u8 },
+    Time { seconds: u16 },
+    Revoke { user: bool },
+    Drain,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Piece<'a> {
+    Any { kind: u16, value: &'a [u8] },
+    Peer(u8),
+    Channel(u8),
+    Lifetime(u32),
+    Udp,
+    Family(u8),
+    AlsoIpv6,
+    EvenPort(bool),
+    Token,
+    Data(&'a [u8]),
+    DontFragment,
+}
+
+struct World {
+    server: Server,
+    now: Instant,
+    waiting: Vec<(AllocationId, SocketAddr)>,
+    allocations: Vec<AllocationId>,
+    relayed: Vec<SocketAddr>,
+    token: [u8; 8],
+    nonces: [Vec<u8>; 4],
+    number: u32,
+}
+
+fn tuple(client: u8) -> FiveTuple {
+    let port = 4000 + u16::from(client % 4);
+    let (client, server) = if client % 2 == 0 {
+        (SocketAddr::from(([198, 18, 0, 1], port)), SocketAddr::from(([8, 8, 4, 4], 3478)))
+    } else {
+        (
+            SocketAddr::from(([0x2606, 0x4700, 0, 0, 0, 0, 0, 1], port)),
+            SocketAddr::from(([0x2606, 0, 0, 0, 0, 0, 0, 2], 3478)),
+        )
+    };
+    FiveTuple { client, server, transport: Transport::Udp }
+}
+
+impl World {
+    fn new() -> Self {
+        let config = Config {
+            realm: "fuzz".into(),
+            software: "fuzz".into(),
+            secrets: vec![SecretString::from("secret")],
+            nonce_key: [1; 32],
+            relays: vec![
+                RelayAddress { local: [10, 0, 0, 5].into(), public: [192, 0, 2, 5].into() },
+                RelayAddress {
+                    local: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 5].into(),
+                    public: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 5].into(),
+                },
+            ],
+            ports: 50000..=50005,
+            all_ports: 50000..=50011,
+            own: vec![SocketAddr::from(([8, 8, 4, 4], 3478))],
+            peers: PeerPolicy::default(),
+            limits: Limits {
+                permissions: 5,
+                channels: 4,
+                unauthenticated_per_second: 50,
+                ..Limits::default()
+            },
+        };
+        let now = Instant::now();
+        let server = Server::new(config, [2; 32], now, UNIX_EPOCH + Duration::from_secs(WALL));
+        Self {
+            server,
+            now,
+            waiting: vec![],
+            allocations: vec![],
+            relayed: vec![],
+            token: [0; 8],
+            nonces: Default::default(),
+            number: 0,
+        }
+    }
+
+    fn peer(&self, number: u8) -> SocketAddr {
+        match number % 8 {
+            0 => SocketAddr::from(([9, 9, 9, 9], 7000)),
+            1 => SocketAddr::from(([9, 9, 9, 9], 7001)),
+            2 => SocketAddr::from(([0x2606, 0x4700, 0, 0, 0, 0, 0, 9], 7000)),
+            3 => SocketAddr::from(([10, 0, 0, 1], 22)),
+            4 => SocketAddr::from(([192, 0, 2, 5], 50000 + u16::from(number >> 3) % 14)),
+            5 => SocketAddr::from(([9, 9, 9, number], u16::from(number))),
+            _ => self
+                .relayed
+                .get(usize::from(number >> 3) % self.relayed.len().max(1))
+                .copied()
+                .unwrap_or(SocketAddr::from(([9, 9, 9, 9], 1))),
+        }
+    }
+
+    fn allocation(&self, number: u8) -> AllocationId {
+        let unknown = AllocationId { slot: u32::from(number), generation: 1 };
+        self.allocations.get(usize::from(number) % self.allocations.len().max(1)).copied().unwrap_or(unknown)
+    }
+
+    fn packet(&mut self, client: u8, bytes: &[u8]) {
+        let route = self.server.handle_client(self.now, tuple(client), bytes);
+        check(route, bytes.len());
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send { to, message } => {
+                    let message = Message::parse(&message).expect("we send STUN");
+                    let client = (0..4).find(|&client| tuple(client) == to).expect("a known client");
+                    for found in message.attributes() {
+                        match found.kind {
+                            attribute::NONCE => self.nonces[usize::from(client)] = found.value.to_vec(),
+                            attribute::RESERVATION_TOKEN => self.token.copy_from_slice(found.value),
+                            attribute::XOR_RELAYED_ADDRESS => {
+                                let id = message.transaction_id();
+                                self.relayed.extend(callgate_fuzz::stun::address::decode(found.value, &id));
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                Output::OpenRelay { at, local } => {
+                    self.waiting.push((at, local));
+                    self.allocations.push(at);
+                }
+                _ => {}
+            }
+        }
+        assert!(self.server.poll_timeout().is_none_or(|due| due > self.now), "time stands still");
+    }
+
+    fn write(
+        &mut self,
+        client: u8,
+        method: u16,
+        class: Class,
+        pieces: &[Piece<'_>],
+        sign: Option<(bool, bool)>,
+    ) {
+        self.number += 1;
+        let mut id = [7; 12];
+        id[..4].copy_from_slice(&self.number.to_be_bytes());
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, method, class, id);
+        for piece in pieces.iter().take(12) {
+            match piece {
+                Piece::Any { kind, value } => writer.attribute(*kind, &value[..value.len().min(300)]),
+                Piece::Peer(number) => writer.address(attribute::XOR_PEER_ADDRESS, self.peer(*number)),
+                Piece::Channel(number) => {
+                    writer.attribute(attribute::CHANNEL_NUMBER, &[0x40, number % 6, 0, 0])
+                }
+                Piece::Lifetime(seconds) => writer.attribute(attribute::LIFETIME, &seconds.to_be_bytes()),
+                Piece::Udp => writer.attribute(attribute::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                Piece::Family(number) => {
+                    writer.attribute(attribute::REQUESTED_ADDRESS_FAMILY, &[number % 4, 0, 0, 0])
+                }
+                Piece::AlsoIpv6 => writer.attribute(attribute::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]),
+                Piece::EvenPort(reserve) => {
+                    writer.attribute(attribute::EVEN_PORT, &[u8::from(*reserve) << 7])
+                }
+                Piece::Token => writer.attribute(attribute::RESERVATION_TOKEN, &self.token),
+                Piece::Data(data) => writer.attribute(attribute::DATA, &data[..data.len().min(300)]),
+                Piece::DontFragment => writer.attribute(attribute::DONT_FRAGMENT, &[]),
+            };
+        }
+        if let Some((user, sha256)) = sign {
+            let secret = SecretString::from("secret");
+            let made = credential::mint(&secret, if user { "alice" } else { "bob" }, WALL + 100_000);
+            let key = generate_auth_key(&made.username, "fuzz", &made.password);
+            let algorithm = if sha256 { Algorithm::Sha256 } else { Algorithm::Sha1 };
+            writer
+                .attribute(attribute::USERNAME, made.username.as_bytes())
+                .attribute(attribute::REALM, b"fuzz")
+                .attribute(attribute::NONCE, &self.nonces[usize::from(client % 4)])
+                .integrity(&Mac::new(algorithm, &key));
+        }
+        self.packet(client % 4, &out);
+        // The same again changes nothing but counters.
+        let before = self.server.stats().allocations;
+        self.packet(client % 4, &out);
+        assert_eq!(self.server.stats().allocations, before);
+    }
+
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::Packet { client, bytes } => self.packet(client % 4, bytes),
+            Step::Request { client, user, method, sha256, attributes } => {
+                let method = [3, 4, 8, 9, 1][usize::from(method % 5)];
+                if self.nonces[usize::from(client % 4)].is_empty() {
+                    self.write(client, 3, Class::Request, &[], None);
+                }
+                self.write(client, method, Class::Request, &attributes, Some((user, sha256)));
+            }
+            Step::Indication { client, attributes } => {
+                self.write(client, 6, Class::Indication, &attributes, None);
+            }
+            Step::Peer { allocation, from, length } => {
+                let (at, from) = (self.allocation(allocation), self.peer(from));
+                check(self.server.handle_peer(self.now, at, from, length.into()), length.into());
+            }
+            Step::Relayed { to, from, length } => {
+                let (to, from) = (self.peer(to), self.peer(from));
+                check(self.server.handle_relayed(self.now, to, from, length.into()), length.into());
+            }
+            Step::Icmp { allocation, peer, kind, code } => {
+                let (at, peer) = (self.allocation(allocation), self.peer(peer));
+                self.server.handle_icmp(self.now, at, peer, kind, code, [0; 4]);
+            }
+            Step::Open { result } => {
+                if let Some((at, local)) = self.waiting.pop() {
+                    let result = match result % 4 {
+                        0 => Err(RelayFailure::InUse),
+                        1 => Err(RelayFailure::Refused),
+                        _ => Ok(local),
+                    };
+                    self.server.relay_opened(self.now, at, result, local);
+                }
+            }
+            Step::Time { seconds } => {
+                self.now += Duration::from_secs(seconds.into());
+                self.server.handle_timeout(self.now);
+            }
+            Step::Revoke { user } => self.server.revoke(self.now, if user { "alice" } else { "bob" }),
+            Step::Drain => self.server.drain(self.now),
+        }
+        self.settle();
+    }
+}
+
+fn check(route: Route, length: usize) {
+    match route {
+        Route::Here => {}
+        Route::Peer { payload, .. } | Route::Across { payload, .. } => assert!(payload.range().end <= length),
+        Route::Client { payload, head, .. } => {
+            assert!(payload.range().end <= length);
+            assert!(head.padding < 4 && usize::from(head.len) <= head.bytes.len());
+        }
+    }
+}
+
+fuzz_target!(|steps: Vec<Step<'_>>| {
+    let mut world = World::new();
+    for step in steps {
+        world.step(step);
+    }
+    world.now += Duration::from_secs(10_000);
+    world.server.handle_timeout(world.now);
+    world.settle();
+    assert_eq!(world.server.stats().allocations, 0);
+    assert_eq!(world.server.poll_timeout(), None);
+});

@@ -1,0 +1,191 @@
+//! Signaling in this process, by a client of our own over HTTP long polling. Other people's clients: tests/e2e/signaling.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use callgate::signaling::Code;
+use callgate::signaling::IceServers;
+use callgate::signaling::Relayed;
+use callgate::signaling::Settings;
+use callgate::signaling::Signaling;
+use callgate::turn::credential;
+use serde_json::Value;
+use serde_json::json;
+
+struct House {
+    signaling: Signaling,
+    url: String,
+    gone: Arc<Mutex<Vec<String>>>,
+}
+
+async fn house(settings: Settings) -> House {
+    let gone = Arc::new(Mutex::new(Vec::new()));
+    let ice = IceServers {
+        host: Some("2001:db8::1".to_owned()),
+        fallback_host: String::new(),
+        port: 3478,
+        secret: "a secret of the test".into(),
+        ttl: Duration::from_secs(3600),
+    };
+    let told = gone.clone();
+    let on_gone = Arc::new(move |id: &str| told.lock().unwrap().push(id.to_owned()));
+    let (signaling, layer) = Signaling::new(&settings, ice, on_gone);
+    let router = axum::Router::new().layer(layer);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper_util::service::TowerToHyperService::new(router.clone());
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
+            );
+        }
+    });
+    House { signaling, url, gone }
+}
+
+/// Speaks just enough Engine.IO and Socket.IO.
+struct Client {
+    http: reqwest::Client,
+    url: String,
+    /// What came and was not asked for yet.
+    heard: Vec<String>,
+    acks: u32,
+}
+
+impl Client {
+    async fn connect(house: &House) -> Client {
+        let http = reqwest::Client::new();
+        let open = http.get(&house.url).send().await.unwrap().text().await.unwrap();
+        let open: Value = serde_json::from_str(&open[1..]).unwrap();
+        let url = format!("{}&sid={}", house.url, open["sid"].as_str().unwrap());
+        let mut client = Client { http, url, heard: Vec::new(), acks: 0 };
+        client.post("40").await;
+        client.next("40").await;
+        client
+    }
+
+    async fn post(&self, packet: &str) {
+        let sent = self.http.post(&self.url).body(packet.to_owned()).send().await.unwrap();
+        assert!(sent.status().is_success(), "{packet}: {}", sent.status());
+    }
+
+    /// The rest of the next packet that starts like this.
+    async fn next(&mut self, start: &str) -> String {
+        loop {
+            if let Some(at) = self.heard.iter().position(|packet| packet.starts_with(start)) {
+                return self.heard.remove(at)[start.len()..].to_owned();
+            }
+            let poll = self.http.get(&self.url).timeout(Duration::from_secs(5)).send().await.unwrap();
+            let packets = poll.text().await.unwrap();
+            for packet in packets.split('\u{1e}') {
+                if packet == "2" {
+                    self.post("3").await;
+                } else {
+                    self.heard.push(packet.to_owned());
+                }
+            }
+        }
+    }
+
+    /// The body of the next event of this name.
+    async fn event(&mut self, name: &str) -> Value {
+        let rest = self.next(&format!("42[\"{name}\",")).await;
+        serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap()
+    }
+
+    /// Sends a command and waits for its acknowledgement.
+    async fn ask(&mut self, name: &str, body: Value) -> Value {
+        self.acks += 1;
+        self.post(&format!("42{}{}", self.acks, json!([name, body]))).await;
+        let answer = self.next(&format!("43{}", self.acks)).await;
+        serde_json::from_str::<[Value; 1]>(&answer).unwrap()[0].clone()
+    }
+}
+
+fn member_id(answer: &Value) -> String {
+    credential::member_id(answer["self"]["peerId"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_member_that_is_gone_is_reported_by_the_id_of_its_credential() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let room = json!({"room": "r"});
+    let first = a.ask("room.join", room.clone()).await;
+    let turn = &first["iceServers"][1];
+    assert_eq!(turn["urls"][0], "turn:[2001:db8::1]:3478?transport=udp");
+    let username = turn["username"].as_str().unwrap();
+    assert_eq!(username.split_once(':').unwrap().1, member_id(&first));
+    let second = b.ask("room.join", room.clone()).await;
+    assert!(house.gone.lock().unwrap().is_empty());
+    assert_eq!(a.ask("room.leave", room).await, json!({"ok": true}));
+    assert_eq!(*house.gone.lock().unwrap(), [member_id(&first)]);
+    // Saying goodbye is leaving.
+    b.post("41").await;
+    assert_eq!(*house.gone.lock().unwrap(), [member_id(&first), member_id(&second)]);
+}
+
+#[tokio::test]
+async fn when_a_call_ends_both_credentials_end() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    a.post(r#"42["join",{"roomId":"c"}]"#).await;
+    let first = a.event("joined").await;
+    b.post(r#"42["join","c"]"#).await;
+    let second = b.event("joined").await;
+    b.post(r#"42["leave"]"#).await;
+    assert_eq!(a.event("room-closed").await, json!({"roomId": "c", "reason": "peer-left"}));
+    let ids = [&second, &first].map(|it| credential::member_id(it["self"].as_str().unwrap()));
+    assert_eq!(*house.gone.lock().unwrap(), ids);
+}
+
+#[tokio::test]
+async fn a_call_that_times_out_ends_its_credential() {
+    let settings = Settings { waiting_timeout: Duration::from_millis(200), ..Settings::default() };
+    let house = house(settings).await;
+    let mut a = Client::connect(&house).await;
+    a.post(r#"42["join",{"roomId":"c"}]"#).await;
+    a.event("joined").await;
+    a.event("room-timeout").await;
+    assert_eq!(house.gone.lock().unwrap().len(), 1);
+    assert_eq!(house.signaling.stats().rooms, [0, 0]);
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    for client in [&mut a, &mut b] {
+        client.ask("room.join", json!({"room": "r"})).await;
+    }
+    a.ask("signal", json!({"room": "r", "kind": "offer", "data": 1})).await;
+    a.ask("chat", json!({"room": "r", "text": "hi"})).await;
+    a.ask("nonsense", json!({})).await;
+    let stats = house.signaling.stats();
+    assert_eq!((stats.connections, stats.rooms, stats.peers, stats.joins), (2, [0, 1], 2, 2));
+    assert_eq!(stats.relayed[Relayed::Offer as usize], 1);
+    assert_eq!(stats.relayed[Relayed::Chat as usize], 1);
+    assert_eq!(stats.errors[Code::UnknownEvent as usize], 1);
+    assert_eq!(stats.errors.iter().sum::<u64>(), 1);
+    assert_eq!(stats.drops.iter().sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn draining_is_announced_and_takes_nobody_in() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    a.ask("room.join", json!({"room": "r"})).await;
+    b.post(r#"42["join","c"]"#).await;
+    b.event("joined").await;
+    house.signaling.drain().await;
+    assert_eq!(a.event("server.draining").await, json!({}));
+    assert_eq!(b.event("server-draining").await, json!({}));
+    assert_eq!(a.ask("room.join", json!({"room": "s"})).await["error"]["code"], "room-closed");
+    // Who is in a room stays there until the end.
+    assert_eq!(a.ask("chat", json!({"room": "r", "text": "bye"})).await["ok"], true);
+    house.signaling.close().await;
+}
