@@ -50,6 +50,7 @@ export class Call {
     this.#chat.clear();
     this.#tiles.clear();
     $('call-room').textContent = room.id;
+    $('waiting-title').textContent = 'You’re the first one here.';
     $('share-link').value = linkTo(room.id);
     this.#listen(room);
     this.#route.begin(() => [...room.peers.values()], room.relayOnly);
@@ -129,6 +130,7 @@ export class Call {
   #headcount() {
     const n = this.room.peers.size;
     $('stage').dataset.alone = String(n === 0);
+    if (n > 0) $('waiting-title').textContent = 'Only you are here now.';
     $('headcount').textContent = n === 0 ? 'Waiting for somebody' : n === 1 ? 'Two of you' : `${n + 1} people`;
     this.#route.show();
   }

@@ -73,7 +73,7 @@ export class Chat {
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
     const date = new Date(at ?? Date.now());
     const time = Number.isNaN(date.getTime()) ? '' : date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
-    const line = el('li', { class: own ? 'own' : '', 'data-testid': 'chat-line' });
+    const line = el('div', { class: own ? 'line own' : 'line', 'data-testid': 'chat-line' });
     if (this.#lastFrom !== from) line.append(el('p', { class: 'who' }, el('b', {}, who), ' ', el('time', {}, time)));
     else line.append(el('span', { class: 'unseen' }, `${who}: `));
     line.append(el('p', { class: 'text', dir: 'auto' }, ...withLinks(text)));
