@@ -34,8 +34,10 @@ describe('a call connects', () => {
     }
     const now = await lab.daemon.metrics();
     assert.ok(now.sum('callgate_allocations') >= 2);
-    const packets = now.sum('callgate_relay_packets_total') - before.sum('callgate_relay_packets_total');
-    assert.ok(packets > 100, `only ${packets} packets were relayed`);
+    for (const name of ['callgate_relay_packets_total', 'callgate_relay_in_process_packets_total']) {
+      const packets = now.sum(name) - before.sum(name);
+      assert.ok(packets > 100, `${name} grew by ${packets} only`);
+    }
   });
 
   test('coneC with coneD, directly', limits, async (t) => {
