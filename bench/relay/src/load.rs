@@ -113,9 +113,14 @@ impl Plan<'_> {
             }
             self.drain(receiver, &mut tally);
         }
-        let end = Instant::now() + Duration::from_millis(100);
-        while Instant::now() < end {
+        // Until nothing has come for a tenth of a second, or the server is hopelessly behind.
+        let (mut quiet, end) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        while quiet.elapsed() < Duration::from_millis(100) && Instant::now() < end {
+            let before = tally.delivered;
             self.drain(receiver, &mut tally);
+            if tally.delivered != before {
+                quiet = Instant::now();
+            }
         }
         let spent = measure() - before;
         for (socket, _) in &self.sinks {

@@ -15,6 +15,7 @@ pub(super) const SEND: u16 = 0x0016;
 pub(super) const DATA: u16 = 0x0017;
 pub(super) const XOR_PEER_ADDRESS: u16 = 0x0012;
 pub(super) const DATA_VALUE: u16 = 0x0013;
+pub(super) const DONT_FRAGMENT: u16 = 0x001A;
 pub(super) const ICMP: u16 = 0x8004;
 
 pub(super) struct Client {

@@ -121,9 +121,14 @@ fn send_and_data_indications_go_both_ways() {
     let peer = peer("127.0.0.1:0");
     let address = peer.local_addr().unwrap();
     client.permit(address).unwrap();
-    let send = Message::new(client::SEND).peer(address).with(client::DATA_VALUE, b"hello");
-    client.socket.send(send.bytes()).unwrap();
-    assert_eq!(receive(&peer), (b"hello".to_vec(), client.relayed));
+    for dont_fragment in [false, true, false] {
+        let mut send = Message::new(client::SEND).peer(address).with(client::DATA_VALUE, b"hello");
+        if dont_fragment {
+            send = send.with(client::DONT_FRAGMENT, b"");
+        }
+        client.socket.send(send.bytes()).unwrap();
+        assert_eq!(receive(&peer), (b"hello".to_vec(), client.relayed));
+    }
     peer.send_to(b"good day", client.relayed).unwrap();
     let data = client.receive();
     assert_eq!(data[..2], client::DATA.to_be_bytes());
