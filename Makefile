@@ -8,7 +8,7 @@ test: setup
 	node tests/run.mjs
 
 # One stage alone, e.g. `make test-lab`; the names are in tests/run.mjs.
-test-%:
+test-%: setup
 	node tests/run.mjs $*
 
 setup:

@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
 use super::holder;
+use super::steer;
 use super::udp::Socket;
 
 /// How often another free port is tried where one must be free for several addresses.
@@ -65,7 +66,17 @@ pub(super) fn open(listen: &[SocketAddr], shards: usize) -> Result<Vec<Vec<Socke
         let socket = |&address| Socket::listener(address, false).map_err(|error| describe(address, error));
         addresses.iter().map(socket).collect::<Result<Vec<_>, _>>()
     };
-    (0..shards).map(one_set).collect()
+    let sets = (0..shards).map(one_set).collect::<Result<Vec<_>, _>>()?;
+    if let ([first, _, ..], Ok(count)) = (sets.as_slice(), u32::try_from(shards)) {
+        for socket in first {
+            let program = steer::by_client(socket.local().is_ipv6(), count);
+            // Kernels before 4.5, and sandboxes that have no BPF: then the kernel's own choice has to do.
+            if let Err(error) = socket.steer(&program) {
+                tracing::warn!(%error, "clients cannot be kept to one worker: limits for an address hold for each worker");
+            }
+        }
+    }
+    Ok(sets)
 }
 
 /// An address to listen on, and whether it may be missing: a host without IPv6 is none to fail on for `[::]`.

@@ -11,6 +11,7 @@ mod shard;
 mod sockets;
 mod start;
 mod stats;
+mod steer;
 mod train;
 mod udp;
 

@@ -39,6 +39,9 @@ const VECTORS: usize = 1024;
 const LISTENER_BUFFER: usize = 4 << 20;
 const RELAY_BUFFER: usize = 1 << 20;
 
+/// `asm-generic/socket.h`; the libc crate has it for Android alone.
+const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
+
 static ZEROS: [u8; 4] = [0; 4];
 
 /// A bound UDP socket that does not block.
@@ -130,6 +133,15 @@ impl Socket {
         Ok(Self { inner, local, wildcard, gso_limit: Cell::new(u16::MAX), dont_fragment: Cell::new(false) })
     }
 
+    /// Chooses the twin that takes a datagram by this program, for all twins. It returns the index of one, in the order in
+    /// which they were bound.
+    pub(super) fn steer(&self, program: &[libc::sock_filter]) -> io::Result<()> {
+        let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+        // The kernel only reads the program, and keeps a copy.
+        set(self.inner.as_raw_fd(), libc::SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)
+    }
+
     /// The address it is bound to.
     pub(super) fn local(&self) -> SocketAddr {
         self.local
@@ -151,7 +163,7 @@ impl Socket {
             let mode = if on { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
             set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
         } else {
-            set(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, on.into())
+            set(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, i32::from(on))
         };
         if done.is_ok() {
             self.dont_fragment.set(on);
@@ -240,10 +252,10 @@ fn open(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-fn set(fd: i32, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the value is an i32 that outlives the call, and its true size is given.
+fn set<T>(fd: i32, level: i32, name: i32, value: T) -> io::Result<()> {
+    // SAFETY: the value outlives the call, and its true size is given.
     let result = unsafe {
-        libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as libc::socklen_t)
+        libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<T>() as libc::socklen_t)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

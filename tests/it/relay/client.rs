@@ -1,6 +1,6 @@
 //! A TURN client for these tests: one socket, one allocation, nothing clever.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use callgate::turn::credential::Credential;
@@ -16,6 +16,9 @@ pub(super) const DATA: u16 = 0x0017;
 pub(super) const XOR_PEER_ADDRESS: u16 = 0x0012;
 pub(super) const DATA_VALUE: u16 = 0x0013;
 pub(super) const DONT_FRAGMENT: u16 = 0x001A;
+pub(super) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
+pub(super) const EVEN_PORT: u16 = 0x0018;
+pub(super) const RESERVATION_TOKEN: u16 = 0x0022;
 pub(super) const ICMP: u16 = 0x8004;
 
 pub(super) struct Client {
@@ -110,8 +113,13 @@ fn key(password: &[u8]) -> hmac::Key {
 impl Client {
     /// A socket that knows where the server is, and nothing else.
     pub(super) fn new(server: SocketAddr, credential: Credential) -> Client {
-        let host = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
-        let socket = UdpSocket::bind(host).unwrap();
+        let host = if server.is_ipv4() { [127, 0, 0, 1].into() } else { Ipv6Addr::LOCALHOST.into() };
+        Client::at(host, server, credential)
+    }
+
+    /// The same on a host of its own.
+    pub(super) fn at(host: IpAddr, server: SocketAddr, credential: Credential) -> Client {
+        let socket = UdpSocket::bind((host, 0)).unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         Client { socket, relayed: server, credential, realm: Vec::new(), nonce: Vec::new(), key: key(b"") }
@@ -127,7 +135,15 @@ impl Client {
     /// Sends Allocate, twice as the nonce demands; an error answer's code is the error.
     pub(super) fn allocate(&mut self) -> Result<(), u16> {
         let family = if self.relayed.is_ipv4() { 1 } else { 2 };
-        let request = || Message::new(ALLOCATE).with(0x0019, &[17, 0, 0, 0]).with(0x0017, &[family, 0, 0, 0]);
+        self.allocate_with(&[(REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0])]).map(|_| ())
+    }
+
+    /// Allocate with these attributes, and what was answered.
+    pub(super) fn allocate_with(&mut self, attributes: &[(u16, &[u8])]) -> Result<Vec<u8>, u16> {
+        let request = || {
+            let plain = Message::new(ALLOCATE).with(0x0019, &[17, 0, 0, 0]);
+            attributes.iter().fold(plain, |message, (kind, value)| message.with(*kind, value))
+        };
         let challenge = self.exchange(request().bytes());
         self.realm = attribute(&challenge, 0x0014).unwrap().to_vec();
         self.nonce = attribute(&challenge, 0x0015).unwrap().to_vec();
@@ -140,7 +156,7 @@ impl Client {
         self.key = key(&long_term);
         let answer = self.request(request())?;
         self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
-        Ok(())
+        Ok(answer)
     }
 
     /// Sends a request with credentials; an error answer's code is the error.

@@ -80,21 +80,24 @@ fn eventually(relay: &Relay, what: &str, wanted: impl Fn(&Stats) -> bool) {
     }
 }
 
-/// Clients until two of them have allocations in different shards.
-fn on_two_shards(
-    relay: &Relay,
-    server: SocketAddr,
-    ports: &std::ops::RangeInclusive<u16>,
-) -> (Client, Client) {
-    let middle = ports.start() + 20;
-    let first = Client::allocated(server, member("first"));
-    for attempt in 0..20 {
-        let other = Client::allocated(server, member(&format!("other{attempt}")));
-        if (first.relayed.port() < middle) != (other.relayed.port() < middle) {
-            return (first, other);
-        }
-    }
-    panic!("twenty clients in one shard: {:?}", relay.stats());
+/// An allocation for a client on the loopback host `127.0.0.n`.
+fn on_host(n: u8, server: SocketAddr, id: &str) -> Client {
+    let mut client = Client::at([127, 0, 0, n].into(), server, member(id));
+    client.allocate().unwrap();
+    client
+}
+
+/// Whether the relay port lies in the first of two shards' slices.
+fn in_first_shard(client: &Client, ports: &std::ops::RangeInclusive<u16>) -> bool {
+    client.relayed.port() < ports.start() + 20
+}
+
+/// Clients of different hosts until two of them have allocations in different shards.
+fn on_two_shards(server: SocketAddr, ports: &std::ops::RangeInclusive<u16>) -> (Client, Client) {
+    let first = on_host(1, server, "first");
+    let elsewhere = |other: &Client| in_first_shard(&first, ports) != in_first_shard(other, ports);
+    let other = (2..20).map(|n| on_host(n, server, "other")).find(elsewhere).expect("all hosts in one shard");
+    (first, other)
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn two_relays_of_different_shards_talk_in_process() {
     let ports = settings.turn.all_ports.clone();
     let relay = Relay::start(settings).unwrap();
     let server = relay.listening()[0];
-    let (a, b) = on_two_shards(&relay, server, &ports);
+    let (a, b) = on_two_shards(server, &ports);
     a.bind(0x4000, b.relayed).unwrap();
     b.bind(0x4001, a.relayed).unwrap();
     for round in 0..50 {
@@ -247,9 +250,28 @@ fn a_wildcard_serves_both_families_and_answers_from_where_it_was_asked() {
 }
 
 #[test]
+fn a_client_stays_with_one_shard_so_that_its_reserved_port_is_found() {
+    for (listen, family) in [("127.0.0.1:0", 1), ("[::1]:0", 2)] {
+        let (_relay, server) = start(listen, 2);
+        // Each takes another port, by which the kernel alone would choose.
+        for round in 0..8 {
+            let mut rtp = Client::new(server, member("rtp"));
+            let wanted: [(u16, &[u8]); 2] =
+                [(client::EVEN_PORT, &[0x80]), (client::REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0])];
+            let answer = rtp.allocate_with(&wanted).unwrap();
+            let token = attribute(&answer, client::RESERVATION_TOKEN).expect("no token");
+            let mut rtcp = Client::new(server, member("rtcp"));
+            rtcp.allocate_with(&[(client::RESERVATION_TOKEN, token)])
+                .unwrap_or_else(|code| panic!("{code} in round {round}"));
+            assert_eq!(rtcp.relayed.port(), rtp.relayed.port() + 1);
+        }
+    }
+}
+
+#[test]
 fn a_revoked_credential_loses_its_allocations_on_every_shard() {
     let (relay, server) = start("127.0.0.1:0", 2);
-    let clients: Vec<_> = (0..6).map(|_| Client::allocated(server, member("gone"))).collect();
+    let clients: Vec<_> = (1..=6).map(|n| on_host(n, server, "gone")).collect();
     let other = Client::allocated(server, member("stays"));
     assert_eq!(relay.stats().turn.allocations, 7);
     relay.revoke("gone");
