@@ -10,9 +10,9 @@ const execute = promisify(execFile);
 let daemon, echo, echoPort;
 
 before(async () => {
-  // The client leaves its allocations behind when it gives up.
+  // The client leaves its allocations behind when it gives up, and comes from one address, so one worker has them all.
   const limits = { allocations_per_user: 0, allocations_per_ip: 0 };
-  daemon = await start({ config: { turn: { limits } } });
+  daemon = await start({ config: { turn: { limits, relay_ports: '10000-29999' } } });
   echoPort = await freePort('udp');
   echo = spawn('turnutils_peer', ['-L', '127.0.0.1', '-L', '::1', '-p', `${echoPort}`], { stdio: 'ignore' });
 });
