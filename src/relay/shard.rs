@@ -51,8 +51,8 @@ const ERRORS: usize = 32;
 /// `SOON` after one another, a turn begins only after a `PAUSE`, for as long as each pause brings in more than one
 /// arrival. (The system may make it 50 µs longer.)
 const STREAK: u32 = 8;
-const SOON: Duration = Duration::from_micros(150);
-const PAUSE: Duration = Duration::from_micros(50);
+const SOON: Duration = Duration::from_micros(200);
+const PAUSE: Duration = Duration::from_micros(100);
 /// How stale the servers' idea of the time of day may be.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 

@@ -308,19 +308,18 @@ fn allocations(o: &Options, directory: &Path, names: &[&'static str]) {
             memory[i].push((subject.process.resident() as f64 - rss_before as f64) / 1024.0 / o.batch as f64);
         }
     }
-    let mut ratios: Vec<f64> = match cpu.as_slice() {
-        [a, b] => a.iter().zip(b).map(|(a, b)| b / a).collect(),
-        _ => Vec::new(),
-    };
-    let ratio = median(&mut ratios);
     println!("\nallocations, {} at a time (401, Allocate, ChannelBind)", o.batch);
-    let row = |title: &str, values: &mut Vec<Vec<f64>>, ratio: f64| {
+    let row = |title: &str, values: &mut [Vec<f64>]| {
+        let mut ratios: Vec<f64> = match &*values {
+            [first, second] => first.iter().zip(second).map(|(a, b)| b / a).collect(),
+            _ => Vec::new(),
+        };
         let mut columns: Vec<f64> = values.iter_mut().map(|v| median(v)).collect();
         columns.resize(2, f64::NAN);
-        println!("{title:<41}{:>12.2}{:>12.2}{ratio:>8.2}", columns[0], columns[1]);
+        println!("{title:<41}{:>12.2}{:>12.2}{:>8.2}", columns[0], columns[1], median(&mut ratios));
     };
-    row("CPU µs an allocation", &mut cpu, ratio);
-    row("resident KB an allocation", &mut memory, f64::NAN);
+    row("CPU µs an allocation", &mut cpu);
+    row("resident KB an allocation", &mut memory);
 }
 
 fn main() {

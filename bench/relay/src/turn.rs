@@ -137,7 +137,9 @@ impl Client {
     }
 
     fn learn(&mut self, answer: &[u8]) -> Result<(), String> {
-        self.realm = attribute(answer, 0x0014).ok_or_else(|| format!("no REALM in the challenge: {answer:02x?}"))?.to_vec();
+        self.realm = attribute(answer, 0x0014)
+            .ok_or_else(|| format!("no REALM in the challenge: {answer:02x?}"))?
+            .to_vec();
         self.nonce = attribute(answer, 0x0015).ok_or("no NONCE in the 401")?.to_vec();
         let mut text = self.credential.username.clone().into_bytes();
         text.push(b':');
