@@ -81,7 +81,7 @@ impl Default for Settings {
 const TRANSPORT_QUEUE: usize = 64;
 
 /// How much is read from a client's WebSocket at a time, and kept for it: several candidates, or a part of a description.
-const READ: usize = 2048;
+const READ: usize = 1024;
 
 /// How long a client may take to say hello after the transport is there.
 const HELLO: Duration = Duration::from_secs(10);
