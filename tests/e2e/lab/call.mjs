@@ -7,6 +7,9 @@ import { until } from '../support/callgate.mjs';
 
 const artifacts = resolve(import.meta.dirname, '../../../artifacts');
 
+/** Whether a pair of `selected()` goes through a relay. */
+export const isRelayed = ({ local, remote }) => local === 'relay' || remote === 'relay';
+
 /** Runs in the page before its own scripts: remembers every peer connection, whoever makes it. */
 function recordConnections() {
   const Native = window.RTCPeerConnection;
@@ -21,7 +24,7 @@ function recordConnections() {
 
 /**
  * Opens the page at `origin` and joins `room`; `netns` is where the browser runs, `relay` forces the relay. The peer:
- * `{ name, page, log, connected(), selected(), watch(), others(), route(), wait(), screenshot(), close() }`.
+ * `{ name, page, log, connected(), selected(), watch(), others(), way(), wait(), screenshot(), close() }`.
  */
 export async function openPeer({ name, origin, room, relay = false, netns }) {
   const browser = await openBrowser({ netns, origin });
@@ -93,11 +96,16 @@ function peer({ name, browser, page, log }) {
     wait,
     /** How many others the page believes to be in the room. */
     others: () => page.evaluate(() => window.callgate.room.peers.size),
-    /** What the page says about the way: "Relayed over UDP · 33 ms". */
-    route: () =>
-      wait('the page knows the way', async () => {
+    /**
+     * Waits until the page says how the call is connected, and says it right: it looks every few seconds only, and ICE
+     * may find a better way meanwhile. Resolves to the selected pair, which is a `direct` one if that is asked for.
+     */
+    way: ({ direct = false } = {}) =>
+      wait(direct ? 'a direct way, and the page says so' : 'the page says the way', async () => {
+        const pair = await selected();
+        if (!pair || (direct && isRelayed(pair))) return undefined;
         const text = await page.getByTestId('route-text').textContent();
-        return /over/.test(text) && text;
+        return (isRelayed(pair) ? /^Relayed over UDP/ : /^Direct over UDP/).test(text) && pair;
       }),
     screenshot: (title) => {
       mkdirSync(artifacts, { recursive: true });

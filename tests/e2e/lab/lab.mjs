@@ -34,7 +34,7 @@ export function useLab(config = {}) {
   });
 
   /** Opens a browser in each place, all in one room, and waits until each sees video and data flows both ways. */
-  lab.call = async (title, places, { relay = false } = {}) => {
+  lab.call = async (title, places, { relay = false, direct = false } = {}) => {
     const room = `lab-${++calls}`;
     const origin = `http://${serverName}:3000`;
     for (const name of places) {
@@ -43,10 +43,9 @@ export function useLab(config = {}) {
     await Promise.all(lab.peers.map((peer) => peer.connected()));
     await Promise.all(lab.peers.map((peer) => peer.watch()));
     const trips = await pingBothWays(...lab.peers);
-    const routes = await Promise.all(lab.peers.map((peer) => peer.route()));
+    const pairs = await Promise.all(lab.peers.map((peer) => peer.way({ direct })));
     await Promise.all(lab.peers.map((peer) => peer.screenshot(title)));
-    const pairs = await Promise.all(lab.peers.map((peer) => peer.selected()));
-    return { peers: lab.peers, pairs, routes, trips };
+    return { peers: lab.peers, pairs, trips };
   };
 
   /** Waits until everything that calls made in the daemon is gone again. */

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Both comparisons, one after the other; see bench/README.md. Nothing else should run meanwhile.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+"$here/relay/run.sh"
+"$here/signaling/run.sh"
