@@ -18,7 +18,9 @@ use socket2::Domain;
 use socket2::Protocol;
 use socket2::Type;
 
+use super::ancillary::Arrival;
 use super::ancillary::Control;
+use super::ancillary::IcmpError;
 use super::ancillary::Name;
 use super::train::Outbox;
 use super::train::Piece;
@@ -54,34 +56,8 @@ pub(super) struct Socket {
     /// The longest segment that UDP_SEGMENT may be tried with; 0: never again.
     gso_limit: Cell<u16>,
     dont_fragment: Cell<bool>,
-}
-
-/// What arrived in a slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    /// Who sent it.
-    pub(super) from: SocketAddr,
-    /// Which local address it was sent to, where the socket is bound to a wildcard.
-    pub(super) to: Option<IpAddr>,
-    /// Bytes in all.
-    pub(super) len: usize,
-    /// Bytes of each datagram; the last may be shorter. At least 1.
-    pub(super) segment: usize,
-    /// The datagram was longer than the room for it.
-    pub(super) truncated: bool,
-}
-
-/// An ICMP error from a socket's error queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct IcmpError {
-    /// To whom the datagram was sent that caused it.
-    pub(super) peer: SocketAddr,
-    /// ICMP or ICMPv6 type, by the peer's family.
-    pub(super) kind: u8,
-    /// And its code.
-    pub(super) code: u8,
-    /// The MTU where there is one, else 0.
-    pub(super) info: u32,
+    /// Where the last datagram went that was too long for its path: the kernel's own word of it (IPv4) has no port.
+    too_long: Cell<Option<SocketAddr>>,
 }
 
 impl Socket {
@@ -130,7 +106,14 @@ impl Socket {
         socket.bind(&address.into())?;
         let inner = UdpSocket::from(socket);
         let local = inner.local_addr()?;
-        Ok(Self { inner, local, wildcard, gso_limit: Cell::new(u16::MAX), dont_fragment: Cell::new(false) })
+        Ok(Self {
+            inner,
+            local,
+            wildcard,
+            gso_limit: Cell::new(u16::MAX),
+            dont_fragment: Cell::new(false),
+            too_long: Cell::new(None),
+        })
     }
 
     /// Chooses the twin that takes a datagram by this program, for all twins. It returns the index of one, in the order in
@@ -151,6 +134,12 @@ impl Socket {
     #[cfg(test)]
     pub(super) fn limit_offload(&self, longest: u16) {
         self.gso_limit.set(longest);
+    }
+
+    /// Has the kernel refuse UDP_SEGMENT (EINVAL), as it does where there is no checksum to compute.
+    #[cfg(test)]
+    pub(super) fn refuse_offload(&self) {
+        set(self.inner.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
     }
 
     /// What the next sends carry (RFC 8656, section 14.9): costs a call only where it changes.
@@ -184,7 +173,7 @@ impl Socket {
         header.msg_controllen = control.write(self.wildcard.then_some(source), None) as _;
         header.msg_control = (&raw mut control).cast();
         self.set_dont_fragment(false);
-        retry(|| {
+        retry(false, || {
             // SAFETY: the header's pointers lead to `name`, `control`, `vector` and `bytes`, which all outlive the call.
             unsafe { libc::sendmsg(self.inner.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) }
         })
@@ -227,6 +216,10 @@ impl Socket {
                     libc::SO_EE_ORIGIN_LOCAL if too_long => (2, 0),
                     _ => continue,
                 };
+                let peer = match self.too_long.get() {
+                    Some(to) if peer.port() == 0 && peer.ip() == to.ip() => to,
+                    _ => peer,
+                };
                 return Some(IcmpError { peer, kind, code, info: error.info });
             }
         }
@@ -262,7 +255,7 @@ fn set<T>(fd: i32, level: i32, name: i32, value: T) -> io::Result<()> {
 
 /// Calls again when a signal came in between, and once more when the error may be a pending one: a socket with IP_RECVERR
 /// reports an earlier datagram's ICMP error on the next call, whatever that call is about.
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+fn retry(dont_fragment: bool, mut call: impl FnMut() -> isize) -> io::Result<usize> {
     let mut pending_seen = false;
     loop {
         if let Ok(n) = usize::try_from(call()) {
@@ -274,6 +267,8 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
             Some(libc::EAGAIN | libc::EINVAL | libc::EIO | libc::ENOBUFS | libc::EPERM) | None => {
                 return Err(error);
             }
+            // Once more would be a second entry in the error queue, and told to the client as another one.
+            Some(libc::EMSGSIZE) if dont_fragment => return Err(error),
             Some(_) if pending_seen => return Err(error),
             Some(_) => pending_seen = true,
         }
@@ -537,7 +532,7 @@ impl Sender {
         let mut at = 0;
         while at < count {
             let headers = &mut self.headers[at..count];
-            let result = retry(|| {
+            let result = retry(socket.dont_fragment.get(), || {
                 // SAFETY: `put` pointed each of these headers at names, control bytes and vectors that live in `self`, and
                 // the vectors at bytes of `inbox`, `outbox` and `ZEROS`; all are borrowed for the whole of this call.
                 unsafe {
@@ -552,14 +547,14 @@ impl Sender {
                 Ok(sent) => at += sent.max(1),
                 Err(error) => {
                     let train = outbox.train(self.trains[at]);
-                    let whole = self.headers[at].msg_hdr.msg_controllen > 0 && train.count > 1;
                     match error.raw_os_error() {
-                        Some(libc::EIO | libc::EINVAL)
-                            if whole && socket.gso_limit.get() >= train.segment =>
-                        {
-                            // No offload on this route for segments this long; EIO: not at all.
+                        // (Since Linux 6.14 a segment longer than the MTU is EMSGSIZE.)
+                        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) if self.packets(outbox, at) > 1 => {
+                            // No offload on this route for segments this long; EIO: not at all. An earlier train of
+                            // this very call may have found that out already.
                             let hopeless = error.raw_os_error() == Some(libc::EIO);
-                            socket.gso_limit.set(if hopeless { 0 } else { train.segment - 1 });
+                            let limit = if hopeless { 0 } else { train.segment - 1 };
+                            socket.gso_limit.set(limit.min(socket.gso_limit.get()));
                             let mut single = Sender::new();
                             single.send(socket, inbox, outbox, &[self.trains[at]], lost);
                         }
@@ -569,7 +564,12 @@ impl Sender {
                             lost(packets, &error);
                             return;
                         }
-                        _ => lost(self.packets(outbox, at), &error),
+                        other => {
+                            if other == Some(libc::EMSGSIZE) {
+                                socket.too_long.set(Some(train.to));
+                            }
+                            lost(self.packets(outbox, at), &error);
+                        }
                     }
                     at += 1;
                 }

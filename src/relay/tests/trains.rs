@@ -203,3 +203,62 @@ fn a_closed_port_of_the_peer_shows_in_the_error_queue_and_the_socket_goes_on() {
         assert_eq!(open.recv(&mut buffer).unwrap(), 10);
     }
 }
+
+#[test]
+fn all_trains_of_a_batch_survive_a_kernel_that_refuses_them() {
+    let (from, one, two) = (local("127.0.0.1:0"), receiver("127.0.0.1:0"), receiver("127.0.0.1:0"));
+    from.refuse_offload();
+    let (mut source, mut outbox) = (Inbox::new(), Outbox::default());
+    receiver("127.0.0.1:0").send_to(&[7; 400], from.local()).unwrap();
+    wait(&mut source, &from);
+    for (to, offset) in [(&one, 0), (&one, 100), (&two, 200), (&two, 300)] {
+        let way = way(to.local_addr().unwrap());
+        outbox.push(&mut source, Place { slot: 0, offset }, Span { start: 0, end: 100 }, way, None);
+    }
+    assert_eq!(outbox.trains().len(), 2);
+    let mut lost = 0;
+    Sender::new().send(&from, &source, &outbox, &[0, 1], &mut |packets, _| lost += packets);
+    assert_eq!(lost, 0);
+    for to in [one, two] {
+        for _ in 0..2 {
+            assert_eq!(to.recv(&mut [0; 200]).unwrap(), 100);
+        }
+    }
+}
+
+// What follows shows something only where the loopback device has an MTU of 1500 (unshare -n; ip link set lo mtu 1500 up).
+
+#[test]
+fn a_train_of_packets_longer_than_the_mtu_arrives_in_fragments() {
+    let (from, to) = (local("127.0.0.1:0"), receiver("127.0.0.1:0"));
+    let (mut source, mut outbox) = (Inbox::new(), Outbox::default());
+    receiver("127.0.0.1:0").send_to(&[7; 3200], from.local()).unwrap();
+    wait(&mut source, &from);
+    for offset in [0, 1600] {
+        let way = way(to.local_addr().unwrap());
+        outbox.push(&mut source, Place { slot: 0, offset }, Span { start: 0, end: 1600 }, way, None);
+    }
+    assert_eq!(outbox.trains().len(), 1);
+    Sender::new().send(&from, &source, &outbox, &[0], &mut |n, e| panic!("{n} lost: {e}"));
+    for _ in 0..2 {
+        assert_eq!(to.recv(&mut [0; 2000]).unwrap(), 1600);
+    }
+}
+
+#[test]
+fn too_long_a_packet_not_to_be_fragmented_is_one_error_that_names_its_peer() {
+    for host in ["127.0.0.1:0", "[::1]:0"] {
+        let (relay, to) = (Socket::relay(host.parse().unwrap()).unwrap(), receiver(host));
+        let to = to.local_addr().unwrap();
+        let (mut source, mut outbox) = (Inbox::new(), Outbox::default());
+        receiver(host).send_to(&[7; 2000], relay.local()).unwrap();
+        wait(&mut source, &relay);
+        let way = Way { dont_fragment: true, ..way(to) };
+        outbox.push(&mut source, Place { slot: 0, offset: 0 }, Span { start: 0, end: 2000 }, way, None);
+        let mut lost = 0;
+        Sender::new().send(&relay, &source, &outbox, &[0], &mut |packets, _| lost += packets);
+        let errors: Vec<_> = std::iter::from_fn(|| relay.next_error()).collect();
+        assert_eq!(errors.len() as u64, lost, "{errors:?}");
+        assert!(errors.iter().all(|error| error.peer == to && error.info == 1500), "{errors:?}");
+    }
+}
