@@ -299,7 +299,14 @@ impl Shard {
                 Err(_) => {}
             }
         }
-        self.unfinished.push(token);
+        self.stand_in_line(token);
+    }
+
+    /// The socket has its next turn even if no edge comes; one turn, however often it was served in this one.
+    fn stand_in_line(&mut self, token: Token) {
+        if !self.unfinished.contains(&token) {
+            self.unfinished.push(token);
+        }
     }
 
     /// Tells the server of the ICMP errors that a relay socket got.
@@ -311,7 +318,7 @@ impl Shard {
                 server.handle_icmp(now, at, error.peer, error.kind, error.code, error.info.to_be_bytes());
             });
         }
-        self.unfinished.push(token);
+        // Each entry taken made another edge as long as there is a next one: it will be told of again.
     }
 
     /// Asks the server about everything in the inbox, and sends it on its way.
@@ -526,6 +533,48 @@ fn put(
             let (via, source) = (Via::Listener(number), to.server.ip());
             let way = Way { via, to: to.client, source, dont_fragment: false };
             outbox.push(inbox, place, payload, way, Some(&head));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_with_more_than_its_share_waits_in_line_once() {
+        let listener = Socket::listener("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let to = listener.local();
+        let config = crate::turn::Config {
+            realm: "tests".into(),
+            software: String::new(),
+            secrets: Vec::new(),
+            nonce_key: [0; 32],
+            relays: Vec::new(),
+            ports: 50000..=50001,
+            all_ports: 50000..=50001,
+            own: Vec::new(),
+            peers: crate::turn::PeerPolicy::default(),
+            limits: crate::turn::Limits::default(),
+        };
+        let now = Instant::now();
+        let server = Arc::new(Mutex::new(Server::new(config, [0; 32], now, SystemTime::now())));
+        let wake = Arc::new(EventFd::new().unwrap());
+        let slices = Slices::cut(&(50000..=50001), 1).unwrap();
+        let (_orders, inbox) = mpsc::sync_channel(1);
+        let mut shard =
+            Shard::new(0, [server].into(), slices, vec![listener], Arc::default(), wake, inbox).unwrap();
+        let flood = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for turn in 1..=3 {
+            for _ in 0..256 {
+                flood.send_to(b"\xff", to).unwrap();
+            }
+            // As `run` does it: what was left over, then the edge that the new arrivals made.
+            for token in std::mem::take(&mut shard.unfinished) {
+                shard.read(now, token);
+            }
+            shard.read(now, Token::Listener(0));
+            assert!(shard.unfinished.len() <= 1, "turn {turn}: {} in line", shard.unfinished.len());
         }
     }
 }
