@@ -51,18 +51,14 @@ impl Server {
     pub(super) fn install_permissions(&mut self, slot: u32, wanted: &[Permission]) -> Result<(), u16> {
         let most = self.limits.permissions as usize;
         let allocation = self.table.get_mut(slot).ok_or(code::ALLOCATION_MISMATCH)?;
-        if most != 0 {
-            let is_new = |at: usize, permission: &Permission| {
-                allocation.permissions.get(permission.ip).is_none()
-                    && wanted.iter().take(at).all(|earlier| earlier.ip != permission.ip)
-            };
-            // Only counted when it could be too many: it is quadratic.
-            if allocation.permissions.len() + wanted.len() > most {
-                let new =
-                    wanted.iter().enumerate().filter(|(at, permission)| is_new(*at, permission)).count();
-                if allocation.permissions.len() + new > most {
-                    return Err(code::INSUFFICIENT_CAPACITY);
-                }
+        // Only counted when it could be too many.
+        if most != 0 && allocation.permissions.len() + wanted.len() > most {
+            let new = wanted.iter().map(|permission| permission.ip);
+            let mut new: Vec<_> = new.filter(|&ip| allocation.permissions.get(ip).is_none()).collect();
+            new.sort_unstable();
+            new.dedup();
+            if allocation.permissions.len() + new.len() > most {
+                return Err(code::INSUFFICIENT_CAPACITY);
             }
         }
         for permission in wanted {

@@ -60,6 +60,19 @@ fn permissions_are_limited_and_all_or_nothing() {
 }
 
 #[test]
+fn a_request_as_long_as_can_be_counts_every_peer_once() {
+    let mut world = World::new();
+    let mut alice = Client::new("198.18.0.1:4000");
+    world.allocate(&mut alice);
+    let two = (0..5300)
+        .map(|n| format!("9.9.9.{}:1", n / 2650))
+        .fold(Ask::permission(), |ask, peer| ask.peer(&peer));
+    assert_eq!(world.ask(&mut alice, two).code(), 0);
+    let peers = (0..5300).map(|n| format!("9.9.{}.{}:1", n / 256, n % 256));
+    assert_eq!(world.ask(&mut alice, peers.fold(Ask::permission(), |ask, peer| ask.peer(&peer))).code(), 508);
+}
+
+#[test]
 fn channels_are_limited() {
     let mut world = World::with(|config| config.limits.channels = 2);
     let mut alice = Client::new("198.18.0.1:4000");
