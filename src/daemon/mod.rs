@@ -108,7 +108,8 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
     let gate = Gate::open(settings, total).map_err(explain)?;
     let tcp: Vec<SocketAddr> = gate.plain().chain(gate.secure()).collect();
-    let own = public::spelled_out(&tcp, &interfaces);
+    let listening: Vec<SocketAddr> = tcp.iter().chain(&settings.turn.listen).copied().collect();
+    let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
     let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
     let block = Block {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::peers::spellings;
 use super::server::Server;
 
 /// What the policy says of an IP address.
@@ -21,7 +22,9 @@ impl Server {
             // A relay on this host would get past its firewall: other services here are for the operator to open.
             if self.policy.names(ip) { Verdict::Allowed } else { Verdict::OnlyOurs }
         } else if self.policy.allows(ip) {
-            Verdict::Allowed
+            // Our own host by way of a translator is our own host.
+            let ours = |&spelled: &IpAddr| self.relayed.is_relay_ip(spelled) && !self.policy.names(spelled);
+            if spellings(ip).iter().any(ours) { Verdict::Denied } else { Verdict::Allowed }
         } else {
             Verdict::Denied
         }
@@ -29,13 +32,14 @@ impl Server {
 
     /// Whether this is where the daemon itself listens.
     pub(super) fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.iter().any(|own| {
-            own.port() == address.port()
-                && (own.ip() == address.ip()
-                    || own.ip().is_unspecified()
-                        && own.is_ipv4() == address.is_ipv4()
-                        && (address.ip().is_loopback() || self.relayed.is_relay_ip(address.ip())))
-        })
+        let is_at = |own: IpAddr, ip: IpAddr| {
+            own == ip
+                || own.is_unspecified()
+                    && own.is_ipv4() == ip.is_ipv4()
+                    && (ip.is_loopback() || self.relayed.is_relay_ip(ip))
+        };
+        let mut same_port = self.own.iter().filter(|own| own.port() == address.port());
+        same_port.any(|own| spellings(address.ip()).iter().any(|&ip| is_at(own.ip(), ip)))
     }
 
     /// Whether packets may be exchanged with this very address over the network.

@@ -145,7 +145,7 @@ impl PeerPolicy {
 }
 
 /// The address itself and the IPv4 addresses that hide in it.
-fn spellings(ip: IpAddr) -> SmallVec<[IpAddr; 3]> {
+pub(super) fn spellings(ip: IpAddr) -> SmallVec<[IpAddr; 3]> {
     let mut found = SmallVec::new();
     found.push(ip);
     let IpAddr::V6(v6) = ip else { return found };

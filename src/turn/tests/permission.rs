@@ -187,6 +187,20 @@ fn a_wildcard_listener_stands_for_the_relays_own_addresses() {
 }
 
 #[test]
+fn where_the_daemon_is_stays_forbidden_in_other_spellings() {
+    let here = "8.8.8.8".parse().unwrap();
+    let mut world = World::with(|config| config.relays[0] = RelayAddress { local: here, public: here });
+    let mut alice = Client::new("198.18.0.1:4000");
+    assert_eq!(world.ask(&mut alice, Ask::allocate().udp().also_ipv6()).code(), 0);
+    for peer in ["8.8.4.4:3478", "[64:ff9b::8.8.4.4]:3478", "[2002:808:404::1]:3478"] {
+        assert_eq!(world.ask(&mut alice, Ask::bind(0x4000, peer)).code(), 403, "a listener: {peer}");
+    }
+    for peer in ["8.8.8.8:6379", "[64:ff9b::8.8.8.8]:6379", "[2002:808:808::1]:6379"] {
+        assert_eq!(world.ask(&mut alice, Ask::bind(0x4000, peer)).code(), 403, "another service: {peer}");
+    }
+}
+
+#[test]
 fn other_services_of_the_relays_host_are_for_the_operator_to_open() {
     let here = "8.8.8.8".parse().unwrap();
     let mut world = World::with(|config| config.relays = vec![RelayAddress { local: here, public: here }]);
