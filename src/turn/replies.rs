@@ -13,7 +13,7 @@ use super::wire::Echo;
 const LIFETIME: Duration = Duration::from_secs(40);
 
 /// How many are kept. What is older than this many requests has long been answered twice, if it was to be.
-const MOST: usize = 1024;
+const MOST: usize = 16_384;
 
 #[derive(Debug)]
 struct Reply {

@@ -74,3 +74,18 @@ fn somebody_elses_transaction_id_is_of_no_use() {
     let mallory = Client::new("198.18.0.1:4001");
     assert_eq!(world.ask_raw(&mallory, &request).code(), 438, "the nonce is alice's");
 }
+
+#[test]
+fn a_storm_of_others_does_not_make_an_answer_forgotten() {
+    let mut world = World::new();
+    let mut alice = Client::new("198.18.0.1:4000");
+    world.ask(&mut alice, Ask::refresh(0));
+    let request = Ask::allocate().udp().signed(&alice).build();
+    assert_eq!(world.ask_raw(&alice, &request).code(), 0);
+    for n in 0..1024_u16 {
+        let mut other = Client::named(&format!("198.18.1.{}:{}", n % 250, 4000 + n), "other");
+        world.ask(&mut other, Ask::refresh(0));
+    }
+    world.sleep(0.5);
+    assert_eq!(world.ask_raw(&alice, &request).code(), 0);
+}
