@@ -21,14 +21,19 @@ const node = (folder) => {
   return ['node', '--test', '--test-concurrency=1', '--test-reporter=tap', ...(paths.length ? paths : [`${folder}/*.test.mjs`])];
 };
 
+const nextest = has('cargo', 'nextest', '--version');
+const testing = nextest ? ['cargo', 'nextest', 'run', '--locked'] : ['cargo', 'test', '--locked', '--no-fail-fast'];
+const tested = nextest ? 'nextest' : 'libtest';
+const relayTests = nextest ? "cargo nextest run --offline -E 'test(relay)'" : 'cargo test --offline relay';
+
 // `counts` names the parser of the stage's summary; without one the stage is a single check. `optional` stages are left
 // out, with a word, when the tool they need is not installed.
 const stages = [
   { name: 'fmt', run: ['cargo', 'fmt', '--check'] },
   { name: 'clippy', run: ['cargo', 'clippy', '--locked', '--all-targets', '--', '-D', 'warnings'], limit: 15 },
-  has('cargo', 'nextest', '--version')
-    ? { name: 'rust', run: ['cargo', 'nextest', 'run', '--locked', '--profile', 'ci'], counts: 'nextest', limit: 25 }
-    : { name: 'rust', run: ['cargo', 'test', '--locked', '--no-fail-fast', '--all-targets'], counts: 'libtest', limit: 25 },
+  { name: 'rust', run: nextest ? [...testing, '--profile', 'ci'] : [...testing, '--all-targets'], counts: tested, limit: 25 },
+  // Loopback takes 64 KiB at once; networks take 1500.
+  { name: 'mtu', run: ['unshare', '--net', 'sh', '-c', `ip link set lo mtu 1500 up && ${relayTests}`], counts: tested },
   { name: 'doc', run: ['cargo', 'test', '--locked', '--doc'], counts: 'libtest', mayBeEmpty: true },
   { name: 'deny', run: ['cargo', 'deny', '--offline', 'check', 'licenses', 'bans', 'sources'], optional: ['cargo', 'deny', '--version'] },
   { name: 'build', run: ['cargo', 'build', '--release', '--locked'], limit: 20 },

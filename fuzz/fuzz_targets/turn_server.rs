@@ -86,6 +86,7 @@ impl World {
             ],
             ports: 50000..=50005,
             all_ports: 50000..=50011,
+            census: Default::default(),
             own: vec![SocketAddr::from(([8, 8, 4, 4], 3478))],
             peers: PeerPolicy::default(),
             limits: Limits {

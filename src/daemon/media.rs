@@ -41,6 +41,7 @@ pub(super) fn start(
             .collect(),
         ports: turn.relay_ports.clone(),
         all_ports: turn.relay_ports.clone(),
+        census: turn::Census::default(),
         own,
         peers: turn::PeerPolicy { allow: blocks(&turn.peers.allow), deny: blocks(&turn.peers.deny) },
         limits: turn::Limits {

@@ -3,7 +3,6 @@
 //! A shard is one thread with its own sockets and its own server. Packets never change threads: a packet for an allocation
 //! of another shard is decided by that shard's server and sent from here.
 
-mod ancillary;
 mod holder;
 mod listen;
 mod ports;

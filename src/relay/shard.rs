@@ -553,6 +553,7 @@ mod tests {
             relays: Vec::new(),
             ports: 50000..=50001,
             all_ports: 50000..=50001,
+            census: crate::turn::Census::default(),
             own: Vec::new(),
             peers: crate::turn::PeerPolicy::default(),
             limits: crate::turn::Limits::default(),

@@ -36,7 +36,7 @@ pub struct Settings {
     /// How many threads; 0 counts as 1.
     pub shards: usize,
     /// For the servers. `ports` is set here, to each shard's slice of `all_ports`; the listening addresses are added to
-    /// `own`; `limits.allocations` is for the whole relay and divided among the shards.
+    /// `own`.
     pub turn: turn::Config,
 }
 
@@ -75,7 +75,6 @@ impl Relay {
             let mut config = settings.turn.clone();
             config.ports = slice.clone();
             config.own.extend(&listening);
-            config.limits.allocations = share(config.limits.allocations, count);
             let mut seed = [0; 32];
             SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("no random bytes"))?;
             servers.push(Arc::new(Mutex::new(turn::Server::new(config, seed, now, wall))));
@@ -175,9 +174,4 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// A shard's share of a limit, rounded up; 0 stays 0, which is off.
-fn share(limit: u32, shards: usize) -> u32 {
-    limit.div_ceil(u32::try_from(shards).unwrap_or(u32::MAX).max(1))
 }

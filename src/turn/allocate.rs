@@ -166,7 +166,7 @@ impl Server {
     fn is_over_quota(&self, from: &FiveTuple, username: &str) -> bool {
         let reached = |limit: u32, count: usize| limit != 0 && count >= limit as usize;
         let limits = &self.limits;
-        reached(limits.allocations, self.table.len())
+        reached(limits.allocations, self.table.everywhere())
             || reached(limits.allocations_per_user, self.table.of_user(user(username)).len())
             || reached(limits.allocations_per_ip, self.table.of_ip(from.client.ip()) as usize)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::census::Census;
 use super::peers::PeerPolicy;
 
 /// Everything a [`Server`](super::Server) needs to know; it never changes while the server lives.
@@ -31,6 +32,8 @@ pub struct Config {
     pub peers: PeerPolicy,
     /// How much of everything there may be.
     pub limits: Limits,
+    /// Shared by all shards, for `limits.allocations`.
+    pub census: Census,
 }
 
 /// A place to bind relay sockets and the name it has for the world; equal unless there is a 1:1 NAT.
@@ -43,10 +46,11 @@ pub struct RelayAddress {
     pub public: IpAddr,
 }
 
-/// Upper bounds of one server (one shard: the daemon divides what is meant for the whole). 0 is off.
+/// Upper bounds of one server. All that comes from one client address comes to one shard, so one shard's count is the
+/// whole for an address; a user on several addresses, or a source network, may get as much from each shard. 0 is off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Allocations, all in all (486).
+    /// Allocations of all shards together (486).
     pub allocations: u32,
     /// Allocations of one credential id (486).
     pub allocations_per_user: u32,

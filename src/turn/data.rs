@@ -17,6 +17,9 @@ use crate::stun::message::kind;
 use crate::stun::method;
 use crate::stun::{Class, MAGIC_COOKIE, Message, TransactionId, address, fingerprint};
 
+/// The most that a UDP datagram carries over IPv4.
+const LONGEST_DATAGRAM: usize = 65_507;
+
 impl Server {
     /// ChannelData from a client (section 12.6).
     #[inline]
@@ -166,6 +169,9 @@ impl Server {
                 }
             }
         };
+        if usize::from(head.len) + length + usize::from(head.padding) > LONGEST_DATAGRAM {
+            return self.drop(Drop::TooLong);
+        }
         self.stats.to_client.count(length);
         Route::Client { to, head, payload }
     }

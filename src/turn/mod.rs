@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a socket, reads a clock or logs. `relay/` runs one server per shard.
 
+pub mod census;
 pub mod config;
 pub mod credential;
 pub mod peers;
@@ -34,6 +35,7 @@ mod table;
 mod timers;
 mod wire;
 
+pub use census::Census;
 pub use config::{Config, Limits, RelayAddress};
 pub use peers::{Cidr, PeerPolicy};
 pub use route::{AllocationId, FiveTuple, Head, Output, RelayFailure, Route, Span, Transport};

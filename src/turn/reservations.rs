@@ -8,7 +8,7 @@ use super::family::Family;
 /// How long one is kept.
 const LIFETIME: Duration = Duration::from_secs(30);
 
-/// How many there may be; more would let one client set all ports aside.
+/// How many there may be; without a bound one client could set all ports aside.
 const MOST: usize = 256;
 
 /// Cannot be guessed.

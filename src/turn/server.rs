@@ -79,7 +79,7 @@ impl Server {
             rate: RateLimit::new(config.limits.unauthenticated_per_second, now, hasher.clone()),
             limits: config.limits,
             relayed,
-            table: Table::new(hasher.clone()),
+            table: Table::new(hasher.clone(), config.census),
             timers: Timers::default(),
             reservations: Reservations::default(),
             replies: Replies::new(hasher),

@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashTable};
 use smallvec::SmallVec;
 
 use super::allocation::Allocation;
+use super::census::Census;
 use super::route::{AllocationId, FiveTuple};
 
 #[derive(Debug)]
@@ -25,10 +26,11 @@ pub(super) struct Table {
     by_client: HashTable<u32>,
     by_user: HashMap<Box<str>, SmallVec<[u32; 1]>, RandomState>,
     per_ip: HashMap<u64, u32, RandomState>,
+    census: Census,
 }
 
 impl Table {
-    pub(super) fn new(hasher: RandomState) -> Self {
+    pub(super) fn new(hasher: RandomState, census: Census) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -36,11 +38,13 @@ impl Table {
             by_user: HashMap::with_hasher(hasher.clone()),
             per_ip: HashMap::with_hasher(hasher.clone()),
             hasher,
+            census,
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.by_client.len()
+    /// How many there are in this shard and its neighbours.
+    pub(super) fn everywhere(&self) -> usize {
+        self.census.count()
     }
 
     /// The slot of a client's allocation: the one probe of the data path.
@@ -83,6 +87,7 @@ impl Table {
     }
 
     pub(super) fn insert(&mut self, allocation: Allocation) -> u32 {
+        self.census.add();
         let client = allocation.client;
         let user = allocation.user();
         let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
@@ -110,6 +115,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Allocation>> {
         let allocation = self.slots.get_mut(slot as usize)?.allocation.take()?;
+        self.census.remove();
         self.free.push(slot);
         let hashed = hash(&self.hasher, &allocation.client);
         if let Ok(entry) = self.by_client.find_entry(hashed, |&held| held == slot) {

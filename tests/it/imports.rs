@@ -148,11 +148,11 @@ fn a_file_holds_one_noun() {
 }
 
 #[test]
-fn unsafe_code_stays_in_one_file() {
+fn unsafe_code_stays_in_one_folder() {
     let found: Vec<_> = sources()
         .into_iter()
-        .filter(|(_, path, text)| path != Path::new("relay/udp.rs") && code(text).contains("unsafe "))
+        .filter(|(_, path, text)| !path.starts_with("relay/udp") && code(text).contains("unsafe "))
         .map(|(_, path, _)| path)
         .collect();
-    assert!(found.is_empty(), "unsafe outside src/relay/udp.rs: {found:?}");
+    assert!(found.is_empty(), "unsafe outside src/relay/udp: {found:?}");
 }

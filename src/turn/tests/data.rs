@@ -90,6 +90,19 @@ fn what_a_permitted_peer_sends_comes_as_a_data_indication() {
 }
 
 #[test]
+fn what_does_not_fit_a_datagram_with_its_head_is_a_counted_drop() {
+    let mut world = World::new();
+    let mut alice = Client::new("198.18.0.1:4000");
+    let (at, _) = world.allocate(&mut alice);
+    world.permit(&mut alice, PEER);
+    let delivered = |world: &World| world.server.stats().to_client.packets;
+    assert_ne!(world.peer(at, PEER, 65_507 - 48), Route::Here);
+    assert_eq!(delivered(&world), 1);
+    assert_eq!(world.peer(at, PEER, 65_507), Route::Here);
+    assert_eq!((delivered(&world), world.dropped(Drop::TooLong)), (1, 1));
+}
+
+#[test]
 fn peers_without_a_permission_are_not_heard() {
     let mut world = World::new();
     let mut alice = Client::new("198.18.0.1:4000");

@@ -40,6 +40,7 @@ pub(super) fn config() -> Config {
         ],
         ports: 50000..=50999,
         all_ports: 50000..=51999,
+        census: crate::turn::Census::default(),
         own: vec![addr("8.8.4.4:3478"), addr("0.0.0.0:3478")],
         peers: PeerPolicy::default(),
         limits: Limits::default(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use callgate::relay::{IoDrop, Relay, Settings, StartError, Stats};
 use callgate::turn::credential::{self, Credential};
-use callgate::turn::{Config, Limits, PeerPolicy, RelayAddress};
+use callgate::turn::{Census, Config, Limits, PeerPolicy, RelayAddress};
 use client::{Client, Message, attribute, channel_data, read_xor_address};
 use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
@@ -38,6 +38,7 @@ fn settings(listen: &str, shards: usize) -> Settings {
             relays: vec![local("127.0.0.1"), local("::1")],
             ports: ports.clone(),
             all_ports: ports,
+            census: Census::default(),
             own: Vec::new(),
             peers: PeerPolicy {
                 allow: vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
@@ -282,6 +283,24 @@ fn a_revoked_credential_loses_its_allocations_on_every_shard() {
         drop(peer(&client.relayed.to_string()));
     }
     other.request(Message::new(client::REFRESH)).unwrap();
+}
+
+#[test]
+fn a_limit_for_the_whole_relay_is_shared_by_the_shards() {
+    let mut settings = settings("127.0.0.1:0", 2);
+    settings.turn.limits.allocations = 4;
+    let ports = settings.turn.all_ports.clone();
+    let relay = Relay::start(settings).unwrap();
+    let server = relay.listening()[0];
+    let (one, other) = on_two_shards(server, &ports);
+    while relay.stats().turn.allocations < 4 {
+        let host = one.socket.local_addr().unwrap().ip();
+        Client::at(host, server, member("more")).allocate().unwrap();
+    }
+    for full in [one, other] {
+        let host = full.socket.local_addr().unwrap().ip();
+        assert_eq!(Client::at(host, server, member("too many")).allocate(), Err(486));
+    }
 }
 
 #[test]

@@ -157,34 +157,6 @@ impl Control {
     }
 }
 
-/// What arrived in a slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    /// Who sent it.
-    pub(super) from: SocketAddr,
-    /// Which local address it was sent to, where the socket is bound to a wildcard.
-    pub(super) to: Option<IpAddr>,
-    /// Bytes in all.
-    pub(super) len: usize,
-    /// Bytes of each datagram; the last may be shorter. At least 1.
-    pub(super) segment: usize,
-    /// The datagram was longer than the room for it.
-    pub(super) truncated: bool,
-}
-
-/// An ICMP error from a socket's error queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct IcmpError {
-    /// To whom the datagram was sent that caused it.
-    pub(super) peer: SocketAddr,
-    /// ICMP or ICMPv6 type, by the peer's family.
-    pub(super) kind: u8,
-    /// And its code.
-    pub(super) code: u8,
-    /// The MTU where there is one, else 0.
-    pub(super) info: u32,
-}
-
 /// What the kernel tells about a received datagram.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Received {
