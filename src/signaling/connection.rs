@@ -13,7 +13,6 @@ use std::time::Instant;
 use serde::Serialize;
 use smallvec::SmallVec;
 use socketioxide::adapter::LocalAdapter;
-use socketioxide::extract::SocketRef;
 use socketioxide::handler::Value;
 use socketioxide::socket::Socket;
 
@@ -171,15 +170,11 @@ impl Connection {
     }
 
     /// Gives its reader up: its seats are as if the transport were lost.
-    pub(super) fn cut(self: &Arc<Self>, socket: &Arc<Transport>) {
+    pub(super) fn cut(self: &Arc<Self>) {
         let dropped = self.outbox.clear();
         if let Some(hub) = self.hub.upgrade() {
             hub.counters.dropped(Drop::SlowReader, dropped);
             hub.arrive(self, Item::Gone(false));
-        }
-        // With its queue full this does nothing; the heartbeat then closes the transport.
-        if SocketRef::from(socket.clone()).disconnect().is_err() {
-            tracing::debug!(connection = self.number, "a reader that does not read, left to the heartbeat");
         }
     }
 

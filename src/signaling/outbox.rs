@@ -20,6 +20,7 @@ use socketioxide::SendError;
 use socketioxide::SocketError;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::AckSender;
+use socketioxide::extract::SocketRef;
 use socketioxide::handler::FromMessageParts;
 use socketioxide::handler::Value;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ const MOST_BYTES: usize = 2 << 20;
 pub(super) const STALLED: Duration = Duration::from_secs(5);
 /// How often the task looks whether there is room again.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often a reader that is cut off is tried to be told.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Why something is not sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -188,10 +191,18 @@ async fn pump(owner: Weak<Connection>, socket: Weak<Transport>) {
             return;
         }
         if outbox.overflown() || progress.elapsed() >= STALLED {
-            connection.cut(&socket);
-            return;
+            connection.cut();
+            break;
         }
         drop((connection, socket));
         tokio::time::sleep(PAUSE).await;
+    }
+    // With the transport's queue full it cannot be told. It must be once it reads again: its heartbeat goes on then, and
+    // it would take itself for connected, unheard, for ever. If it never reads, the heartbeat closes the transport.
+    while let Some(socket) = socket.upgrade() {
+        if SocketRef::from(socket).disconnect().is_ok() {
+            return;
+        }
+        tokio::time::sleep(FAREWELL).await;
     }
 }

@@ -189,3 +189,19 @@ async fn draining_is_announced_and_takes_nobody_in() {
     assert_eq!(a.ask("chat", json!({"room": "r", "text": "bye"})).await["ok"], true);
     house.signaling.close().await;
 }
+
+/// Its heartbeat would go on: without a word it would take itself for connected, and nobody would hear it.
+#[tokio::test]
+async fn a_slow_reader_that_is_cut_off_is_told_when_it_reads_again() {
+    let house = house(Settings { events_per_second: 0, ..Settings::default() }).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    for client in [&mut a, &mut b] {
+        client.ask("room.join", json!({"room": "r"})).await;
+    }
+    let data = "x".repeat(50_000);
+    for _ in 0..120 {
+        a.post(&format!("42{}", json!(["signal", {"room": "r", "kind": "offer", "data": data}]))).await;
+    }
+    a.event("room.peer-away").await;
+    b.next("41").await;
+}
