@@ -6,6 +6,7 @@ mod figures;
 mod holder;
 mod media;
 mod public;
+mod sessions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::anyhow;
+use axum::middleware::from_fn;
 use sd_notify::NotifyState;
 use secrecy::SecretString;
 use socketioxide::layer::SocketIoLayer;
@@ -30,6 +32,7 @@ use crate::gate;
 use crate::gate::BindError;
 use crate::gate::Gate;
 use crate::gate::OpenError;
+use crate::gate::Places;
 use crate::http;
 use crate::http::Origins;
 use crate::http::Readiness;
@@ -137,7 +140,12 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
         started,
         body_bytes: settings.limits.message_bytes,
     };
-    let router = http::router(parts).layer(layer);
+    let places = Places::new(total, settings.limits.connections_per_ip as usize);
+    let refusals = gate.refusals();
+    let sessions = from_fn(move |request, next| {
+        sessions::seat(places.clone(), Arc::clone(&refusals), request, next)
+    });
+    let router = http::router(parts).layer(layer).layer(sessions);
     let mut serving = gate.serve(http::guard(router, &Origins::new(&settings.http.origins)));
 
     readiness.serving();

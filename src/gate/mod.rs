@@ -67,6 +67,8 @@ pub struct Refusals {
     pub silent: AtomicU64,
     /// The kernel had no descriptor or memory for them.
     pub accept: AtomicU64,
+    /// Not connections but Socket.IO sessions: the daemon was full, or their address had its share.
+    pub sessions: AtomicU64,
 }
 
 impl Refusals {
@@ -76,13 +78,14 @@ impl Refusals {
 
     /// The reasons with their counts.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 5] {
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
         [
             ("total", self.total.load(Relaxed)),
             ("per_ip", self.per_ip.load(Relaxed)),
             ("handshake", self.handshake.load(Relaxed)),
             ("silent", self.silent.load(Relaxed)),
             ("accept", self.accept.load(Relaxed)),
+            ("sessions", self.sessions.load(Relaxed)),
         ]
     }
 }
