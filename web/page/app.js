@@ -78,13 +78,18 @@ function joining(on) {
   $('join').textContent = on ? 'Joining…' : 'Join the call';
 }
 
+// What the server takes for a name, in bytes.
+const NAME = 128;
+/** As much of it as the server takes, in whole characters. */
+const fitting = (name) => name.slice(0, new TextEncoder().encodeInto(name, new Uint8Array(NAME)).read);
+
 async function enter(name) {
   const { room, kind, relayOnly } = asked();
   if (!room || call.room || $('join').disabled) return;
   joining(true);
   say('Joining…');
   try {
-    await call.start({ room, name, kind, relayOnly });
+    await call.start({ room, name: fitting(name), kind, relayOnly });
     lobby.close();
     show('call');
   } catch (error) {

@@ -168,7 +168,8 @@ export class Call {
 }
 
 function control(button, on, name, labels) {
-  button.setAttribute('aria-pressed', String(on));
+  // Its words say what a press does, so they change; a pressed "Mute" would mean that one is muted.
+  button.dataset.on = String(on);
   setIcon(button, on ? name : `${name}-off`);
   button.querySelector('.label').textContent = on ? labels.on : labels.off;
 }

@@ -13,6 +13,8 @@ export class Devices extends Events {
   #chosen = { audio: undefined, video: undefined };
   #muted = false;
   #opening = 0;
+  /** How often everything was let go of: what was asked for before that is not wanted any more. */
+  #closings = 0;
 
   get mic() {
     return this.#track('audio');
@@ -90,6 +92,7 @@ export class Devices extends Events {
   }
 
   close() {
+    this.#closings += 1;
     for (const track of this.stream.getTracks()) this.#drop(track);
     this.emit('change');
   }
@@ -100,11 +103,15 @@ export class Devices extends Events {
       if (!wanted[kind]) return false;
       return this.#chosen[kind] ? { ...usual, deviceId: { exact: this.#chosen[kind] } } : usual;
     };
+    const closings = this.#closings;
     this.#opening += 1;
     this.emit('change');
     try {
       const got = await navigator.mediaDevices.getUserMedia({ audio: pick('audio', AUDIO), video: pick('video', VIDEO) });
-      for (const track of got.getTracks()) this.#keep(track);
+      for (const track of got.getTracks()) {
+        if (closings === this.#closings) this.#keep(track);
+        else track.stop();
+      }
     } finally {
       this.#opening -= 1;
       this.emit('change');

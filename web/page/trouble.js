@@ -47,11 +47,12 @@ export function endInWords(code, detail) {
       return { title: 'You left the call.', text: 'The others may still be talking. The link stays good.', again: true };
     case 'room-full':
       return { title: 'The room is full.', text: 'Nobody else fits in just now. Try again when somebody has left, or open another room.', again: true };
-    case 'room-closed':
-    case 'closed':
     case 'peer-left':
-    case 'ended':
       return { title: 'The call is over.', text: 'This room was for two, and the other one has left.', again: true };
+    case 'peer-lost':
+      return { title: 'The call is over.', text: 'This room was for two, and the other one lost the connection for too long.', again: true };
+    case 'closed':
+      return { title: 'The call is over.', text: 'The room was closed.', again: true };
     case 'timeout':
       return { title: 'Nobody came.', text: 'The room was closed after waiting a while. Open it again whenever you like.', again: true };
     case 'unreachable':
@@ -62,7 +63,7 @@ export function endInWords(code, detail) {
         text: detail?.retryAfter ? `The server asks you to wait ${Math.ceil(detail.retryAfter)} seconds.` : 'Wait a moment, then try again.',
         again: true,
       };
-    case 'draining':
+    case 'room-closed':
       return { title: 'The server is restarting.', text: 'Try again in a moment.', again: true };
     default:
       return { title: 'That did not work.', text: detail?.message || `The server says: ${code}`, again: true };

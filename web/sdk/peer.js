@@ -56,7 +56,7 @@ export class Peer {
     /** What the other side shared with `room.setState`. */
     this.state = {};
     /** True while the other side has lost its signaling connection; media may well go on. */
-    this.away = false;
+    this.away = Boolean(info.away);
     /** The other side's streams by id. */
     this.streams = new Map();
     this.#create(offers);

@@ -135,7 +135,10 @@ export class Room extends Events {
     for (const id of [...this.peers.keys()]) if (!listed.has(id)) this.#peerLeft(id, 'lost');
     // On the first join nobody listens yet: the app finds these in `peers`. Whoever comes offers; after a
     // resume a new one is the newcomer.
-    for (const peer of ack.peers) this.#peerJoined(peer, { offers: !same });
+    for (const peer of ack.peers) {
+      this.#withPeer(peer.peerId, (known) => known.away !== Boolean(peer.away) && this.#setAway(known, Boolean(peer.away)));
+      this.#peerJoined(peer, { offers: !same });
+    }
     this.#flush();
     this.#mend();
     this.#statistics ??= setInterval(() => this.#sample(), STATS);
@@ -159,8 +162,8 @@ export class Room extends Events {
 
   #reconnect() {
     if (this.self) this.#setState('reconnecting', {});
-    this.#socket.disconnect();
-    this.#socket.connect();
+    // Not `disconnect`: that would be leaving, and the place would be gone. It comes back by itself.
+    this.#socket.io.engine.close();
   }
 
   // ---- peers ----
