@@ -31,7 +31,8 @@ pub(super) async fn seat(
     {
         let Ok(place) = places.take(peer.ip()) else {
             refusals.sessions.fetch_add(1, Relaxed);
-            let error = json!({ "code": "too-many-requests", "message": "too many sessions of this address" });
+            let error =
+                json!({ "code": "too-many-requests", "message": "too many sessions of this address" });
             return (StatusCode::TOO_MANY_REQUESTS, Json(json!({ "error": error }))).into_response();
         };
         request.extensions_mut().insert(Arc::new(place));
@@ -72,7 +73,8 @@ mod tests {
         let (_signaling, layer) = Signaling::new(&Settings::default(), ice, Arc::new(|_: &str| {}));
         let (places, refusals) = (Places::new(100, 2), Arc::<Refusals>::default());
         let counted = (places.clone(), Arc::clone(&refusals));
-        let seats = from_fn(move |request, next| seat(counted.0.clone(), Arc::clone(&counted.1), request, next));
+        let seats =
+            from_fn(move |request, next| seat(counted.0.clone(), Arc::clone(&counted.1), request, next));
         let router: Router = Router::new().layer(layer).layer(seats);
         let open = async |query: &str, from: [u8; 4]| {
             let uri = format!("/socket.io/?EIO=4&transport=polling{query}");

@@ -23,6 +23,15 @@ impl Rate {
             Some(interval) => Rate { interval, ahead: Duration::from_secs(1) * BURST },
         }
     }
+
+    /// For what costs as much as a second's worth of commands.
+    pub(super) fn of_seconds(self) -> Rate {
+        if self.interval.is_zero() {
+            self
+        } else {
+            Rate { interval: Duration::from_secs(1).max(self.interval), ..self }
+        }
+    }
 }
 
 /// When a connection that keeps to the rate would have sent what it has sent.

@@ -292,6 +292,11 @@ impl Asked<'_> {
             return Err(Failure::new(Code::RoomClosed, "the server is going down"));
         }
         let name = label("name", it.name.as_ref())?;
+        // It stands empty for a while without anybody in it: else a few connections could fill the house.
+        self.connection.meter(self.hub.rate.of_seconds(), self.now.at).map_err(|(wait, _)| Failure {
+            retry_after: Some(wait),
+            ..Failure::new(Code::TooManyRequests, "more rooms than allowed")
+        })?;
         let id = RoomId::parse(&Uuid::new_v4().to_string())
             .ok_or_else(|| Failure::new(Code::Internal, "no id for the room"))?;
         let command = Command::Create { kind, capacity: it.capacity, name };

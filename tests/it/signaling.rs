@@ -205,3 +205,22 @@ async fn a_slow_reader_that_is_cut_off_is_told_when_it_reads_again() {
     a.event("room.peer-away").await;
     b.next("41").await;
 }
+
+#[tokio::test]
+async fn a_connection_does_not_fill_the_house_with_empty_rooms() {
+    let house = house(Settings::default()).await;
+    let mut a = Client::connect(&house).await;
+    let mut refused = None;
+    for _ in 0..10 {
+        let answer = a.ask("room.create", json!({})).await;
+        if answer["ok"] == false {
+            refused = Some(answer);
+        }
+    }
+    let refused = refused.expect("ten rooms at once");
+    assert_eq!(refused["error"]["code"], "too-many-requests");
+    assert_eq!(refused["error"]["retryAfter"], 1);
+    assert!(house.signaling.stats().rooms[1] >= 3);
+    // Everything else goes on.
+    assert_eq!(a.ask("room.join", json!({"room": "r"})).await["ok"], true);
+}
