@@ -78,6 +78,9 @@ pub fn decide<'a>(
             decision.changes.push(Change::Session { peer: member.peer, session });
             if member.away.is_some() {
                 decision.changes.push(Change::Away { peer: member.peer, away: None });
+                if room.others(member.peer).any(|other| other.away.is_none()) {
+                    decision.changes.push(Change::Status(Status::Active));
+                }
                 decision.tell(others(room, member.peer), Event::PeerReconnected { peer: member.peer });
             }
             Ok(decision)
@@ -85,7 +88,7 @@ pub fn decide<'a>(
         (Command::Leave { peer }, Some(room)) => {
             room.member(peer).ok_or(Refusal::NotAMember)?;
             let mut decision = Decision::default();
-            decision.gone(room, &[peer], LeftReason::Left);
+            decision.gone(room, &[peer], LeftReason::Left, rules, now);
             Ok(decision)
         }
         (Command::Lost { peer, session }, Some(room)) => lost(room, peer, session, rules, now),
@@ -109,7 +112,7 @@ pub fn decide<'a>(
             room.member(peer).ok_or(Refusal::NotAMember)?;
             Ok(Decision::default())
         }
-        (Command::Tick, Some(room)) => Ok(tick(room, now)),
+        (Command::Tick, Some(room)) => Ok(tick(room, rules, now)),
     }
 }
 
@@ -160,11 +163,13 @@ fn take_seat<'a>(
     let mut decision =
         Decision { answer: Answer::Seated { peer: join.peer, resumed: false }, ..Default::default() };
     let mut members = 0;
+    let mut met = false;
     let mut order = 0;
     let mut kind = join.kind;
     if let Some(room) = room {
         let mut others = others(room, join.peer);
         members = room.members.len();
+        met = room.members.iter().any(|member| member.away.is_none());
         order = room.joined;
         kind = room.kind;
         if members >= room.capacity {
@@ -195,7 +200,7 @@ fn take_seat<'a>(
     }));
     let waits = kind == Kind::Call && members == 0 && !rules.waiting_timeout.is_zero();
     decision.changes.push(Change::Expires(waits.then(|| now.at + rules.waiting_timeout)));
-    if members > 0 {
+    if met {
         decision.changes.push(Change::Status(Status::Active));
     }
     Ok(decision)
@@ -213,7 +218,7 @@ fn lost<'a>(
     if member.session != session {
         // It has come back on another connection already.
     } else if rules.grace.is_zero() {
-        decision.gone(room, &[peer], LeftReason::Lost);
+        decision.gone(room, &[peer], LeftReason::Lost, rules, now);
     } else if member.away.is_none() {
         let away = Away { since: now.at, until: now.at + rules.grace };
         decision.changes.push(Change::Away { peer, away: Some(away) });
@@ -222,7 +227,7 @@ fn lost<'a>(
     Ok(decision)
 }
 
-fn tick<'a>(room: &Room, now: Now) -> Decision<'a> {
+fn tick<'a>(room: &Room, rules: &Rules, now: Now) -> Decision<'a> {
     let mut decision = Decision::default();
     let due: Peers = room
         .members
@@ -231,7 +236,7 @@ fn tick<'a>(room: &Room, now: Now) -> Decision<'a> {
         .map(|member| member.peer)
         .collect();
     if !due.is_empty() {
-        decision.gone(room, &due, LeftReason::Lost);
+        decision.gone(room, &due, LeftReason::Lost, rules, now);
     }
     let deleted = decision.changes.iter().any(|change| matches!(change, Change::Delete));
     if !deleted && room.expires.is_some_and(|at| at <= now.at) {
@@ -263,7 +268,7 @@ impl<'a> Decision<'a> {
     }
 
     /// These are gone for good; what that means for the room.
-    fn gone(&mut self, room: &Room, gone: &[PeerId], reason: LeftReason) {
+    fn gone(&mut self, room: &Room, gone: &[PeerId], reason: LeftReason, rules: &Rules, now: Now) {
         let mut rest: Peers =
             room.members.iter().map(|member| member.peer).filter(|peer| !gone.contains(peer)).collect();
         for &peer in gone {
@@ -271,7 +276,8 @@ impl<'a> Decision<'a> {
             self.tell(rest.clone(), Event::PeerLeft { peer, reason });
         }
         let over = match room.kind {
-            Kind::Call => true,
+            // Whoever waits and reloads the page meets the seat it had: that the old one is given up ends no call.
+            Kind::Call => room.status == Status::Active || rest.is_empty(),
             Kind::Room => rest.is_empty(),
         };
         if over {
@@ -281,6 +287,8 @@ impl<'a> Decision<'a> {
             };
             self.tell(rest.clone(), Event::RoomClosed { reason });
             self.end(rest.drain(..));
+        } else if room.kind == Kind::Call && !rules.waiting_timeout.is_zero() {
+            self.changes.push(Change::Expires(Some(now.at + rules.waiting_timeout)));
         }
     }
 

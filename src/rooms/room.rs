@@ -42,7 +42,7 @@ impl Kind {
 pub enum Status {
     /// For the second member.
     Waiting,
-    /// It has had two members at once.
+    /// It has had two members at once, both of them here.
     Active,
 }
 

@@ -224,3 +224,29 @@ async fn a_connection_does_not_fill_the_house_with_empty_rooms() {
     // Everything else goes on.
     assert_eq!(a.ask("room.join", json!({"room": "r"})).await["ok"], true);
 }
+
+#[tokio::test]
+async fn the_seat_that_a_waiting_caller_left_behind_does_not_end_its_call() {
+    let settings = Settings {
+        grace: Duration::from_millis(200),
+        waiting_timeout: Duration::ZERO,
+        ..Settings::default()
+    };
+    let house = house(settings).await;
+    let mut before = Client::connect(&house).await;
+    before.post(r#"42["join","c"]"#).await;
+    before.event("joined").await;
+    // The page is reloaded: the transport closes without a word of Socket.IO's.
+    before.post("1").await;
+    let mut a = Client::connect(&house).await;
+    a.post(r#"42["join","c"]"#).await;
+    a.event("joined").await;
+    assert_eq!(a.event("peer-left").await["reason"], "lost");
+    assert_eq!(house.signaling.stats().rooms, [1, 0]);
+    let mut b = Client::connect(&house).await;
+    b.post(r#"42["join","c"]"#).await;
+    assert_eq!(b.event("joined").await["peers"].as_array().unwrap().len(), 1);
+    // Two that have met are a call: it ends with either.
+    b.post("1").await;
+    assert_eq!(a.event("room-closed").await["reason"], "peer-lost");
+}
