@@ -126,6 +126,20 @@ fn choose(v4: Option<IpAddr>, v6: Option<IpAddr>, interfaces: &[Interface]) -> F
             notice: notice.map(str::to_owned),
         }
     };
+    if let [only] = globals.as_slice()
+        && only.is_ipv6()
+        && let Some(private) = v4.filter(|address| !address.is_loopback())
+    {
+        // Browsers ask for IPv4 relays, whatever way they came: without one there is none at all.
+        return found(
+            &[private, *only],
+            "a private IPv4 address, and the global IPv6 address of the default route",
+            Some(
+                "No public IPv4 address was found: IPv4 relays reach only this network, and each other. If the internet reaches \
+                 this host by another IPv4 address, write public.addresses = [\"PUBLIC/PRIVATE\", \"IPV6\"].",
+            ),
+        );
+    }
     if !globals.is_empty() {
         return found(&globals, "the global address of the default route", None);
     }
@@ -228,6 +242,14 @@ mod tests {
     fn a_global_address_beside_a_private_one_on_the_same_interface_is_found() {
         let all = host(&[("eth0", "10.0.0.5"), ("eth0", "5.9.1.2"), ("docker0", "5.9.9.9")]);
         assert_eq!(addresses(&choose(Some(ip("10.0.0.5")), None, &all)), ["5.9.1.2"]);
+    }
+
+    #[test]
+    fn a_private_ipv4_address_stands_beside_a_global_ipv6_one() {
+        let all = host(&[("eth0", "10.0.0.5"), ("eth0", "2a01:4f8::2")]);
+        let found = choose(Some(ip("10.0.0.5")), Some(ip("2a01:4f8::2")), &all);
+        assert_eq!(addresses(&found), ["10.0.0.5", "2a01:4f8::2"]);
+        assert!(found.notice.as_ref().unwrap().contains("public.addresses"), "{found:?}");
     }
 
     #[test]
