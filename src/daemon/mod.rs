@@ -23,8 +23,6 @@ use tokio::runtime::Runtime;
 
 use crate::config::Kept;
 use crate::config::LogFormat;
-use crate::config::Mistake;
-use crate::config::Mistakes;
 use crate::config::Place;
 use crate::config::Settings;
 use crate::config::State;
@@ -171,13 +169,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The public addresses, or what is wrong with the configured ones.
+/// The public addresses. One that is not on this host may come yet (the network may be slower than we are at boot): that
+/// is a failure to try again after, not a mistake to stop for.
 fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Result<Found> {
     let found = public::find(&settings.public.addresses, interfaces).map_err(|what| {
-        let key = "public.addresses".to_owned();
-        let written = settings.places.iter().find(|(written, _)| *written == key);
-        let place = written.map_or(Place::Missing, |(_, place)| place.clone());
-        Mistakes(vec![Mistake { place, key, what }])
+        let written = settings.places.iter().find(|(written, _)| written == "public.addresses");
+        let place = written.map_or(&Place::Missing, |(_, place)| place);
+        anyhow!("{place}: public.addresses: {what}")
     })?;
     if let Some(notice) = &found.notice {
         tracing::warn!("{notice}");

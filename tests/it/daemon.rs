@@ -74,6 +74,15 @@ fn a_busy_port_names_the_port_and_who_holds_it() {
 }
 
 #[test]
+fn an_address_that_may_come_yet_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "public.addresses = [\"203.0.113.7/203.0.113.8\"]\nhttp.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"127.0.0.1:0\"]\n";
+    let out = finish(&mut command(&folder, config));
+    assert_eq!(out.code, Some(1), "systemd does not restart after status 2: {}", out.stderr);
+    assert!(out.stderr.contains("callgate.toml:1: public.addresses: 203.0.113.8"), "{}", out.stderr);
+}
+
+#[test]
 fn signals_end_it_cleanly_and_soon() {
     for signal in ["TERM", "INT"] {
         let mut daemon = Callgate::start("");
