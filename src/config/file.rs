@@ -85,7 +85,7 @@ impl Written {
         for (name, text) in environment {
             let Some((section, key)) = name.strip_prefix(PREFIX).and_then(split) else { continue };
             insert(&mut dict, &section, key, text);
-            self.environment.insert(name.clone());
+            self.environment.insert(name.to_uppercase());
         }
         dict
     }
@@ -156,9 +156,14 @@ impl Written {
         self.known.clone()
     }
 
-    /// Whether something is already wrong with the key.
+    /// Whether something is already wrong with the key, or with an element of its list.
     pub(super) fn has_mistake(&self, key: &str) -> bool {
-        self.mistakes.iter().any(|mistake| mistake.key == key)
+        self.mistakes.iter().any(|mistake| mistake.key.split('[').next() == Some(key))
+    }
+
+    /// Whether something is already wrong in the section.
+    pub(super) fn has_mistake_in(&self, section: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.key.split('.').next() == Some(section))
     }
 
     /// Everything that was written but never asked for is a mistake too; all of them, in order.
@@ -174,7 +179,7 @@ impl Written {
     fn unknown(&mut self, path: &str, dict: &Dict) {
         for (name, value) in dict {
             let key = join(path, name);
-            if self.known.contains(&key) {
+            if self.known.contains(&key) && !name.contains('.') {
                 continue;
             }
             let section = self.known.iter().any(|k| k.starts_with(&format!("{key}.")));

@@ -13,6 +13,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
 use super::Environment;
@@ -59,7 +60,7 @@ pub(super) fn resolve(
             token: w.take(
                 "admin.token",
                 None,
-                value::parsed("\"a secret\"", |text| {
+                value::parsed(value::A_SECRET, |text| {
                     if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_SECRET)(text).map(Some) }
                 }),
             ),
@@ -129,6 +130,8 @@ fn tls(w: &mut Written) -> Option<Tls> {
     match (listen.is_empty(), certificate, key) {
         (false, Some(certificate), Some(key)) => return Some(Tls { listen, certificate, key }),
         (true, None, None) => {}
+        // A wrong one has been complained about already.
+        (true, ..) if w.has_mistake("tls.listen") => {}
         (true, certificate, _) => {
             let key = if certificate.is_some() { "tls.certificate" } else { "tls.key" };
             w.wrong(key, Wrong::from("no port uses it; add tls.listen = [\"[::]:443\"]".to_owned()));
@@ -169,7 +172,7 @@ fn turn(w: &mut Written) -> Turn {
         secrets: w.take(
             "turn.secrets",
             Vec::new(),
-            value::list("\"a secret\"", value::secret(SHORTEST_SECRET)),
+            value::list(value::A_SECRET, value::secret(SHORTEST_SECRET)),
         ),
         credential_ttl: w.take(
             "turn.credential_ttl",
@@ -241,11 +244,17 @@ fn log(w: &mut Written) -> Log {
             "log.filter",
             "info".to_owned(),
             value::parsed("\"info\"", |text| match EnvFilter::builder().parse(text) {
-                Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+                Ok(_) if text.split(',').all(is_directive) => Ok(text.to_owned()),
                 _ => Err(format!("{text:?} is no filter; write \"info\", or \"info,callgate=debug\"")),
             }),
         ),
     }
+}
+
+/// A bare word is a level or a part of ours: `EnvFilter` takes a misspelt level for the name of a part, and the log is silent.
+fn is_directive(text: &str) -> bool {
+    let text = text.trim();
+    text.contains(['=', '[']) || text.starts_with("callgate") || text.parse::<LevelFilter>().is_ok()
 }
 
 /// `PORT` is the port of the plain listeners; `CLIENT_URL` adds an allowed origin.
@@ -279,7 +288,7 @@ fn plain_variables(w: &mut Written, environment: &Environment, settings: &mut Se
 
 /// What no single key can know.
 fn together(w: &mut Written, settings: &Settings) {
-    if settings.http.listen.is_empty() && settings.tls.is_none() && !w.has("tls.listen") {
+    if settings.http.listen.is_empty() && settings.tls.is_none() && !w.has_mistake_in("tls") {
         w.wrong(
             "http.listen",
             Wrong::from("nothing to listen on; name a port here or in tls.listen".to_owned()),
@@ -293,7 +302,9 @@ fn together(w: &mut Written, settings: &Settings) {
     }
     let plain = settings.http.listen.iter().map(|address| ("http.listen", address));
     let tls = settings.tls.iter().flat_map(|tls| &tls.listen).map(|address| ("tls.listen", address));
-    twice(w, &plain.chain(tls).collect::<Vec<_>>());
+    let tcp: Vec<_> = plain.chain(tls).collect();
+    twice(w, &tcp);
+    covered(w, &tcp);
     twice(w, &settings.turn.listen.iter().map(|address| ("turn.listen", address)).collect::<Vec<_>>());
     for address in &settings.turn.listen {
         let (first, last) = (settings.turn.relay_ports.start(), settings.turn.relay_ports.end());
@@ -303,6 +314,22 @@ fn together(w: &mut Written, settings: &Settings) {
                 if w.has("turn.relay_ports") { "turn.relay_ports" } else { "turn.listen" },
                 Wrong::from(what),
             );
+        }
+    }
+}
+
+/// A wildcard takes the port on all addresses of its family; `[::]` takes it for IPv4 too.
+fn covered(w: &mut Written, addresses: &[(&str, &SocketAddr)]) {
+    let covers = |all: &SocketAddr, one: &SocketAddr| {
+        all != one
+            && all.port() != 0
+            && all.port() == one.port()
+            && all.ip().is_unspecified()
+            && (all.is_ipv6() || one.is_ipv4())
+    };
+    for (key, address) in addresses {
+        if let Some((_, all)) = addresses.iter().find(|(_, all)| covers(all, address)) {
+            w.wrong(key, Wrong::from(format!("{all} takes {address} too; keep one")));
         }
     }
 }

@@ -152,11 +152,50 @@ fn keys_that_need_each_other_say_so() {
     assert!(one("http.listen = []").contains("nothing to listen on"));
     assert!(one("turn.relay_ports = \"3000-4000\"").contains("holds the port of turn.listen"));
     assert!(one("http.listen = [\"[::]:80\", \"[::]:80\"]").contains("listened on twice"));
+    assert!(one("http.listen = [\"[::]:80\", \"0.0.0.0:80\"]").contains("[::]:80 takes 0.0.0.0:80 too"));
+    parse("http.listen = [\"0.0.0.0:80\", \"[::1]:80\"]").unwrap();
     assert!(one("public.addresses = [\"192.0.2.1\", \"192.0.2.2\"]").contains("more than one IPv4 address"));
     assert!(one("public.addresses = [\"192.0.2.1/::1\"]").contains("two families"));
     assert!(one("turn = 5").contains("this is a section; write [turn]"));
     assert!(one("turn.realm = [\"a\"]").contains("this is a list"));
     assert!(one("turn.realm = 1979-05-27\nturn.x = 1").contains("no such key"), "a date is read as its text");
+}
+
+#[test]
+fn nothing_is_passed_over_in_silence() {
+    let one = |text: &str, pairs: &[(&str, &str)]| {
+        let found = mistakes(text, pairs);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0].clone()
+    };
+    assert!(one("http.listen = []\ntls.listen = []", &[]).contains("nothing to listen on"));
+    for filter in ["warning", "inof", "info,wran"] {
+        let text = format!("log.filter = {filter:?}");
+        assert!(one(&text, &[]).contains("is no filter"), "{filter}");
+    }
+    assert!(one("http.origins = [\"https://*.example.org\"]", &[]).contains("list each origin"));
+    assert!(one("\"turn.realm\" = \"x\"", &[]).contains("no such key"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let tls = mistakes(
+        &format!(
+            "tls.listen = [\"443\"]
+tls.key = {path:?}"
+        ),
+        &[],
+    );
+    assert!(!tls.iter().any(|m| m.contains("no port uses it")), "{tls:#?}");
+    for filter in ["info", "OFF", "info,callgate::relay=debug", "callgate=debug,h2=warn", "callgate::relay"] {
+        parse(&format!("log.filter = {filter:?}")).unwrap();
+    }
+    let lower = environment(&[("CALLGATE_turn__workers", "2")]);
+    assert_eq!(read(None, "", &lower).unwrap().turn.workers, 2);
+}
+
+#[test]
+fn a_secret_of_digits_is_in_no_complaint() {
+    let wrong = mistakes("turn.secrets = [123456789012345]\nadmin.token = 987654321987\n", &[]);
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+    assert!(!wrong.iter().any(|m| m.contains("123456789012345") || m.contains("987654321987")), "{wrong:#?}");
 }
 
 #[test]

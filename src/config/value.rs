@@ -51,6 +51,9 @@ impl fmt::Display for PublicAddress {
     }
 }
 
+/// What a secret's reader wants.
+pub(super) const A_SECRET: &str = "\"a secret\"";
+
 fn one<T>(result: Result<T, String>) -> Read<T> {
     result.map_err(|what| vec![Wrong::from(what)])
 }
@@ -61,7 +64,9 @@ fn text(value: &Value, wants: &str) -> Result<String, String> {
         Value::String(_, text) => Ok(text.clone()),
         Value::Char(_, letter) => Ok(letter.to_string()),
         Value::Num(_, number) => {
-            let number = number.to_i128().map_or_else(|| "the number".to_owned(), |n| n.to_string());
+            // A secret may be all digits: its text is in no complaint.
+            let number = number.to_i128().filter(|_| wants != A_SECRET);
+            let number = number.map_or_else(|| "this".to_owned(), |n| n.to_string());
             Err(format!("{number} is a number; write {wants} in quotes"))
         }
         other => Err(format!("this is {}; write {wants}", kind(other))),
@@ -312,6 +317,12 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     let url: http::Uri = text.parse().map_err(|_| wrong())?;
     let scheme = url.scheme_str().ok_or_else(wrong)?.to_ascii_lowercase();
     let authority = url.authority().ok_or_else(wrong)?;
+    // No browser sends such a thing: it would never match.
+    if authority.as_str().contains('*') {
+        return Err(format!(
+            "{text:?} has a \"*\" in its host; list each origin, or write \"*\" alone for any"
+        ));
+    }
     if url.path() != "/" || url.query().is_some() || authority.as_str().contains('@') {
         return Err(wrong());
     }
