@@ -16,7 +16,6 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::config;
-use crate::config::Kept;
 use crate::config::Mistakes;
 use crate::config::Settings;
 use crate::config::State;
@@ -92,9 +91,13 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
 fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Duration>) -> anyhow::Result<()> {
     let secret = match settings.turn.secrets.first() {
         Some(secret) => secret.clone(),
-        None => match state.secret("turn-secret")? {
-            (secret, Kept::InFile(_)) => secret,
-            (_, Kept::InMemory(why)) => bail!("the daemon's secret is not known here: {why}"),
+        None => match (state.kept("turn-secret")?, state.folder()) {
+            (Some(secret), _) => secret,
+            (None, Some(folder)) => bail!(
+                "the daemon's secret is not in {}: start the daemon once, say where its state is (STATE_DIRECTORY), or set turn.secrets",
+                folder.display()
+            ),
+            (None, None) => bail!("no state folder is known: set STATE_DIRECTORY, or turn.secrets"),
         },
     };
     let ttl = ttl.unwrap_or(settings.turn.credential_ttl);

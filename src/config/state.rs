@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::fs::DirBuilder;
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::io::Read as _;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -52,6 +55,34 @@ impl State {
         Self { folder }
     }
 
+    /// The folder, if one is known.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// The secret kept under this name, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, or cannot be a secret.
+    pub fn kept(&self, name: &str) -> io::Result<Option<SecretString>> {
+        let Some(path) = self.folder.as_ref().map(|folder| folder.join(name)) else { return Ok(None) };
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(told(error)),
+        };
+        let mut text = String::new();
+        file.take(LONGEST + 1).read_to_string(&mut text).map_err(told)?;
+        let what = match text.trim() {
+            _ if text.len() as u64 > LONGEST => "is too long to be a secret",
+            secret if secret.len() >= 16 => return Ok(Some(SecretString::from(secret))),
+            _ => "is too short to be a secret; remove it to have a new one made",
+        };
+        Err(io::Error::other(format!("{} {what}", path.display())))
+    }
+
     /// The secret kept under this name, made if there is none yet.
     ///
     /// # Errors
@@ -62,35 +93,17 @@ impl State {
             return Ok((generate()?, Kept::InMemory(why.to_owned())));
         };
         let path = folder.join(name);
-        match fs::metadata(&path) {
-            Ok(about) if about.len() > LONGEST => {
-                return Err(io::Error::other(format!("{} is too long to be a secret", path.display())));
-            }
-            _ => {}
-        }
-        match fs::read_to_string(&path) {
-            Ok(text) if text.trim().len() >= 16 => {
-                return Ok((SecretString::from(text.trim()), Kept::InFile(path)));
-            }
-            Ok(_) => {
-                let what = format!(
-                    "{} is too short to be a secret; remove it to have a new one made",
-                    path.display()
-                );
-                return Err(io::Error::other(what));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
-            }
+        if let Some(secret) = self.kept(name)? {
+            return Ok((secret, Kept::InFile(path)));
         }
         let secret = random()?;
         match self.keep(&path, &secret) {
             Ok(()) => Ok((SecretString::from(secret), Kept::InFile(path))),
             // Another process was faster: its secret is the secret.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok((SecretString::from(fs::read_to_string(&path)?.trim()), Kept::InFile(path)))
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.kept(name)? {
+                Some(secret) => Ok((secret, Kept::InFile(path))),
+                None => Err(error),
+            },
             Err(error) => {
                 Ok((SecretString::from(secret), Kept::InMemory(format!("{}: {error}", path.display()))))
             }

@@ -143,7 +143,8 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let sessions =
         from_fn(move |request, next| sessions::seat(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
-    let mut serving = gate.serve(http::guard(router, &Origins::new(&settings.http.origins)));
+    let mut serving = gate
+        .serve(http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref())));
 
     readiness.serving();
     ready(&block, settings.log.format);

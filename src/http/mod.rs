@@ -19,6 +19,7 @@ use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::Uri;
 use axum::http::header;
 use axum::middleware::from_fn;
 use axum::middleware::map_request;
@@ -148,9 +149,10 @@ async fn ready(State(parts): State<Parts>) -> Response {
 async fn metrics(
     State(parts): State<Parts>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if !is_local(peer, &headers) && !bears(&headers, &parts.admin_token) {
+    if !is_local(peer, &headers, &uri) && !bears(&headers, &parts.admin_token) {
         let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
         let body = problem(
             StatusCode::UNAUTHORIZED,
@@ -163,10 +165,12 @@ async fn metrics(
     (text, parts.metrics.render()).into_response()
 }
 
-/// From this machine itself, and not through a reverse proxy on it.
-fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+/// From this machine itself and meant for it: not through a reverse proxy, nor from a page whose name was made to lead here.
+fn is_local(peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> bool {
     const PASSED_ON: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-    peer.ip().to_canonical().is_loopback() && !PASSED_ON.iter().any(|name| headers.contains_key(*name))
+    peer.ip().to_canonical().is_loopback()
+        && !PASSED_ON.iter().any(|name| headers.contains_key(*name))
+        && origin::host(headers, uri).is_none_or(origin::is_localhost)
 }
 
 fn bears(headers: &HeaderMap, token: &SecretString) -> bool {
@@ -186,10 +190,17 @@ mod tests {
     #[test]
     fn the_figures_are_for_this_machine_and_not_for_whom_it_passes_on() {
         let local: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        assert!(is_local(local, &headers(&[])));
-        assert!(is_local("[::ffff:127.0.0.1]:1".parse().unwrap(), &headers(&[])));
-        assert!(!is_local(local, &headers(&[("x-forwarded-for", "192.0.2.1")])));
-        assert!(!is_local("192.0.2.1:1".parse().unwrap(), &headers(&[])));
+        assert!(is_local(local, &headers(&[]), &Uri::from_static("/")));
+        assert!(is_local(
+            "[::ffff:127.0.0.1]:1".parse().unwrap(),
+            &headers(&[("host", "localhost:3000")]),
+            &Uri::from_static("/")
+        ));
+        let path = Uri::from_static("/metrics");
+        assert!(!is_local(local, &headers(&[("x-forwarded-for", "192.0.2.1")]), &path));
+        assert!(!is_local("192.0.2.1:1".parse().unwrap(), &headers(&[]), &path));
+        assert!(!is_local(local, &headers(&[("host", "rebound.example:3000")]), &path));
+        assert!(!is_local(local, &headers(&[]), &Uri::from_static("http://rebound.example/metrics")));
     }
 
     #[test]

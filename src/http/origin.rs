@@ -23,13 +23,16 @@ use super::problem;
 pub struct Origins {
     /// As configured: `https://host[:port]`, `*` or `null`. Empty: localhost's.
     listed: Arc<[String]>,
+    /// The name that clients use, which a reverse proxy may not pass on.
+    public: Option<Arc<str>>,
 }
 
 impl Origins {
-    /// The configured ones. The server's own pages are always allowed; without any, localhost's are as well.
+    /// The configured ones, and the host's public name. The server's own pages are always allowed, whether they came by
+    /// this name or by the one that a request has; without any in the list, localhost's are as well.
     #[must_use]
-    pub fn new(listed: &[String]) -> Self {
-        Self { listed: listed.into() }
+    pub fn new(listed: &[String], public: Option<&str>) -> Self {
+        Self { listed: listed.into(), public: public.map(|host| host.to_ascii_lowercase().into()) }
     }
 
     /// Whether a page of `origin` may call what it knows as `host`.
@@ -43,7 +46,7 @@ impl Origins {
             authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase()
         };
         let authority = plain(authority);
-        if host.is_some_and(|host| plain(host) == authority) {
+        if host.is_some_and(|host| plain(host) == authority) || self.public.as_deref() == Some(&*authority) {
             return true;
         }
         if self.listed.is_empty() {
@@ -76,12 +79,12 @@ impl Origins {
 }
 
 /// HTTP/1 has the host in its header, HTTP/2 in the request's address.
-fn host<'a>(headers: &'a HeaderMap, uri: &'a axum::http::Uri) -> Option<&'a str> {
+pub(super) fn host<'a>(headers: &'a HeaderMap, uri: &'a axum::http::Uri) -> Option<&'a str> {
     let header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))
 }
 
-fn is_localhost(authority: &str) -> bool {
+pub(super) fn is_localhost(authority: &str) -> bool {
     let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => authority,
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     fn origins(listed: &[&str]) -> Origins {
-        Origins::new(&listed.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
+        Origins::new(&listed.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>(), None)
     }
 
     #[test]
@@ -132,6 +135,14 @@ mod tests {
             assert!(!none.allows(foreign, Some("call.example.org")), "{foreign}");
         }
         assert!(!none.allows("https://call.example.org", None));
+    }
+
+    #[test]
+    fn behind_a_proxy_that_hides_the_host_the_public_name_is_our_own() {
+        let named = Origins::new(&[], Some("Call.example.org"));
+        assert!(named.allows("https://call.example.org", Some("127.0.0.1:3000")));
+        assert!(!named.allows("https://call.example.org:8443", Some("127.0.0.1:3000")));
+        assert!(!named.allows("https://evil.example", Some("127.0.0.1:3000")));
     }
 
     #[test]

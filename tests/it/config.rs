@@ -94,16 +94,22 @@ fn a_key_that_is_not_the_certificates_is_a_mistake_of_the_configuration() {
 #[test]
 fn credentials_are_of_the_daemons_own_secret() {
     let folder = tempfile::tempdir().unwrap();
-    let make = || {
-        let out = finish(bare(&folder).args(["credentials", "--user", "alice", "--ttl", "5m"]));
-        assert_eq!(out.code, Some(0), "{}", out.stderr);
-        serde_json::from_str::<serde_json::Value>(&out.stdout).unwrap()
-    };
-    let (first, second) = (make(), make());
-    assert!(first["username"].as_str().unwrap().ends_with(":alice"));
-    assert_eq!(first["ttl"], 300);
-    if first["username"] == second["username"] {
-        assert_eq!(first["password"], second["password"], "the secret was not kept");
-    }
-    assert!(folder.path().join("state/turn-secret").exists());
+    let make = || finish(bare(&folder).args(["credentials", "--user", "alice", "--ttl", "5m"]));
+
+    let state = folder.path().join("state");
+    let out = make();
+    assert_eq!(out.code, Some(1), "{}", out.stdout);
+    assert!(out.stderr.contains(&*state.to_string_lossy()), "{}", out.stderr);
+    assert!(!state.exists(), "a secret of its own would open nothing");
+
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join("turn-secret"), "what the daemon has kept\n").unwrap();
+    let out = make();
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    let made: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
+    let (expiry, user) = made["username"].as_str().unwrap().split_once(':').unwrap();
+    assert_eq!((user, &made["ttl"]), ("alice", &serde_json::json!(300)));
+    let secret = secrecy::SecretString::from("what the daemon has kept");
+    let same = callgate::turn::credential::mint(&secret, user, expiry.parse().unwrap());
+    assert_eq!(made["password"], same.password);
 }
