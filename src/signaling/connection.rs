@@ -150,7 +150,21 @@ impl Connection {
     /// It is not and will not be sent.
     pub(super) fn emit(self: &Arc<Self>, event: &'static str, body: &impl Serialize) -> Result<(), Unsent> {
         let socket = self.socket().ok_or(Unsent::Closed)?;
-        self.outbox.send(self, &socket, Some(event), None, body)
+        self.outbox.send(self, &socket, None, Some(event), None, body)
+    }
+
+    /// The same, about a seat: if it is not sent before the transport is lost, the seat keeps it.
+    ///
+    /// # Errors
+    /// It is not and will not be sent.
+    pub(super) fn tell(
+        self: &Arc<Self>,
+        seat: PeerId,
+        event: &'static str,
+        body: &impl Serialize,
+    ) -> Result<(), Unsent> {
+        let socket = self.socket().ok_or(Unsent::Closed)?;
+        self.outbox.send(self, &socket, Some(seat), Some(event), None, body)
     }
 
     /// Sends an acknowledgement, if one is asked for, in order with the events.
@@ -166,14 +180,13 @@ impl Connection {
             return Ok(());
         }
         let socket = self.socket().ok_or(Unsent::Closed)?;
-        self.outbox.send(self, &socket, None, ack, body)
+        self.outbox.send(self, &socket, None, None, ack, body)
     }
 
     /// Gives its reader up: its seats are as if the transport were lost.
     pub(super) fn cut(self: &Arc<Self>) {
-        let dropped = self.outbox.clear();
         if let Some(hub) = self.hub.upgrade() {
-            hub.counters.dropped(Drop::SlowReader, dropped);
+            hub.counters.dropped(Drop::SlowReader, 1);
             hub.arrive(self, Item::Gone(false));
         }
     }

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::connection::Transport;
+use crate::rooms::PeerId;
 
 /// The most that may wait.
 const MOST: usize = 8192;
@@ -64,10 +65,13 @@ struct Queue {
     overflown: bool,
 }
 
-struct Parcel {
-    event: Option<&'static str>,
+/// An event or (no event) an acknowledgement on its way.
+pub(super) struct Parcel {
+    /// Whose seat it is about; none: it is of no use to anybody who comes back.
+    pub(super) seat: Option<PeerId>,
+    pub(super) event: Option<&'static str>,
     ack: Option<i64>,
-    body: Box<RawValue>,
+    pub(super) body: Box<RawValue>,
 }
 
 enum Tried {
@@ -103,6 +107,7 @@ impl Outbox {
         &self,
         owner: &Arc<Connection>,
         socket: &Arc<Transport>,
+        seat: Option<PeerId>,
         event: Option<&'static str>,
         ack: Option<i64>,
         body: &impl Serialize,
@@ -135,7 +140,7 @@ impl Outbox {
         }
         queue.bytes = bytes;
         let first = queue.parcels.is_empty();
-        queue.parcels.push_back(Parcel { event, ack, body });
+        queue.parcels.push_back(Parcel { seat, event, ack, body });
         self.waits.store(true, Ordering::Release);
         drop(queue);
         if first {
@@ -150,7 +155,8 @@ impl Outbox {
         let mut moved = 0;
         while let Some(parcel) = queue.parcels.front() {
             match attempt(socket, parcel.event, parcel.ack, &parcel.body) {
-                Tried::NoRoom => return Some(moved),
+                // On a transport that is closed nothing is lost: the seat keeps it.
+                Tried::NoRoom | Tried::Never(Unsent::Closed) => return Some(moved),
                 Tried::Sent | Tried::Never(_) => moved += 1,
             }
             let bytes = parcel.body.get().len();
@@ -166,9 +172,9 @@ impl Outbox {
         self.lock().overflown
     }
 
-    /// Drops what waits; how much it was.
-    pub(super) fn clear(&self) -> u64 {
-        std::mem::take(&mut *self.lock()).parcels.len() as u64
+    /// Takes what waits, in order, once nothing more is sent.
+    pub(super) fn take(&self) -> VecDeque<Parcel> {
+        std::mem::take(&mut *self.lock()).parcels
     }
 }
 
@@ -180,15 +186,15 @@ async fn pump(owner: Weak<Connection>, socket: Weak<Transport>) {
     loop {
         let (Some(connection), Some(socket)) = (owner.upgrade(), socket.upgrade()) else { return };
         let outbox = connection.outbox();
+        if connection.is_closed() {
+            return;
+        }
         if !outbox.overflown() {
             match outbox.flush(&socket) {
                 None => return,
                 Some(0) => {}
                 Some(_) => progress = Instant::now(),
             }
-        }
-        if connection.is_closed() {
-            return;
         }
         if outbox.overflown() || progress.elapsed() >= STALLED {
             connection.cut();

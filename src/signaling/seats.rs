@@ -53,6 +53,25 @@ impl Missed {
         lost
     }
 
+    /// Puts what was to be said earlier before it; how much of that had to go.
+    pub(super) fn precede(
+        &mut self,
+        earlier: impl DoubleEndedIterator<Item = (&'static str, Box<RawValue>)>,
+    ) -> u64 {
+        let mut lost = 0;
+        for (event, body) in earlier.rev() {
+            let bytes = self.bytes + body.get().len();
+            if lost > 0 || self.events.len() >= MOST || bytes > MOST_BYTES {
+                lost += 1;
+                continue;
+            }
+            self.bytes = bytes;
+            self.events.push_front((event, body));
+        }
+        self.lost += lost;
+        lost
+    }
+
     /// All of it, in order.
     pub(super) fn into_events(self) -> impl Iterator<Item = (&'static str, Box<RawValue>)> {
         self.events.into_iter()
@@ -77,7 +96,7 @@ impl Seat {
         let Some(row) = self.dialect.row(event) else { return };
         let body = Rendered(row, Pieces::of(event, &self.room, room, me));
         let sent =
-            self.connection.as_ref().is_some_and(|connection| connection.emit(row.event, &body).is_ok());
+            self.connection.as_ref().is_some_and(|connection| connection.tell(me, row.event, &body).is_ok());
         if !sent && let Ok(body) = serde_json::value::to_raw_value(&body) {
             // Away, or about to be found so.
             counters.dropped(Drop::MissedOverflow, self.missed.keep(row.event, body));
@@ -202,5 +221,17 @@ mod tests {
             missed.keep("e", serde_json::value::to_raw_value(&big).unwrap());
         }
         assert_eq!(missed.lost, 2);
+    }
+
+    #[test]
+    fn what_was_still_to_be_sent_comes_before_what_was_missed() {
+        let mut missed = Missed::default();
+        let body = |n: usize| ("e", serde_json::value::to_raw_value(&n).unwrap());
+        missed.keep("e", body(MOST).1);
+        assert_eq!(missed.precede((0..MOST).map(body)), 1);
+        assert_eq!(missed.lost, 1);
+        let number = |(_, body): (_, Box<RawValue>)| body.get().parse::<usize>().unwrap();
+        let kept: Vec<_> = missed.into_events().map(number).collect();
+        assert_eq!(kept, (1..=MOST).collect::<Vec<_>>());
     }
 }

@@ -95,6 +95,7 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
         return;
     }
     let now = Hub::now();
+    let mut unsent = connection.outbox().take();
     for Membership { room, peer } in connection.seats() {
         let command =
             if said { Command::Leave { peer } } else { Command::Lost { peer, session: connection.number } };
@@ -102,6 +103,10 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
             hub.seats.with(peer, |seat| {
                 if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
                     seat.connection = None;
+                    let of_seat = unsent.iter_mut().filter(|parcel| parcel.seat == Some(peer));
+                    let events =
+                        of_seat.filter_map(|parcel| Some((parcel.event?, std::mem::take(&mut parcel.body))));
+                    hub.counters.dropped(Drop::MissedOverflow, seat.missed.precede(events));
                 }
             });
         });

@@ -88,6 +88,29 @@ test('a client that stops reading is cut off, the others are told, and their roo
   socket.terminate();
 });
 
+test('who was cut off while much was waiting and comes back is given the latest of it, and told how much is lost', async () => {
+  const room = freshRoom();
+  const [a, b] = [native(), native()];
+  await a.ask('room.join', { room });
+  const { resume } = await b.ask('room.join', { room });
+  b.socket.io.engine.transport.ws._socket.pause();
+  let sent = 0;
+  for (const began = Date.now(); !a.names().includes('room.peer-away') && Date.now() - began < 20_000; sent += 1) {
+    await a.ask('signal', { room, kind: 'offer', data: `${sent} ${'x'.repeat(50_000)}` });
+  }
+  assert.ok(a.names().includes('room.peer-away'), `not after ${sent} messages`);
+  b.kill();
+  const again = native();
+  const answer = await again.ask('room.join', { room, resume });
+  assert.equal(answer.resumed, true);
+  await a.ask('chat', { room, text: 'the last word' });
+  await again.next('chat');
+  const numbers = again.heard.filter(([name]) => name === 'signal').map(([, { data }]) => parseInt(data, 10));
+  assert.ok(numbers.length >= 4, `only ${numbers}`);
+  assert.deepEqual(numbers, numbers.map((_, i) => sent - numbers.length + i), 'the latest, in order');
+  assert.ok(answer.missed > 0 && answer.missed + numbers.length <= sent, `${answer.missed} missed`);
+});
+
 test('a client that falls silent is found out by the heartbeat', { timeout: 40_000 }, async () => {
   const room = freshRoom();
   const a = native();
