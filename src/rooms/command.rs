@@ -72,6 +72,8 @@ pub enum Command<'a> {
     Leave {
         /// Whose.
         peer: PeerId,
+        /// Only if it is still this connection's.
+        session: Option<u64>,
     },
     /// The transport is lost.
     Lost {

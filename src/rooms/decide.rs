@@ -85,9 +85,13 @@ pub fn decide<'a>(
             }
             Ok(decision)
         }
-        (Command::Leave { peer }, Some(room)) => {
-            room.member(peer).ok_or(Refusal::NotAMember)?;
+        (Command::Leave { peer, session }, Some(room)) => {
+            let member = room.member(peer).ok_or(Refusal::NotAMember)?;
             let mut decision = Decision::default();
+            if session.is_some_and(|session| session != member.session) {
+                // Another connection has taken the seat over.
+                return Ok(decision);
+            }
             decision.gone(room, &[peer], LeftReason::Left, rules, now);
             Ok(decision)
         }

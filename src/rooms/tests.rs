@@ -144,7 +144,7 @@ fn a_call_waits_becomes_active_and_ends_with_the_first_to_leave() {
     assert_eq!(house.rooms[&id].status, Status::Active);
     assert_eq!(house.join(&id, Kind::Call), Err(Refusal::Full));
     house.pass(3600 * SECOND);
-    house.run(&id, Command::Leave { peer: b }).unwrap();
+    house.run(&id, Command::Leave { peer: b, session: None }).unwrap();
     assert_eq!(house.told(a), ["joined", "left:left", "closed:peer-left"]);
     assert!(house.told(b).is_empty() && house.rooms.is_empty());
 }
@@ -169,9 +169,9 @@ fn a_room_waits_for_nobody_and_goes_with_its_last_member() {
     house.pass(3600 * SECOND);
     let b = house.join(&id, Kind::Call).unwrap();
     assert_eq!(house.rooms[&id].kind, Kind::Room);
-    house.run(&id, Command::Leave { peer: a }).unwrap();
+    house.run(&id, Command::Leave { peer: a, session: None }).unwrap();
     assert_eq!(house.told(b), ["left:left"]);
-    house.run(&id, Command::Leave { peer: b }).unwrap();
+    house.run(&id, Command::Leave { peer: b, session: None }).unwrap();
     assert!(house.rooms.is_empty());
 }
 
@@ -211,6 +211,7 @@ fn a_lost_member_may_come_back_within_grace_to_its_own_seat() {
     assert_eq!(house.rooms[&id].members.len(), 2);
     // What the old connection still says about its end means nothing.
     house.run(&id, Command::Lost { peer: b, session: 1 }).unwrap();
+    house.run(&id, Command::Leave { peer: b, session: Some(1) }).unwrap();
     assert!(house.rooms[&id].member(b).unwrap().away.is_none());
 }
 
@@ -301,7 +302,7 @@ fn outsiders_are_refused_whatever_they_ask() {
     for command in [
         Command::Signal { from: outside, to: None, kind: "offer", data },
         Command::Chat { from: outside, text: "hi", id: outside },
-        Command::Leave { peer: outside },
+        Command::Leave { peer: outside, session: None },
         Command::Lost { peer: outside, session: 2 },
         Command::Ask { peer: outside },
     ] {
@@ -358,7 +359,7 @@ proptest! {
                 Step::Join(n, kind) => drop(house.join(&name(n), kind)),
                 Step::Leave(n, m) => {
                     if let Some(peer) = who(&house, &name(n), m) {
-                        house.run(&name(n), Command::Leave { peer }).unwrap();
+                        house.run(&name(n), Command::Leave { peer, session: None }).unwrap();
                         prop_assert!(house.rooms.get(&name(n)).is_none_or(|r| r.member(peer).is_none()));
                     }
                 }

@@ -160,9 +160,11 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
 
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
         let it = self.0;
+        // A room's id to some; to others the message's own, next to a room.
+        let mut id: Option<&'a RawValue> = None;
         while let Some(Text(key)) = map.next_key()? {
             let text = match &*key {
-                "roomId" | "room" | "id" => &mut it.room,
+                "roomId" | "room" => &mut it.room,
                 "targetId" | "to" | "target" => &mut it.to,
                 "kind" => &mut it.kind,
                 "msg" | "message" | "text" => &mut it.text,
@@ -170,6 +172,10 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
                 "userId" => &mut it.user,
                 "resume" => &mut it.resume,
                 "clientId" => &mut it.client,
+                "id" => {
+                    id = Some(map.next_value()?);
+                    continue;
+                }
                 "capacity" => {
                     it.capacity = map.next_value()?;
                     continue;
@@ -184,6 +190,10 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
                 }
             };
             *text = map.next_value::<Option<Text<'a>>>()?.map(|Text(text)| text);
+        }
+        if let (None, Some(id)) = (&it.room, id) {
+            let id = serde_json::from_str::<Option<Text<'a>>>(id.get()).map_err(de::Error::custom)?;
+            it.room = id.map(|Text(text)| text);
         }
         Ok(())
     }
@@ -243,6 +253,14 @@ mod tests {
             let text = format!(r#"["e",{{"{key}":"hi \"you\""}}]"#);
             assert_eq!(read(&text).arguments.text.as_deref(), Some("hi \"you\""));
         }
+    }
+
+    #[test]
+    fn an_id_beside_a_room_is_something_elses() {
+        for text in [r#"["e",{"roomId":"r","id":"mine"}]"#, r#"["e",{"id":7,"room":"r"}]"#] {
+            assert_eq!(read(text).arguments.room.as_deref(), Some("r"), "{text}");
+        }
+        assert!(Request::read(r#"["join",{"id":7}]"#).1.is_err());
     }
 
     #[test]

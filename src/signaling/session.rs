@@ -97,8 +97,12 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
     let now = Hub::now();
     let mut unsent = connection.outbox().take();
     for Membership { room, peer } in connection.seats() {
-        let command =
-            if said { Command::Leave { peer } } else { Command::Lost { peer, session: connection.number } };
+        let session = connection.number;
+        let command = if said {
+            Command::Leave { peer, session: Some(session) }
+        } else {
+            Command::Lost { peer, session }
+        };
         let done = hub.commit(&room, command, now, |_| {
             hub.seats.with(peer, |seat| {
                 if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
@@ -320,7 +324,7 @@ impl Asked<'_> {
             return Err(Failure::new(Code::NotAMember, "you are not in a room"));
         }
         for Membership { room, peer } in seats {
-            self.hub.commit(&room, Command::Leave { peer }, self.now, |_| ())?;
+            self.hub.commit(&room, Command::Leave { peer, session: None }, self.now, |_| ())?;
         }
         self.say(ack::DONE, Pieces::default());
         Ok(())

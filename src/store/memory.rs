@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(run(&store, &b, join(2), now), Some(Refusal::TooManyRooms));
         assert_eq!(run(&store, &a, join(2), now), None);
         assert_eq!(store.counts(), Counts { rooms: [1, 0], members: 2 });
-        run(&store, &a, Command::Leave { peer: PeerId::new([1; 16]) }, now);
+        run(&store, &a, Command::Leave { peer: PeerId::new([1; 16]), session: None }, now);
         assert_eq!(store.counts(), Counts::default());
         assert_eq!(run(&store, &b, join(2), now), None);
     }
