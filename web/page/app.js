@@ -90,12 +90,15 @@ async function enter(name) {
   say('Joining…');
   try {
     await call.start({ room, name: fitting(name), kind, relayOnly });
+    // Meanwhile one may have gone back, or to another room.
+    if (asked().room !== room) return follow();
     lobby.close();
     show('call');
   } catch (error) {
-    ended(error.code, error);
+    if (asked().room === room) ended(error.code, error);
+  } finally {
+    joining(false);
   }
-  joining(false);
 }
 
 function ended(code, error) {

@@ -107,7 +107,13 @@ export class Devices extends Events {
     this.#opening += 1;
     this.emit('change');
     try {
-      const got = await navigator.mediaDevices.getUserMedia({ audio: pick('audio', AUDIO), video: pick('video', VIDEO) });
+      const ask = () => navigator.mediaDevices.getUserMedia({ audio: pick('audio', AUDIO), video: pick('video', VIDEO) });
+      const got = await ask().catch((error) => {
+        if (error.name !== 'OverconstrainedError') throw error;
+        // What was chosen earlier is unplugged: any other will do.
+        for (const kind of ['audio', 'video']) if (wanted[kind]) this.#chosen[kind] = undefined;
+        return ask();
+      });
       for (const track of got.getTracks()) {
         if (closings === this.#closings) this.#keep(track);
         else track.stop();

@@ -116,3 +116,20 @@ test('somebody without any device sees, hears and writes', async () => {
   await dora.page.evaluate(() => window.callgate.room.chat('only watching'));
   await ada.wait('her line', async () => (await ada.lines()).includes('only watching'));
 });
+
+test('going back while joining is not joining', async () => {
+  const ada = await people.visit({});
+  await ada.click('start');
+  await ada.wait('the lobby', () => ada.page.isEnabled(id('join')));
+  await ada.page.evaluate((join) => {
+    document.querySelector(join).click();
+    history.back();
+  }, id('join'));
+  await ada.wait('home', () => ada.page.evaluate(() => document.body.dataset.view === 'home'));
+  await ada.wait('out of the room', async () => {
+    const inside = await ada.page.evaluate(() => Boolean(window.callgate.room));
+    const m = await daemon.metrics();
+    return !inside && m.sum('callgate_joins_total') > 0 && m.sum('callgate_peers') === 0;
+  });
+  assert.equal(await ada.page.evaluate(() => document.body.dataset.view), 'home');
+});
