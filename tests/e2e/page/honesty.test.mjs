@@ -1,4 +1,4 @@
-// What a reviewer found: devices asked for and no longer wanted, ends in words, names in other scripts.
+// What the page shows and says is so: no camera that nobody wants any more, ends in words, names in any script, true labels.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
