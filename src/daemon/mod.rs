@@ -8,8 +8,10 @@ mod media;
 mod public;
 mod sessions;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,6 +21,7 @@ use axum::middleware::from_fn;
 use sd_notify::NotifyState;
 use secrecy::SecretString;
 use socketioxide::layer::SocketIoLayer;
+use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 
 use crate::config::Kept;
@@ -69,11 +72,19 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
 /// # Errors
 /// Something needed cannot be had (a port, a certificate), or a part died.
 pub fn run(settings: &Settings, state: &State) -> anyhow::Result<()> {
-    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let runtime = runtime().context("cannot start the runtime")?;
     let outcome = runtime.block_on(Box::pin(serve(settings, state)));
     // What has not ended by now is not waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// For everything but the relay's packets. With one core there is nobody to share work with, so nothing is made ready for it.
+fn runtime() -> io::Result<Runtime> {
+    if thread::available_parallelism().is_ok_and(|cores| cores.get() == 1) {
+        return Builder::new_current_thread().enable_all().build();
+    }
+    Builder::new_multi_thread().enable_all().build()
 }
 
 /// A secret from the configuration, else the state folder's own.

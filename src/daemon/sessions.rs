@@ -1,5 +1,5 @@
-//! Places for Socket.IO's sessions. One over long polling outlives its request, and needs no connection of its own: the
-//! gate's places do not bound them.
+//! What the request that opens a Socket.IO session brings along, for as long as the session lives: a place, as one over long
+//! polling needs no connection of its own and is not bounded by the gate's places; and the request's head, made small.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,11 +8,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use axum::Json;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
 use axum::http::Method;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use bytes::Bytes;
 use serde_json::json;
 
 use crate::gate::Places;
@@ -36,8 +40,30 @@ pub(super) async fn seat(
             return (StatusCode::TOO_MANY_REQUESTS, Json(json!({ "error": error }))).into_response();
         };
         request.extensions_mut().insert(Arc::new(place));
+        detach(&mut request);
     }
     next.run(request).await
+}
+
+/// Copies the request's head: names, values and address are slices of the 16 KiB that the connection reads into, and would
+/// keep all of it.
+fn detach(request: &mut Request) {
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
+    }
+    let headers = request.headers();
+    let all: Bytes = headers.values().flat_map(|value| value.as_bytes()).copied().collect();
+    let mut copy = HeaderMap::with_capacity(headers.len());
+    let mut at = 0;
+    for (name, value) in headers {
+        let end = at + value.len();
+        let name = HeaderName::from_bytes(name.as_str().as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(all.slice(at..end))) {
+            copy.append(name, value);
+        }
+        at = end;
+    }
+    *request.headers_mut() = copy;
 }
 
 fn opens(request: &Request) -> bool {
@@ -57,6 +83,22 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+
+    #[test]
+    fn a_detached_head_is_the_same_head() {
+        let head = || {
+            Request::builder()
+                .uri("http://call.example.org/socket.io/?EIO=4&transport=websocket")
+                .header("Host", "call.example.org")
+                .header("X-Own", "")
+                .header("Cookie", "a=1")
+                .header("Cookie", "b=2")
+                .header("X-Own", &b"caf\xE9"[..])
+        };
+        let (before, mut after) = (head().body(Body::empty()).unwrap(), head().body(Body::empty()).unwrap());
+        detach(&mut after);
+        assert_eq!((before.headers(), before.uri()), (after.headers(), after.uri()));
+    }
     use crate::signaling::IceServers;
     use crate::signaling::Settings;
     use crate::signaling::Signaling;
