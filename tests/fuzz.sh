@@ -7,7 +7,7 @@ export RUSTC_BOOTSTRAP=1
 failed=0
 for file in fuzz/fuzz_targets/*.rs; do
   target=$(basename "$file" .rs)
-  if cargo fuzz run "$target" -- -max_total_time="$1" -rss_limit_mb=4096 -print_final_stats=1; then
+  if cargo fuzz run "$target" -- -max_total_time="$1" -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1; then
     echo "ok $target"
   else
     echo "not ok $target"
