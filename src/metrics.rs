@@ -109,5 +109,5 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_auth_challenges_total", "TURN requests without credentials that were told how to sign"),
     ("callgate_quota_reached_total", "Allocate requests turned away by a limit"),
     ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
-    ("callgate_connections_refused_total", "TCP connections turned away, by reason"),
+    ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
 ];

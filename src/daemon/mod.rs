@@ -152,7 +152,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let places = Places::new(total, settings.limits.connections_per_ip as usize);
     let refusals = gate.refusals();
     let sessions =
-        from_fn(move |request, next| sessions::seat(places.clone(), Arc::clone(&refusals), request, next));
+        from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
     let mut serving = gate
         .serve(http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref())));

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use axum::Json;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
 use axum::http::HeaderMap;
@@ -17,14 +16,14 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use bytes::Bytes;
-use serde_json::json;
 
 use crate::gate::Places;
 use crate::gate::Refusals;
+use crate::http;
 
 /// Gives a request that opens a session a place, or refuses it. The session keeps its first request, and so its place,
 /// for as long as it lives.
-pub(super) async fn seat(
+pub(super) async fn admit(
     places: Places,
     refusals: Arc<Refusals>,
     mut request: Request,
@@ -35,9 +34,8 @@ pub(super) async fn seat(
     {
         let Ok(place) = places.take(peer.ip()) else {
             refusals.sessions.fetch_add(1, Relaxed);
-            let error =
-                json!({ "code": "too-many-requests", "message": "too many sessions of this address" });
-            return (StatusCode::TOO_MANY_REQUESTS, Json(json!({ "error": error }))).into_response();
+            let why = "too many sessions of this address";
+            return http::problem(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", why).into_response();
         };
         request.extensions_mut().insert(Arc::new(place));
         detach(&mut request);
@@ -83,6 +81,9 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::signaling::IceServers;
+    use crate::signaling::Settings;
+    use crate::signaling::Signaling;
 
     #[test]
     fn a_detached_head_is_the_same_head() {
@@ -99,9 +100,6 @@ mod tests {
         detach(&mut after);
         assert_eq!((before.headers(), before.uri()), (after.headers(), after.uri()));
     }
-    use crate::signaling::IceServers;
-    use crate::signaling::Settings;
-    use crate::signaling::Signaling;
 
     #[tokio::test(start_paused = true)]
     async fn sessions_over_long_polling_are_bounded_and_give_their_place_back() {
@@ -116,7 +114,7 @@ mod tests {
         let (places, refusals) = (Places::new(100, 2), Arc::<Refusals>::default());
         let counted = (places.clone(), Arc::clone(&refusals));
         let seats =
-            from_fn(move |request, next| seat(counted.0.clone(), Arc::clone(&counted.1), request, next));
+            from_fn(move |request, next| admit(counted.0.clone(), Arc::clone(&counted.1), request, next));
         let router: Router = Router::new().layer(layer).layer(seats);
         let open = async |query: &str, from: [u8; 4]| {
             let uri = format!("/socket.io/?EIO=4&transport=polling{query}");

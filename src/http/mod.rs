@@ -127,7 +127,7 @@ pub fn guard(router: Router, origins: &Origins) -> Router {
 }
 
 /// An error as the API tells it: `{"error":{"code","message"}}`.
-fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json<Value>) {
+pub fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json<Value>) {
     (status, Json(json!({ "error": { "code": code, "message": message } })))
 }
 

@@ -72,7 +72,7 @@ pub enum Command<'a> {
     Leave {
         /// Whose.
         peer: PeerId,
-        /// Only if it is still this connection's.
+        /// `Some`: only if the seat is still this connection's; `None`: whosever it is.
         session: Option<u64>,
     },
     /// The transport is lost.

@@ -96,6 +96,7 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
     }
     let now = Hub::now();
     let mut unsent = connection.outbox().take();
+    let mut kept = 0;
     for Membership { room, peer } in connection.seats() {
         let session = connection.number;
         let command = if said {
@@ -110,7 +111,9 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
                     let of_seat = unsent.iter_mut().filter(|parcel| parcel.seat == Some(peer));
                     let events =
                         of_seat.filter_map(|parcel| Some((parcel.event?, std::mem::take(&mut parcel.body))));
-                    hub.counters.dropped(Drop::MissedOverflow, seat.missed.precede(events));
+                    let events: Vec<_> = events.collect();
+                    kept += events.len();
+                    hub.counters.dropped(Drop::MissedOverflow, seat.missed.precede(events.into_iter()));
                 }
             });
         });
@@ -119,6 +122,7 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
             tracing::debug!(code = failure.code.name(), "a seat was gone already");
         }
     }
+    hub.counters.dropped(Drop::Closed, (unsent.len() - kept) as u64);
     hub.forget(connection);
 }
 

@@ -85,7 +85,10 @@ impl Sender {
     }
 
     /// Makes message number `at` of `part`, with its pieces of memory from `first` on; returns how many those are.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it writes, where it comes from, and which part of it"
+    )]
     fn put(
         &mut self,
         socket: &Socket,
