@@ -49,6 +49,8 @@ pub struct Settings {
     pub turn: Turn,
     /// `[rooms]`
     pub rooms: Rooms,
+    /// `[auth]`
+    pub auth: Auth,
     /// `[admin]`
     pub admin: Admin,
     /// `[limits]`
@@ -68,6 +70,8 @@ pub struct Public {
     pub host: Option<String>,
     /// At most one of each family; empty: found on the interfaces.
     pub addresses: Vec<PublicAddress>,
+    /// Load balancers in front of the TCP ports, which say whom they speak for (PROXY protocol, version 2).
+    pub proxies: Vec<Cidr>,
 }
 
 /// The plain ports.
@@ -105,10 +109,38 @@ pub struct Turn {
     pub relay_ports: RangeInclusive<u16>,
     /// Shards; 0: one per core.
     pub workers: usize,
+    /// What a room's members may reach through their relays.
+    pub relay_scope: RelayScope,
+    /// User names with passwords that do not expire, for tests and fixed devices.
+    pub users: Vec<StaticUser>,
+    /// Whether an allocation may move with its client to another network (RFC 8016).
+    pub mobility: bool,
+    /// Whether there are TCP allocations (RFC 6062).
+    pub tcp_relays: bool,
+    /// Where clients are sent while this daemon drains (RFC 8489, section 10); at most one of each family.
+    pub alternate: Vec<SocketAddr>,
     /// Whom a relay may talk to.
     pub peers: Peers,
     /// What one client may use up.
     pub limits: TurnLimits,
+}
+
+/// What relays with a room's credentials may reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelayScope {
+    /// The addresses of the room's members.
+    Room,
+    /// All that the peer lists do not deny.
+    Public,
+}
+
+/// A user name with a password that does not expire.
+#[derive(Clone, Debug)]
+pub struct StaticUser {
+    /// USERNAME.
+    pub name: String,
+    /// Its password.
+    pub password: SecretString,
 }
 
 /// The operator's additions to the built-in deny list.
@@ -137,6 +169,12 @@ pub struct TurnLimits {
     pub lifetime: Duration,
     /// Unauthenticated requests answered per second and source prefix.
     pub unauthenticated_per_second: u32,
+    /// Bytes relayed a second by one allocation, both ways together.
+    pub bytes_per_second: u64,
+    /// Bytes relayed a second by all allocations of a room's members.
+    pub room_bytes_per_second: u64,
+    /// Bytes relayed a second by the daemon.
+    pub total_bytes_per_second: u64,
 }
 
 /// Rooms.
@@ -148,6 +186,17 @@ pub struct Rooms {
     pub waiting_timeout: Duration,
     /// How long the place of a lost connection is kept; 0: not at all.
     pub grace: Duration,
+}
+
+/// Who may ask for credentials without being in a room.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// The key of user tokens (JWT, HS256); none: there are no user tokens.
+    pub key: Option<SecretString>,
+    /// Keys of back ends.
+    pub api_keys: Vec<SecretString>,
+    /// Whether everybody may.
+    pub open_ice: bool,
 }
 
 /// The operator's access.

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
+use super::Auth;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -26,6 +27,7 @@ use super::Peers;
 use super::Place;
 use super::Public;
 use super::PublicAddress;
+use super::RelayScope;
 use super::Rooms;
 use super::Settings;
 use super::Tls;
@@ -42,6 +44,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Anybody with a credential can try secrets on it at leisure; a shorter one is found in no time.
 const SHORTEST_SECRET: usize = 8;
 
+/// RFC 7518, section 3.2: the key of HS256 is as long as its hash.
+const SHORTEST_KEY: usize = 32;
+
 /// Reads every key; see `super::read`.
 pub(super) fn resolve(
     file: Option<&Path>,
@@ -56,6 +61,7 @@ pub(super) fn resolve(
         tls: tls(w),
         turn: turn(w),
         rooms: rooms(w),
+        auth: auth(w),
         admin: Admin {
             token: w.take(
                 "admin.token",
@@ -99,7 +105,8 @@ fn public(w: &mut Written) -> Public {
             );
         }
     }
-    Public { host, addresses }
+    let proxies = w.take("public.proxies", Vec::new(), value::list("\"10.0.0.7\"", value::cidr));
+    Public { host, addresses, proxies }
 }
 
 fn http(w: &mut Written) -> Http {
@@ -185,11 +192,59 @@ fn turn(w: &mut Written) -> Turn {
             value::parsed("\"49152-65535\"", value::ports),
         ),
         workers: w.take("turn.workers", 0, |raw| value::small(0..=256)(raw).map(|n| n as usize)),
+        relay_scope: w.take(
+            "turn.relay_scope",
+            RelayScope::Room,
+            value::parsed(
+                "\"room\"",
+                value::choice(&[("room", RelayScope::Room), ("public", RelayScope::Public)]),
+            ),
+        ),
+        users: w.take("turn.users", Vec::new(), value::list(value::A_SECRET, value::user)),
+        mobility: w.take("turn.mobility", false, value::truth),
+        tcp_relays: w.take("turn.tcp_relays", false, value::truth),
+        alternate: alternate(w),
         peers: Peers {
             allow: w.take("turn.peers.allow", Vec::new(), value::list("\"10.0.0.0/8\"", value::cidr)),
             deny: w.take("turn.peers.deny", Vec::new(), value::list("\"10.0.0.0/8\"", value::cidr)),
         },
         limits,
+    }
+}
+
+fn alternate(w: &mut Written) -> Vec<SocketAddr> {
+    let all: Vec<SocketAddr> =
+        w.take("turn.alternate", Vec::new(), value::list("\"203.0.113.8:3478\"", value::socket));
+    for v4 in [true, false] {
+        if all.iter().filter(|address| address.is_ipv4() == v4).count() > 1 {
+            let family = if v4 { "IPv4" } else { "IPv6" };
+            w.wrong("turn.alternate", Wrong::from(format!("more than one {family} address; keep one")));
+        }
+    }
+    if all.iter().any(|address| address.ip().is_unspecified() || address.port() == 0) {
+        w.wrong(
+            "turn.alternate",
+            Wrong::from("clients cannot go there; write an address and a port".to_owned()),
+        );
+    }
+    all
+}
+
+fn auth(w: &mut Written) -> Auth {
+    Auth {
+        key: w.take(
+            "auth.key",
+            None,
+            value::parsed(value::A_SECRET, |text| {
+                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_KEY)(text).map(Some) }
+            }),
+        ),
+        api_keys: w.take(
+            "auth.api_keys",
+            Vec::new(),
+            value::list(value::A_SECRET, value::secret(SHORTEST_SECRET)),
+        ),
+        open_ice: w.take("auth.open_ice", false, value::truth),
     }
 }
 
@@ -203,8 +258,9 @@ fn realm(text: &str) -> Result<String, String> {
 
 fn turn_limits(w: &mut Written) -> TurnLimits {
     let any = || value::small(0..=u32::MAX);
+    let rate = || value::whole(0..=1 << 40);
     TurnLimits {
-        allocations: w.take("turn.limits.allocations", 0, any()),
+        allocations: w.take("turn.limits.allocations", 10_000, any()),
         allocations_per_user: w.take("turn.limits.allocations_per_user", 64, any()),
         allocations_per_ip: w.take("turn.limits.allocations_per_ip", 512, any()),
         permissions: w.take("turn.limits.permissions", 256, any()),
@@ -215,6 +271,9 @@ fn turn_limits(w: &mut Written) -> TurnLimits {
             value::duration(600 * SECOND..=DAY),
         ),
         unauthenticated_per_second: w.take("turn.limits.unauthenticated_per_second", 200, any()),
+        bytes_per_second: w.take("turn.limits.bytes_per_second", 4_000_000, rate()),
+        room_bytes_per_second: w.take("turn.limits.room_bytes_per_second", 16_000_000, rate()),
+        total_bytes_per_second: w.take("turn.limits.total_bytes_per_second", 125_000_000, rate()),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::LogFormat;
+use super::RelayScope;
 use super::Settings;
+use super::StaticUser;
 use super::value::show_duration;
 
 /// What stands in place of a secret.
@@ -17,6 +19,7 @@ pub fn show(settings: &Settings) -> String {
     out.section("public");
     out.key("public.host", &quoted(s.public.host.as_deref().unwrap_or_default()));
     out.key("public.addresses", &list(&s.public.addresses));
+    out.key("public.proxies", &list(&s.public.proxies));
     out.section("http");
     out.key("http.listen", &list(&s.http.listen));
     out.key("http.origins", &list(&s.http.origins));
@@ -37,6 +40,16 @@ pub fn show(settings: &Settings) -> String {
         &quoted(&format!("{}-{}", s.turn.relay_ports.start(), s.turn.relay_ports.end())),
     );
     out.key("turn.workers", &s.turn.workers);
+    let scope = match s.turn.relay_scope {
+        RelayScope::Room => "room",
+        RelayScope::Public => "public",
+    };
+    out.key("turn.relay_scope", &quoted(scope));
+    let masked = |user: &StaticUser| format!("{}:{MASK}", user.name);
+    out.key("turn.users", &list(&s.turn.users.iter().map(masked).collect::<Vec<_>>()));
+    out.key("turn.mobility", &s.turn.mobility);
+    out.key("turn.tcp_relays", &s.turn.tcp_relays);
+    out.key("turn.alternate", &list(&s.turn.alternate));
     out.section("turn.peers");
     out.key("turn.peers.allow", &list(&s.turn.peers.allow));
     out.key("turn.peers.deny", &list(&s.turn.peers.deny));
@@ -48,10 +61,17 @@ pub fn show(settings: &Settings) -> String {
     out.key("turn.limits.channels", &s.turn.limits.channels);
     out.key("turn.limits.lifetime", &quoted(&show_duration(s.turn.limits.lifetime)));
     out.key("turn.limits.unauthenticated_per_second", &s.turn.limits.unauthenticated_per_second);
+    out.key("turn.limits.bytes_per_second", &s.turn.limits.bytes_per_second);
+    out.key("turn.limits.room_bytes_per_second", &s.turn.limits.room_bytes_per_second);
+    out.key("turn.limits.total_bytes_per_second", &s.turn.limits.total_bytes_per_second);
     out.section("rooms");
     out.key("rooms.capacity", &s.rooms.capacity);
     out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
     out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
+    out.section("auth");
+    out.key("auth.key", &quoted(if s.auth.key.is_some() { MASK } else { "" }));
+    out.key("auth.api_keys", &list(&s.auth.api_keys.iter().map(|_| MASK).collect::<Vec<_>>()));
+    out.key("auth.open_ice", &s.auth.open_ice);
     out.section("admin");
     out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
     out.section("limits");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use figment::value::Value;
 use secrecy::SecretString;
 
+use super::StaticUser;
 use super::file::Raw;
 use super::file::Wrong;
 
@@ -151,6 +152,19 @@ pub(super) fn whole(range: RangeInclusive<u64>) -> impl Fn(&Raw<'_>) -> Read<u64
                 .ok_or_else(|| format!("{number} is out of range; {}", wants())),
         })
     }
+}
+
+/// True or false. A variable says it in letters.
+pub(super) fn truth(raw: &Raw<'_>) -> Read<bool> {
+    one(match raw.value {
+        Value::Bool(_, truth) => Ok(*truth),
+        Value::String(_, text) if raw.environment => match text.trim() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(format!("{other:?} is neither; write true or false")),
+        },
+        other => Err(format!("this is {}; write true or false, without quotes", kind(other))),
+    })
 }
 
 /// Like `whole`, for the settings that are kept in 32 bits.
@@ -340,6 +354,18 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 /// A file's path; empty: none.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+/// A user name and its password, "name:password". The password is in no complaint.
+pub(super) fn user(text: &str) -> Result<StaticUser, String> {
+    let Some((name, password)) = text.split_once(':') else {
+        return Err("a user is written \"name:password\"".to_owned());
+    };
+    // RFC 8489, section 14.3. A number before the colon would be an expiry.
+    if name.is_empty() || name.len() > 508 || name.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("a user's name has 1 to 508 bytes, not all of them digits".to_owned());
+    }
+    Ok(StaticUser { name: name.to_owned(), password: secret(8)(password)? })
 }
 
 /// A secret of at least `shortest` characters. Its text is in no complaint.

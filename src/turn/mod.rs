@@ -38,7 +38,7 @@ mod wire;
 pub use census::Census;
 pub use config::{Config, Limits, RelayAddress};
 pub use peers::{Cidr, PeerPolicy};
-pub use route::{AllocationId, FiveTuple, Head, Output, RelayFailure, Route, Span, Transport};
+pub use route::{AllocationId, FiveTuple, Head, Leg, Output, RelayFailure, Route, Span, Transport};
 pub use server::Server;
 pub use stats::{Drop, Drops, Flow, Stats};
 

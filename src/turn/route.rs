@@ -8,6 +8,32 @@ use std::ops::Range;
 pub enum Transport {
     /// One datagram, one message.
     Udp,
+    /// A connection of its own.
+    Tcp(Leg),
+    /// The same, within TLS.
+    Tls(Leg),
+}
+
+impl Transport {
+    /// The connection; `None`: datagrams.
+    #[must_use]
+    pub fn leg(self) -> Option<Leg> {
+        match self {
+            Self::Udp => None,
+            Self::Tcp(leg) | Self::Tls(leg) => Some(leg),
+        }
+    }
+}
+
+/// Names a client's TCP connection for as long as it lives; a later one in the same slot has another generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Leg {
+    /// The shard that reads it.
+    pub shard: u16,
+    /// Its place there.
+    pub slot: u32,
+    /// Which tenant of that place.
+    pub generation: u32,
 }
 
 /// A client's transport address, the server's, and the transport between them (RFC 8656, section 3).
