@@ -110,4 +110,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_quota_reached_total", "Allocate requests turned away by a limit"),
     ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
     ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
+    (
+        "callgate_certificate_reloads_total",
+        "Times the certificate's files were read again, by what came of it",
+    ),
 ];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::Weak;
 
+use crate::gate::Certificate;
 use crate::gate::Places;
 use crate::gate::Refusals;
 use crate::metrics::now;
@@ -18,6 +19,7 @@ use crate::signaling::Signaling;
 pub(super) struct Figures {
     pub(super) places: Places,
     pub(super) refusals: Arc<Refusals>,
+    pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) signaling: Signaling,
     pub(super) relay: Weak<Relay>,
 }
@@ -28,6 +30,9 @@ impl Figures {
         now("callgate_tcp_connections", self.places.taken() as u64);
         for (reason, count) in self.refusals.counts() {
             total_of("callgate_connections_refused_total", "reason", reason, count);
+        }
+        for (result, count) in self.certificate.iter().flat_map(|certificate| certificate.counts()) {
+            total_of("callgate_certificate_reloads_total", "result", result, count);
         }
         self.signaling();
         if let Some(relay) = self.relay.upgrade() {

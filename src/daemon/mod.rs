@@ -63,7 +63,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// # Errors
 /// The certificate cannot be used.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    settings.tls.as_ref().map(gate::acceptor).transpose()?;
+    settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
     Ok(())
 }
 
@@ -118,11 +118,12 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
-    let gate = Gate::open(settings, total).map_err(explain)?;
+    let mut gate = Gate::open(settings, total).map_err(explain)?;
     let tcp: Vec<SocketAddr> = gate.plain().chain(gate.secure()).collect();
     let listening: Vec<SocketAddr> = tcp.iter().chain(&settings.turn.listen).copied().collect();
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
+    gate.open_turn(settings, &relay.listening()).map_err(explain)?;
     let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
     let block = Block {
         host: settings.public.host.as_deref(),
@@ -139,6 +140,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let figures = Figures {
         places: gate.places(),
         refusals: gate.refusals(),
+        certificate: gate.certificate(),
         signaling: signaling.clone(),
         relay: Arc::downgrade(&relay),
     };
@@ -154,8 +156,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let sessions =
         from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
-    let mut serving = gate
-        .serve(http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref())));
+    let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
+    // TODO of the composition: `relay.adopt` takes the connection; until then it is closed.
+    let turned_away = gate.refusals();
+    let take_turn = move |_: gate::Caller| {
+        turned_away.silent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
+    let mut serving = gate.serve(router, Arc::new(take_turn));
 
     readiness.serving();
     ready(&block, settings.log.format);
@@ -274,6 +281,7 @@ fn ready(block: &Block<'_>, format: LogFormat) {
 fn explain(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Certificate(error) => error.into(),
+        OpenError::Overlap { .. } => error.into(),
         OpenError::Bind(BindError { address, error }) => match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 let port = address.port();
