@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use socketioxide::handler::Value;
 use uuid::Uuid;
 
+use super::candidates;
 use super::connection::Connection;
 use super::connection::MOST_ROOMS;
 use super::connection::Membership;
@@ -21,10 +22,11 @@ use super::dialect::ack;
 use super::error::Code;
 use super::error::Failure;
 use super::hub::Hub;
-use super::ice::Minted;
+use super::hub::member_id;
 use super::seats::Missed;
 use super::seats::Seat;
 use super::stats::Drop;
+use crate::ice::Minted;
 use crate::rooms::Answer;
 use crate::rooms::Command;
 use crate::rooms::Join;
@@ -179,7 +181,7 @@ impl Asked<'_> {
     fn mint(&self, peer: PeerId) -> Minted {
         let socket = self.connection.socket();
         let host = socket.as_deref().and_then(Connection::host_header);
-        self.hub.ice.mint(host, peer, self.now.unix_ms / 1000)
+        self.hub.ice.mint(host, &member_id(peer), self.now.unix_ms / 1000)
     }
 
     /// The seat meant: in the room named, or the only one there is.
@@ -254,6 +256,12 @@ impl Asked<'_> {
             return;
         };
         let Some(member) = room.member(peer) else { return };
+        let from = self.connection.socket().and_then(|socket| Connection::address(&socket));
+        if resumed {
+            self.hub.media.returned(&member_id(peer), from);
+        } else {
+            self.hub.media.seated(&member_id(peer), id.as_str(), room.kind, from);
+        }
         let renew = self.now.at + self.hub.ice.renew_after(peer.spread());
         let ice = self.mint(peer);
         let old = self.hub.seats.put(
@@ -348,7 +356,13 @@ impl Asked<'_> {
             None => return Err(Failure::bad("there is nothing to pass on")),
         };
         let command = Command::Signal { from: seat.peer, to: it.to.as_deref(), kind, data };
-        self.hub.commit(&seat.room, command, self.now, |_| self.say(ack::DONE, Pieces::default()))
+        let addresses = candidates::addresses(data.get());
+        self.hub.commit(&seat.room, command, self.now, |_| {
+            if !addresses.is_empty() {
+                self.hub.media.signaled(&member_id(seat.peer), &addresses);
+            }
+            self.say(ack::DONE, Pieces::default());
+        })
     }
 
     fn chat(&self, it: &Arguments<'_>) -> Result<(), Failure> {
