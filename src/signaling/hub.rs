@@ -31,6 +31,7 @@ use crate::ice::IceServers;
 use crate::rooms::Command;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
+use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::store::Committed;
@@ -174,14 +175,14 @@ impl Hub {
         command: Command<'_>,
         now: Now,
         mut answer: impl FnMut(&Committed<'_>) -> R,
-    ) -> Result<R, Failure> {
-        let mut result = Err(Failure::new(Code::Internal, "the store did not answer"));
+    ) -> Result<R, Refusal> {
+        let mut result = Err(Refusal::Unavailable);
         let mut gone = smallvec::SmallVec::<[PeerId; 2]>::new();
         self.store.commit(id, command, now, &mut |outcome| {
             let committed = match outcome {
                 Ok(committed) => committed,
                 Err(refusal) => {
-                    result = Err(refusal.into());
+                    result = Err(refusal);
                     return;
                 }
             };
@@ -228,8 +229,8 @@ impl Hub {
                 break;
             }
             for id in rooms {
-                if let Err(failure) = self.commit(&id, Command::Tick, now, |_| ()) {
-                    tracing::error!(code = failure.code.name(), "a room could not be ticked");
+                if let Err(refusal) = self.commit(&id, Command::Tick, now, |_| ()) {
+                    tracing::error!(?refusal, "a room could not be ticked");
                     return;
                 }
             }
