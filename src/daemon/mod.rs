@@ -5,6 +5,7 @@ mod descriptors;
 mod figures;
 mod holder;
 mod media;
+mod members;
 mod public;
 mod sessions;
 
@@ -37,15 +38,17 @@ use crate::gate::Places;
 use crate::http;
 use crate::http::Origins;
 use crate::http::Readiness;
+use crate::ice::IceServers;
+use crate::ice::Signer;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
-use crate::signaling::IceServers;
 use crate::signaling::Signaling;
 
 use block::Block;
 use figures::Figures;
+use members::Members;
 use public::Found;
 use public::Interface;
 
@@ -209,19 +212,14 @@ fn signaling(
     found: &Found,
     relay: &Arc<Relay>,
 ) -> (Signaling, SocketIoLayer) {
-    let fallback_host = found.addresses.first().map(|address| address.public.to_string());
     let ice = IceServers {
-        host: settings.public.host.clone(),
-        fallback_host: fallback_host.unwrap_or_else(|| "localhost".to_owned()),
-        port: relay.listening().first().map_or(0, SocketAddr::port),
-        secret,
+        host: settings.public.host.as_deref().map(Arc::from),
+        addresses: found.addresses.iter().map(|address| address.public).collect(),
+        udp: relay.listening().first().map_or(0, SocketAddr::port),
+        tcp: None,
+        tls: None,
+        signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
-    };
-    let relay = Arc::downgrade(relay);
-    let on_gone = move |id: &str| {
-        if let Some(relay) = relay.upgrade() {
-            relay.revoke(id);
-        }
     };
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
@@ -231,7 +229,7 @@ fn signaling(
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
     };
-    Signaling::new(&of_rooms, ice, Arc::new(on_gone))
+    Signaling::new(&of_rooms, ice, Arc::new(Members(Arc::downgrade(relay))))
 }
 
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
