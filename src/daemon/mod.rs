@@ -127,7 +127,8 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
-    let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
+    let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
+    let (signaling, layer) = signaling(settings, ice, &relay);
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -205,22 +206,31 @@ fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Resu
     Ok(found)
 }
 
-/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
-fn signaling(
+/// Where clients find the relay: all that listens, by the ports that pass most firewalls.
+fn ice_servers(
     settings: &Settings,
     secret: SecretString,
     found: &Found,
-    relay: &Arc<Relay>,
-) -> (Signaling, SocketIoLayer) {
-    let ice = IceServers {
+    relay: &Relay,
+    gate: &Gate,
+) -> IceServers {
+    let usual = |ports: Vec<u16>, usual: u16| {
+        ports.iter().copied().find(|&port| port == usual).or(ports.first().copied())
+    };
+    let tcp = gate.turn().chain(gate.plain()).map(|address| address.port()).collect();
+    IceServers {
         host: settings.public.host.as_deref().map(Arc::from),
         addresses: found.addresses.iter().map(|address| address.public).collect(),
         udp: relay.listening().first().map_or(0, SocketAddr::port),
-        tcp: None,
-        tls: None,
+        tcp: usual(tcp, 80),
+        tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
-    };
+    }
+}
+
+/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
+fn signaling(settings: &Settings, ice: IceServers, relay: &Arc<Relay>) -> (Signaling, SocketIoLayer) {
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
         waiting_timeout: settings.rooms.waiting_timeout,
