@@ -5,6 +5,7 @@ mod descriptors;
 mod figures;
 mod holder;
 mod media;
+mod members;
 mod public;
 mod sessions;
 
@@ -37,15 +38,17 @@ use crate::gate::Places;
 use crate::http;
 use crate::http::Origins;
 use crate::http::Readiness;
+use crate::ice::IceServers;
+use crate::ice::Signer;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
-use crate::signaling::IceServers;
 use crate::signaling::Signaling;
 
 use block::Block;
 use figures::Figures;
+use members::Members;
 use public::Found;
 use public::Interface;
 
@@ -126,7 +129,8 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
-    let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
+    let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
+    let (signaling, layer) = signaling(settings, ice, &relay);
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -208,27 +212,31 @@ fn about_addresses(settings: &Settings, what: &str) -> String {
     format!("{place}: public.addresses: {what}")
 }
 
-/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
-fn signaling(
+/// Where clients find the relay: all that listens, by the ports that pass most firewalls.
+fn ice_servers(
     settings: &Settings,
     secret: SecretString,
     found: &Found,
-    relay: &Arc<Relay>,
-) -> (Signaling, SocketIoLayer) {
-    let fallback_host = found.addresses.first().map(|address| address.public.to_string());
-    let ice = IceServers {
-        host: settings.public.host.clone(),
-        fallback_host: fallback_host.unwrap_or_else(|| "localhost".to_owned()),
-        port: relay.listening().first().map_or(0, SocketAddr::port),
-        secret,
+    relay: &Relay,
+    gate: &Gate,
+) -> IceServers {
+    let usual = |ports: Vec<u16>, usual: u16| {
+        ports.iter().copied().find(|&port| port == usual).or(ports.first().copied())
+    };
+    let tcp = gate.turn().chain(gate.plain()).map(|address| address.port()).collect();
+    IceServers {
+        host: settings.public.host.as_deref().map(Arc::from),
+        addresses: found.addresses.iter().map(|address| address.public).collect(),
+        udp: relay.listening().first().map_or(0, SocketAddr::port),
+        tcp: usual(tcp, 80),
+        tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
+        signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
-    };
-    let relay = Arc::downgrade(relay);
-    let on_gone = move |id: &str| {
-        if let Some(relay) = relay.upgrade() {
-            relay.revoke(id);
-        }
-    };
+    }
+}
+
+/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
+fn signaling(settings: &Settings, ice: IceServers, relay: &Arc<Relay>) -> (Signaling, SocketIoLayer) {
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
         waiting_timeout: settings.rooms.waiting_timeout,
@@ -237,7 +245,7 @@ fn signaling(
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
     };
-    Signaling::new(&of_rooms, ice, Arc::new(on_gone))
+    Signaling::new(&of_rooms, ice, Arc::new(Members(Arc::downgrade(relay))))
 }
 
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
