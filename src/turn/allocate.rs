@@ -253,8 +253,8 @@ impl Server {
         let Some(opening) = allocation.opening.take() else { return };
         let (client, sides) = (allocation.client, allocation.sides);
         let answer = if sides == [None; 2] {
-            self.stats.allocations += 1; // `end` takes it off
-            self.end(slot);
+            self.stats.allocations += 1; // `take_down` takes it off
+            self.take_down(slot);
             self.refuse(&opening.echo, code::INSUFFICIENT_CAPACITY, &opening.proof.mac)
         } else {
             self.stats.allocations += 1;
