@@ -292,3 +292,56 @@ impl Legs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::net::TcpStream;
+
+    fn pair(legs: &mut Legs, now: Instant) -> (Leg, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, client) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let server = socket.local_addr().unwrap();
+        let connection =
+            Connection { socket, tls: None, first: Vec::new(), client, server, keep: Box::new(()) };
+        (legs.open(now, connection), near)
+    }
+
+    #[test]
+    fn who_asks_for_nothing_is_closed_after_thirty_seconds_and_who_has_an_allocation_is_not() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut legs = Legs::new(0, Arc::default());
+        let (leg, _near) = pair(&mut legs, now);
+        assert_eq!(legs.next_due(after(29)), None);
+        assert!(legs.next_due(after(30)).is_some());
+        assert_eq!(legs.look(after(30), leg, true), None);
+        assert_eq!(legs.deadline(), Some(after(60)), "looked at again");
+        let success = [1, 1, 0, 0];
+        legs.answer(after(50), leg, &success);
+        assert!(legs.next_due(after(60)).is_some());
+        assert_eq!(legs.look(after(60), leg, false), None, "it was given something ten seconds ago");
+        let refusal = [1, 0x13, 0, 0];
+        legs.answer(after(70), leg, &refusal);
+        assert!(legs.next_due(after(80)).is_some());
+        assert_eq!(legs.look(after(80), leg, false), Some(Ending::Idle));
+    }
+
+    #[test]
+    fn a_name_of_an_earlier_tenant_means_nothing() {
+        let now = Instant::now();
+        let mut legs = Legs::new(0, Arc::default());
+        let (old, _near) = pair(&mut legs, now);
+        assert!(legs.close(now, old, Ending::Gone).is_some());
+        let (new, _near) = pair(&mut legs, now);
+        assert_eq!(old.slot, new.slot);
+        assert!(legs.get(old).is_none() && legs.close(now, old, Ending::Gone).is_none());
+        legs.push(now, old, &[b"late"]);
+        assert_eq!(legs.get(new).map(Link::queued), Some(0));
+        assert!(legs.close(now, new, Ending::Gone).is_some());
+        assert_eq!(legs.deadline(), None);
+    }
+}
