@@ -5,13 +5,17 @@ mod world;
 
 mod allocate;
 mod auth;
+mod bound;
 mod channel;
 mod data;
 mod icmp;
+mod keys;
 mod limits;
 mod model;
 mod permission;
 mod refresh;
 mod retransmission;
+mod rfc8489;
 mod strangers;
+mod throttle;
 mod time;
