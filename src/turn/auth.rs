@@ -102,19 +102,30 @@ impl Server {
             algorithm: algorithm.unwrap_or(PasswordAlgorithm::Md5),
             answer: if algorithm.is_some() { Algorithm::Sha256 } else { Algorithm::Sha1 },
         };
-        if let Some(known) = self.running(&claim, slot) {
-            return known.ok_or(Denied::Unauthenticated);
+        let proof = match self.running(&claim, slot) {
+            Some(known) => known.ok_or(Denied::Unauthenticated)?,
+            None => self.newcomer(from, &claim, name)?,
+        };
+        // A member's credential is worth as much as its seat, and where it comes from is an address of its own.
+        let id = user(&proof.username);
+        if credential::is_member(id) && self.scopes.admit(id, from.client.ip()).is_none() {
+            return Err(Denied::Unauthenticated);
         }
+        Ok(proof)
+    }
+
+    /// Checks a request that no allocation here vouches for; `name` is what it calls its user.
+    fn newcomer(&mut self, from: &FiveTuple, claim: &Claim<'_>, name: &[u8]) -> Result<Proof, Denied> {
         let pair = self.throttle.pair(from.client.ip(), name);
         if !self.throttle.allows(self.now(), pair) {
             return Err(Denied::Throttled);
         }
-        let username = match request.username {
+        let username = match claim.request.username {
             Some(name) if name.len() <= LONGEST_USERNAME => std::str::from_utf8(name).ok(),
             Some(_) => None,
             None => self.keyring.unhash(name),
         };
-        let proof = username.and_then(|username| self.admit(username, &claim));
+        let proof = username.and_then(|username| self.admit(username, claim));
         proof.ok_or_else(|| {
             self.throttle.failed(self.now(), pair);
             Denied::Unauthenticated
@@ -160,14 +171,13 @@ impl Server {
 
     /// Checks a credential that is to authorize something new.
     fn admit(&self, username: &str, claim: &Claim<'_>) -> Option<Proof> {
-        let Some((expires, _id)) = credential::split(username).filter(|_| !self.keyring.has_user(username))
+        let Some((expires, _)) = credential::split(username).filter(|_| !self.keyring.has_user(username))
         else {
             // A user with a password of its own; one that is not there takes as long.
             let (user, tag) = self.keyring.user(username);
             let proof = claim.prove(username, user.key(claim.algorithm), tag.unwrap_or_default());
             return proof.filter(|_| tag.is_some());
         };
-        // Here it is known which id asks to be let in, and by a secret: what else it needs to be is asked here.
         if expires <= self.wall_seconds() {
             return None;
         }

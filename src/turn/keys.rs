@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::allocation::user as user_id;
 use super::credential;
 use super::password::{Key, PasswordAlgorithm, userhash};
 use super::random::Random;
@@ -14,7 +15,8 @@ use super::random::Random;
 pub struct Keys {
     /// Shared secrets of the `<unix expiry>:<id>` user names. All verify; which of them signs is the signer's affair.
     pub secrets: Vec<SecretString>,
-    /// User names with passwords that do not expire. Of a name that comes twice the last counts.
+    /// User names with passwords that do not expire. Of a name that comes twice the last counts; one that has the form of a
+    /// room member's id lets nobody in.
     pub users: Vec<(String, SecretString)>,
 }
 
@@ -94,7 +96,7 @@ impl Keyring {
             by_hash: HashMap::with_hasher(hasher.clone()),
             nobody: user("", &SecretString::default()),
         };
-        for (name, password) in &keys.users {
+        for (name, password) in keys.users.iter().filter(|(name, _)| !credential::is_member(user_id(name))) {
             ring.by_hash.insert(userhash(name, realm), name.as_str().into());
             ring.users.insert(name.as_str().into(), user(name, password));
         }

@@ -8,8 +8,10 @@ pub mod credential;
 pub mod keys;
 pub mod peers;
 pub mod route;
+pub mod scopes;
 pub mod server;
 pub mod stats;
+pub mod usage;
 
 mod allocate;
 mod allocation;
@@ -25,6 +27,7 @@ mod family;
 mod guard;
 mod icmp;
 mod message;
+mod meter;
 mod nonce;
 mod password;
 mod permission;
@@ -46,8 +49,10 @@ pub use config::{Config, Limits, RelayAddress};
 pub use keys::Keys;
 pub use peers::{Cidr, PeerPolicy};
 pub use route::{AllocationId, FiveTuple, Head, Leg, Output, RelayFailure, Route, Span, Transport};
+pub use scopes::Scopes;
 pub use server::Server;
-pub use stats::{Drop, Drops, Flow, Stats};
+pub use stats::{Drop, Drops, Flow, KINDS, PUBLIC, Stats};
+pub use usage::Usage;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::discovery::Discovery;
 use super::family::Family;
 use super::keys::{Keyring, Keys, Tagger};
 use super::message::fits_algorithms;
+use super::meter::Meter;
 use super::nonce::Nonces;
 use super::peers::PeerPolicy;
 use super::random::Random;
@@ -19,6 +20,7 @@ use super::relayed::Relayed;
 use super::replies::Replies;
 use super::reservations::Reservations;
 use super::route::{AllocationId, FiveTuple, Output, Route};
+use super::scopes::Scopes;
 use super::stats::{Drop, Stats};
 use super::table::Table;
 use super::throttle::Throttle;
@@ -48,6 +50,9 @@ pub struct Server {
     pub(super) policy: PeerPolicy,
     pub(super) limits: Limits,
     pub(super) relayed: Relayed,
+    pub(super) scopes: Scopes,
+    pub(super) room_scope: bool,
+    pub(super) meter: Meter,
     pub(super) table: Table,
     pub(super) timers: Timers,
     pub(super) reservations: Reservations,
@@ -93,8 +98,11 @@ impl Server {
             own: config.own,
             policy: config.peers,
             rate: RateLimit::new(config.limits.unauthenticated_per_second, now, hasher.clone()),
+            meter: Meter::new(&config.limits, config.scopes.start(now), now),
             limits: config.limits,
             relayed,
+            scopes: config.scopes,
+            room_scope: config.room_scope,
             table: Table::new(hasher.clone(), config.census),
             timers: Timers::default(),
             reservations: Reservations::default(),
@@ -200,7 +208,10 @@ impl Server {
     /// Moves time on, and ends what has expired: from here on nothing that is found has outlived its time.
     #[inline]
     pub(super) fn catch_up(&mut self, now: Instant) {
-        self.now = self.now.max(now);
+        if now > self.now {
+            self.now = now;
+            self.meter.set_now(now);
+        }
         if self.poll_timeout().is_some_and(|due| due <= self.now) {
             self.expire();
         }
@@ -255,12 +266,18 @@ impl Server {
         for family in Family::BOTH {
             if let Some(side) = allocation.side(family) {
                 self.relayed.release(family, side.port);
+                if let Some(room) = &allocation.room {
+                    self.scopes.closed(room, family == Family::V6, side.port);
+                }
             }
+        }
+        if let Some(room) = &allocation.room {
+            self.scopes.add_ended(allocation.user(), room, allocation.usage);
         }
         if let Some(opening) = &allocation.opening {
             self.release_pair(&allocation.sides, opening.kind);
         } else {
-            self.stats.allocations = self.stats.allocations.saturating_sub(1);
+            self.stats.closed(allocation.client.transport);
         }
         self.outputs.push_back(Output::CloseRelay { at });
     }
@@ -281,6 +298,9 @@ impl Server {
         allocation
             .channels
             .remove_family(family, |number| outputs.push_back(Output::ChannelUnbound { at, number }));
+        if let Some(room) = &allocation.room {
+            self.scopes.closed(room, family == Family::V6, side.port);
+        }
         if let Some(local) = self.relayed.local(family, side.port) {
             self.outputs.push_back(Output::CloseFamily { at, local });
         }

@@ -154,3 +154,14 @@ fn keys_do_not_show_what_is_secret() {
     let key = Client::user("198.18.0.1:4000", "alice", "the password").key().0;
     assert!(!shown.contains(&format!("{key:?}")[1..20]), "the long-term key is shown");
 }
+
+#[test]
+fn a_user_cannot_be_named_as_a_rooms_member() {
+    let name = credential::member_id("p1");
+    let mut world = World::with(|config| config.keys = keys(&[SECRET], &[(&name, "hunter22")]));
+    world.server.scopes.seat(&name, "tea", 0);
+    let mut alice = Client::user("198.18.0.1:4000", &name, "hunter22");
+    assert_eq!(world.ask(&mut alice, Ask::allocate().udp()).code(), 401);
+    let mut member = Client::named("198.18.0.2:4000", &name);
+    assert_eq!(world.ask(&mut member, Ask::allocate().udp()).code(), 0);
+}

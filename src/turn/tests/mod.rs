@@ -16,6 +16,7 @@ mod permission;
 mod refresh;
 mod retransmission;
 mod rfc8489;
+mod scope;
 mod strangers;
 mod throttle;
 mod time;

@@ -16,7 +16,7 @@ use webrtc_stun::xoraddr::XorMappedAddress;
 
 use crate::turn::{
     AllocationId, Config, FiveTuple, Keys, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route,
-    Server, Transport, credential,
+    Scopes, Server, Transport, credential,
 };
 
 pub(super) const SECRET: &str = "north";
@@ -46,6 +46,8 @@ pub(super) fn config() -> Config {
         alternate: vec![],
         peers: PeerPolicy::default(),
         limits: Limits::default(),
+        room_scope: true,
+        scopes: Scopes::default(),
     }
 }
 
@@ -60,6 +62,7 @@ pub(super) fn keys(secrets: &[&str], users: &[(&str, &str)]) -> Keys {
 pub(super) struct World {
     pub(super) server: Server,
     pub(super) now: Instant,
+    pub(super) scopes: Scopes,
     /// How the next sockets turn out to open; empty: they do.
     pub(super) opens: Vec<Result<(), RelayFailure>>,
     /// All sockets asked for.
@@ -79,8 +82,9 @@ impl World {
         let mut config = config();
         change(&mut config);
         let (now, wall) = (start(), UNIX_EPOCH + Duration::from_secs(WALL));
+        let scopes = config.scopes.clone();
         let server = Server::new(config, [3; 32], now, wall);
-        Self { server, now, opens: vec![], opened: vec![], sent: vec![], events: vec![] }
+        Self { server, now, scopes, opens: vec![], opened: vec![], sent: vec![], events: vec![] }
     }
 
     /// Lets time pass; the server is only told with the next input.
