@@ -4,10 +4,12 @@
 mod world;
 
 mod allocate;
+mod alternate;
 mod auth;
 mod bound;
 mod channel;
 mod data;
+mod discovery;
 mod icmp;
 mod keys;
 mod limits;
