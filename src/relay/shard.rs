@@ -24,6 +24,7 @@ use nix::sys::eventfd::EventFd;
 use crate::stun::frame;
 use crate::turn::AllocationId;
 use crate::turn::FiveTuple;
+use crate::turn::Keys;
 use crate::turn::Output;
 use crate::turn::RelayFailure;
 use crate::turn::Route;
@@ -66,6 +67,8 @@ pub(super) enum Control {
     Revoke(String),
     /// No new allocations.
     Drain,
+    /// Let in whom these let in, and nobody else.
+    SetKeys(Arc<Keys>),
     /// End the thread.
     Stop,
 }
@@ -258,6 +261,7 @@ impl Shard {
                     self.with_server(|server| server.drain(now));
                 }
                 Control::Adopt(connection) => self.adopt(now, *connection),
+                Control::SetKeys(keys) => self.with_server(|server| server.set_keys(now, &keys)),
                 Control::Stop => return false,
             }
         }
@@ -490,13 +494,15 @@ mod tests {
         let config = crate::turn::Config {
             realm: "tests".into(),
             software: String::new(),
-            secrets: Vec::new(),
+            keys: Keys::default(),
             nonce_key: [0; 32],
             relays: Vec::new(),
             ports: 50000..=50001,
             all_ports: 50000..=50001,
             census: crate::turn::Census::default(),
             own: Vec::new(),
+            discovery: Vec::new(),
+            alternate: Vec::new(),
             peers: crate::turn::PeerPolicy::default(),
             limits: crate::turn::Limits::default(),
             room_scope: true,

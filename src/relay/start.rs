@@ -41,7 +41,7 @@ pub struct Settings {
     /// How many threads; 0 counts as 1.
     pub shards: usize,
     /// For the servers. `ports` is set here, to each shard's slice of `all_ports`; the listening addresses are added to
-    /// `own`.
+    /// `own`, and are `discovery`.
     pub turn: turn::Config,
 }
 
@@ -81,6 +81,7 @@ impl Relay {
             let mut config = settings.turn.clone();
             config.ports = slice.clone();
             config.own.extend(&listening);
+            config.discovery.clone_from(&listening);
             let mut seed = [0; 32];
             SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("no random bytes"))?;
             servers.push(Arc::new(Mutex::new(turn::Server::new(config, seed, now, wall))));
@@ -135,6 +136,13 @@ impl Relay {
     /// before it is done, usually; waits only behind a thousand other orders.
     pub fn revoke(&self, id: &str) {
         self.order(&|| Control::Revoke(id.to_owned()));
+    }
+
+    /// Lets these in from here on, and nobody else: allocations of a secret or user that is not among them end, all others
+    /// live on. Returns before it is done, usually.
+    pub fn set_keys(&self, keys: turn::Keys) {
+        let keys = Arc::new(keys);
+        self.order(&|| Control::SetKeys(Arc::clone(&keys)));
     }
 
     /// No new allocations from here on; those that live go on.

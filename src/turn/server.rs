@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ahash::RandomState;
-use ring::hmac;
 
 use super::config::{Config, Limits};
-use super::credential;
+use super::discovery::Discovery;
 use super::family::Family;
+use super::keys::{Keyring, Keys, Tagger};
+use super::message::fits_algorithms;
 use super::meter::Meter;
 use super::nonce::Nonces;
 use super::peers::PeerPolicy;
@@ -22,6 +23,7 @@ use super::route::{AllocationId, FiveTuple, Output, Route};
 use super::scopes::Scopes;
 use super::stats::{Drop, Stats};
 use super::table::Table;
+use super::throttle::Throttle;
 use super::timers::Timers;
 use crate::stun::{Message, TransactionId};
 
@@ -36,8 +38,14 @@ const LONGEST_SOFTWARE: usize = 64;
 pub struct Server {
     pub(super) realm: String,
     pub(super) software: String,
-    pub(super) signers: Vec<hmac::Key>,
+    pub(super) keyring: Keyring,
+    tagger: Tagger,
     pub(super) nonces: Nonces,
+    /// PASSWORD-ALGORITHMS goes with each nonce: settled once, or a stranger could have it left out.
+    pub(super) offers_algorithms: bool,
+    pub(super) throttle: Throttle,
+    pub(super) discovery: Discovery,
+    pub(super) alternate: Vec<SocketAddr>,
     pub(super) own: Vec<SocketAddr>,
     pub(super) policy: PeerPolicy,
     pub(super) limits: Limits,
@@ -54,6 +62,7 @@ pub struct Server {
     pub(super) outputs: VecDeque<Output>,
     pub(super) stats: Stats,
     pub(super) draining: bool,
+    hasher: RandomState,
     /// The time of the packet in hand.
     now: Instant,
     /// What the clock on the wall showed at some instant.
@@ -74,10 +83,17 @@ impl Server {
         while software.len() > LONGEST_SOFTWARE {
             software.pop();
         }
+        let tagger = Tagger::new(&mut random);
         Self {
+            keyring: Keyring::new(&config.keys, &config.realm, &tagger, &hasher),
+            tagger,
+            offers_algorithms: fits_algorithms(&config.realm),
+            throttle: Throttle::new(now, hasher.clone()),
+            discovery: Discovery::new(&config.discovery),
+            alternate: config.alternate,
+            hasher: hasher.clone(),
             realm: config.realm,
             software,
-            signers: config.secrets.iter().map(credential::signer).collect(),
             nonces: Nonces::new(&config.nonce_key),
             own: config.own,
             policy: config.peers,
@@ -152,6 +168,17 @@ impl Server {
     #[must_use]
     pub fn has_allocation(&self, client: &FiveTuple) -> bool {
         self.table.find(client).is_some()
+    }
+
+    /// Lets these in from here on, and nobody else. Allocations of a secret, or of a user with its password, that is no
+    /// longer among them end at once; all others live on undisturbed.
+    pub fn set_keys(&mut self, now: Instant, keys: &Keys) {
+        self.catch_up(now);
+        self.keyring = Keyring::new(keys, &self.realm, &self.tagger, &self.hasher);
+        self.throttle.reset();
+        for slot in self.table.matching(|held| !self.keyring.holds(held.by)) {
+            self.end(slot);
+        }
     }
 
     /// The next effect, until `None`.
