@@ -3,6 +3,7 @@
 
 mod world;
 
+mod abuse;
 mod allocate;
 mod auth;
 mod channel;
