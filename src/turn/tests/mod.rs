@@ -3,6 +3,7 @@
 
 mod world;
 
+mod abuse;
 mod allocate;
 mod alternate;
 mod auth;
@@ -16,6 +17,7 @@ mod legs;
 mod limits;
 mod model;
 mod permission;
+mod rate;
 mod refresh;
 mod retransmission;
 mod rfc8489;
@@ -23,3 +25,4 @@ mod scope;
 mod strangers;
 mod throttle;
 mod time;
+mod usage;
