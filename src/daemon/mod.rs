@@ -152,6 +152,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
+    let signer = ice.signer.clone();
     let (signaling, layer) = signaling(settings, ice, &relay);
     let block = Block {
         host: settings.public.host.as_deref(),
@@ -198,7 +199,15 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     readiness.serving();
     ready(&block, settings.log.format);
 
-    let mut live = Live { reread, started: settings, current: settings.clone(), serving: &serving };
+    let mut live = Live {
+        reread,
+        started: settings,
+        current: settings.clone(),
+        state,
+        relay: &relay,
+        signer,
+        serving: &serving,
+    };
     let signal = loop {
         tokio::select! {
             wish = signals.next() => match wish {

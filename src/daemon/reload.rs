@@ -12,11 +12,14 @@ use crate::config;
 use crate::config::Mistakes;
 use crate::config::Place;
 use crate::config::Settings;
+use crate::config::State;
 use crate::gate;
+use crate::ice::Signer;
 use crate::log;
+use crate::relay::Relay;
 
 /// Keys that need no restart.
-const LIVE: [&str; 3] = ["tls.certificate", "tls.key", "log.filter"];
+const LIVE: [&str; 5] = ["turn.secrets", "turn.users", "tls.certificate", "tls.key", "log.filter"];
 
 /// The parts of the daemon that a new configuration reaches.
 pub(super) struct Live<'a> {
@@ -26,6 +29,9 @@ pub(super) struct Live<'a> {
     pub(super) started: &'a Settings,
     /// What is in force.
     pub(super) current: Settings,
+    pub(super) state: &'a State,
+    pub(super) relay: &'a Relay,
+    pub(super) signer: Signer,
     pub(super) serving: &'a gate::Serving,
 }
 
@@ -60,10 +66,15 @@ impl Live<'_> {
             return Err(one(anyhow!("{} is gone", file.display())));
         }
         // What can still fail comes first.
+        let secret = super::secret(self.state, "turn-secret", new.turn.secrets.first()).map_err(one)?.0;
         if let Some(tls) = &new.tls {
             self.serving.reload_certificates(tls).map_err(|error| one(error.into()))?;
         }
         let changed = changed(&self.current, &new);
+        if changed.contains("turn.secrets") || changed.contains("turn.users") {
+            self.relay.set_keys(super::media::keys(&new, &secret));
+            self.signer.set(secret);
+        }
         if changed.contains("log.filter") {
             log::set_filter(&new.log.filter);
         }

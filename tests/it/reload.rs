@@ -3,11 +3,19 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
+use callgate::turn::credential;
+use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use webrtc_turn::client::Client;
+use webrtc_turn::client::ClientConfig;
+use webrtc_util::Conn;
 
 use crate::support::Callgate;
 use crate::support::Finished;
@@ -150,6 +158,100 @@ fn certificates_are_read_again_at_once_from_new_places_too() {
         let url = format!("https://localhost:{}/health", daemon.tls[0].port());
         assert_eq!(client.get(url).send().await.unwrap().status(), 200);
     });
+}
+
+/// A client of TURN, with an allocation if it is let in.
+async fn allocated(daemon: &Callgate, username: &str, password: &str) -> Option<(Client, impl Conn + use<>)> {
+    let server = daemon.turn[0];
+    let client = Client::new(ClientConfig {
+        stun_serv_addr: server.to_string(),
+        turn_serv_addr: server.to_string(),
+        username: username.to_owned(),
+        password: password.to_owned(),
+        realm: "callgate".to_owned(),
+        software: String::new(),
+        rto_in_ms: 0,
+        conn: Arc::new(UdpSocket::bind((server.ip(), 0)).await.unwrap()),
+        vnet: None,
+    })
+    .await
+    .unwrap();
+    client.listen().await.unwrap();
+    let relay = client.allocate().await.ok()?;
+    Some((client, relay))
+}
+
+/// The same with a credential of this secret.
+async fn with_secret(daemon: &Callgate, secret: &str) -> Option<(Client, impl Conn + use<>)> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let id = uuid::Uuid::new_v4().to_string();
+    let made = credential::mint(&SecretString::from(secret), &id, now + 600);
+    allocated(daemon, &made.username, &made.password).await
+}
+
+/// The same, once it is let in: the relay's threads hear of new keys a moment after the configuration is read.
+async fn soon_with_secret(daemon: &Callgate, secret: &str) -> (Client, impl Conn + use<>) {
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        match with_secret(daemon, secret).await {
+            Some(allocated) => return allocated,
+            None => assert!(Instant::now() < until, "{secret} is not in force"),
+        }
+    }
+}
+
+/// The user name and password that who joins a room is handed.
+async fn handed_out(daemon: &Callgate) -> (String, String) {
+    let client = reqwest::Client::new();
+    let url = daemon.url("/socket.io/?EIO=4&transport=polling");
+    let text = |url: String| async { client.get(url).send().await.unwrap().text().await.unwrap() };
+    let open: Value = serde_json::from_str(text(url.clone()).await.trim_start_matches('0')).unwrap();
+    let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
+    let mut said = String::new();
+    for packet in ["40", "42[\"join\",{\"roomId\":\"tea\"}]"] {
+        client.post(&url).body(packet).send().await.unwrap();
+        let end = if packet == "40" { "40{" } else { "\"joined\"" };
+        while !said.contains(end) {
+            said.push_str(&text(url.clone()).await);
+        }
+    }
+    let value = |key: &str| {
+        let (_, rest) = said.split_once(&format!("\"{key}\":\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    (value("username"), value("credential"))
+}
+
+#[tokio::test]
+async fn secrets_and_users_change_under_those_who_are_relayed() {
+    let daemon = daemon("secrets = [\"north wind\"]\n");
+    let north = with_secret(&daemon, "north wind").await.expect("the secret is in force");
+    assert!(with_secret(&daemon, "south wind").await.is_none());
+
+    write(&daemon, "secrets = [\"south wind\", \"north wind\"]\nusers = [\"amy:passw0rd!\"]\n");
+    assert_eq!(reload(&daemon.folder).code, Some(0));
+    lines(&daemon, RELOADED, 1);
+    let south = soon_with_secret(&daemon, "south wind").await;
+    let again = with_secret(&daemon, "north wind").await.expect("the old secret is out of force too soon");
+    let amy = allocated(&daemon, "amy", "passw0rd!").await.expect("the new user is not known");
+    let (username, password) = handed_out(&daemon).await;
+    let (expires, id) = username.split_once(':').unwrap();
+    let signed = credential::mint(&"south wind".into(), id, expires.parse().unwrap());
+    assert_eq!(password, signed.password, "signed with the second secret");
+    daemon.wait_for_metric("callgate_allocations", 4.0).await;
+
+    write(&daemon, "secrets = [\"south wind\"]\n");
+    let begun = Instant::now();
+    assert_eq!(reload(&daemon.folder).code, Some(0));
+    daemon.wait_for_metric("callgate_allocations", 1.0).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(with_secret(&daemon, "north wind").await.is_none());
+    assert!(allocated(&daemon, "amy", "passw0rd!").await.is_none());
+    let log = daemon.log();
+    assert!(
+        !log.iter().any(|line| line.to_string().contains("wind") || line.to_string().contains("passw0rd"))
+    );
+    drop((north, south, again, amy));
 }
 
 #[test]
