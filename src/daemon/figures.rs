@@ -5,6 +5,7 @@ use std::sync::Weak;
 
 use crate::gate::Places;
 use crate::gate::Refusals;
+use crate::http::Access;
 use crate::metrics::now;
 use crate::metrics::now_of;
 use crate::metrics::total;
@@ -20,6 +21,7 @@ pub(super) struct Figures {
     pub(super) refusals: Arc<Refusals>,
     pub(super) signaling: Signaling,
     pub(super) relay: Weak<Relay>,
+    pub(super) access: Arc<Access>,
 }
 
 impl Figures {
@@ -29,6 +31,7 @@ impl Figures {
         for (reason, count) in self.refusals.counts() {
             total_of("callgate_connections_refused_total", "reason", reason, count);
         }
+        total("callgate_unauthorized_total", self.access.refused());
         self.signaling();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);

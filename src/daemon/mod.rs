@@ -24,6 +24,7 @@ use secrecy::SecretString;
 use socketioxide::layer::SocketIoLayer;
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -36,6 +37,7 @@ use crate::gate::Gate;
 use crate::gate::OpenError;
 use crate::gate::Places;
 use crate::http;
+use crate::http::Access;
 use crate::http::Origins;
 use crate::http::Readiness;
 use crate::ice::IceServers;
@@ -44,6 +46,7 @@ use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
+use crate::signaling::Operator;
 use crate::signaling::Signaling;
 
 use block::Block;
@@ -126,7 +129,11 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let listening: Vec<SocketAddr> = tcp.iter().chain(&settings.turn.listen).copied().collect();
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
-    let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
+    let ice = ice_servers(settings, turn_secret, &found, &relay);
+    let (signaling, layer) = signaling(settings, ice.clone(), &relay);
+    let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
+    let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
+    signaling.admit(operator(&access, &relay, &drain_asked));
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -144,10 +151,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
         refusals: gate.refusals(),
         signaling: signaling.clone(),
         relay: Arc::downgrade(&relay),
+        access: Arc::clone(&access),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
-        admin_token,
+        access,
+        ice,
+        rooms: Arc::new(signaling.clone()),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -165,6 +175,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
+        () = drain_asked.notified() => "the operator's word",
         () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
     };
     tracing::info!(signal, "stopping; the same again stops at once");
@@ -198,14 +209,9 @@ fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Resu
     Ok(found)
 }
 
-/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
-fn signaling(
-    settings: &Settings,
-    secret: SecretString,
-    found: &Found,
-    relay: &Arc<Relay>,
-) -> (Signaling, SocketIoLayer) {
-    let ice = IceServers {
+/// Where STUN and TURN are, and what signs credentials for them.
+fn ice_servers(settings: &Settings, secret: SecretString, found: &Found, relay: &Relay) -> IceServers {
+    IceServers {
         host: settings.public.host.as_deref().map(Arc::from),
         addresses: found.addresses.iter().map(|address| address.public).collect(),
         udp: relay.listening().first().map_or(0, SocketAddr::port),
@@ -213,7 +219,21 @@ fn signaling(
         tls: None,
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
-    };
+    }
+}
+
+/// What the namespace `/admin` may see and do.
+fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
+    let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
+    Operator {
+        admits: Arc::new(move |token, from| access.is_operator(token, from)),
+        relay: Arc::new(move || relay.upgrade().map(|relay| members::figures(&relay)).unwrap_or_default()),
+        drain: Arc::new(move || drain.notify_one()),
+    }
+}
+
+/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
+fn signaling(settings: &Settings, ice: IceServers, relay: &Arc<Relay>) -> (Signaling, SocketIoLayer) {
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
         waiting_timeout: settings.rooms.waiting_timeout,
