@@ -24,6 +24,7 @@ use secrecy::SecretString;
 use socketioxide::layer::SocketIoLayer;
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -36,6 +37,7 @@ use crate::gate::Gate;
 use crate::gate::OpenError;
 use crate::gate::Places;
 use crate::http;
+use crate::http::Access;
 use crate::http::Origins;
 use crate::http::Readiness;
 use crate::ice::IceServers;
@@ -45,6 +47,7 @@ use crate::relay;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
+use crate::signaling::Operator;
 use crate::signaling::Signaling;
 
 use block::Block;
@@ -131,7 +134,10 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
-    let (signaling, layer) = signaling(settings, ice, &relay);
+    let (signaling, layer) = signaling(settings, ice.clone(), &relay);
+    let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
+    let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
+    signaling.admit(operator(&access, &relay, &drain_asked));
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -150,10 +156,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
         certificate: gate.certificate(),
         signaling: signaling.clone(),
         relay: Arc::downgrade(&relay),
+        access: Arc::clone(&access),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
-        admin_token,
+        access,
+        ice,
+        rooms: Arc::new(signaling.clone()),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -178,6 +187,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
+        () = drain_asked.notified() => "the operator's word",
         () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
     };
     tracing::info!(signal, "stopping; the same again stops at once");
@@ -235,6 +245,16 @@ fn ice_servers(
         tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
+    }
+}
+
+/// What the namespace `/admin` may see and do.
+fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
+    let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
+    Operator {
+        admits: Arc::new(move |token, from| access.is_operator(token, from)),
+        relay: Arc::new(move || relay.upgrade().map(|relay| members::figures(&relay)).unwrap_or_default()),
+        drain: Arc::new(move || drain.notify_one()),
     }
 }
 
