@@ -150,9 +150,11 @@ export async function pingBothWays(...peers) {
       window.labChannel = channel;
     });
   }
+  // What comes before the channel is open here is lost.
+  const open = (peer) => peer.wait('the data channel open', () => peer.page.evaluate(() => window.labChannel.readyState === 'open'));
+  await Promise.all(peers.map(open));
   const trips = [];
   for (const peer of peers) {
-    await peer.wait('the data channel open', () => peer.page.evaluate(() => window.labChannel.readyState === 'open'));
     const trip = await peer.page.evaluate(async (name) => {
       const begun = performance.now();
       window.labChannel.send(`ping of ${name}`);

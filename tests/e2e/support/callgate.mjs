@@ -45,7 +45,7 @@ export function binary() {
  */
 export async function start({ config = {}, env = {}, netns, quiet = true, tls = false } = {}) {
   const httpPort = config.http?.port ?? (await freePort('tcp'));
-  const turnPort = config.turn?.port ?? (await freePort('udp'));
+  const turnPort = config.turn?.port ?? (await freePort('both'));
   const tlsPort = tls ? (config.tls?.port ?? (await freePort('tcp'))) : undefined;
   const folder = await mkdtemp(join(tmpdir(), 'callgate-test-'));
   const pem = tls && makeCertificate(folder, ['callgate.test', 'localhost', '127.0.0.1', '::1']);
@@ -115,8 +115,17 @@ export function credentials(secret, { id = 'test', ttl = 3600 } = {}) {
   return { username, credential: createHmac('sha1', secret).update(username).digest('base64') };
 }
 
-/** A port that is free on both loopback addresses; `protocol` is 'tcp' or 'udp'. */
-export function freePort(protocol = 'tcp') {
+/** A port that is free on every address of this machine; `protocol` is 'tcp', 'udp' or 'both'. */
+export async function freePort(protocol = 'tcp') {
+  if (protocol !== 'both') return probe(protocol, 0);
+  for (;;) {
+    const port = await probe('udp', 0);
+    if (await probe('tcp', port).catch(() => false)) return port;
+  }
+}
+
+/** Takes the port, or any if it is 0, and leaves it again. */
+function probe(protocol, wanted) {
   return new Promise((done, failed) => {
     const socket = protocol === 'tcp' ? createServer() : createSocket('udp6');
     socket.once('error', failed);
@@ -124,8 +133,8 @@ export function freePort(protocol = 'tcp') {
       const { port } = socket.address();
       socket.close(() => done(port));
     };
-    if (protocol === 'tcp') socket.listen(0, '::', bound);
-    else socket.bind(0, '::', bound);
+    if (protocol === 'tcp') socket.listen(wanted, '::', bound);
+    else socket.bind(wanted, '::', bound);
   });
 }
 
