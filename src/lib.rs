@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod gate;
 pub mod http;
+pub mod ice;
 pub mod log;
 pub mod metrics;
 pub mod relay;

@@ -5,6 +5,7 @@ mod descriptors;
 mod figures;
 mod holder;
 mod media;
+mod members;
 mod public;
 mod sessions;
 
@@ -37,15 +38,17 @@ use crate::gate::Places;
 use crate::http;
 use crate::http::Origins;
 use crate::http::Readiness;
+use crate::ice::IceServers;
+use crate::ice::Signer;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
-use crate::signaling::IceServers;
 use crate::signaling::Signaling;
 
 use block::Block;
 use figures::Figures;
+use members::Members;
 use public::Found;
 use public::Interface;
 
@@ -63,7 +66,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// # Errors
 /// The certificate cannot be used.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    settings.tls.as_ref().map(gate::acceptor).transpose()?;
+    settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
     Ok(())
 }
 
@@ -118,12 +121,14 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
-    let gate = Gate::open(settings, total).map_err(explain)?;
+    let mut gate = Gate::open(settings, total).map_err(explain)?;
     let tcp: Vec<SocketAddr> = gate.plain().chain(gate.secure()).collect();
     let listening: Vec<SocketAddr> = tcp.iter().chain(&settings.turn.listen).copied().collect();
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
-    let (signaling, layer) = signaling(settings, turn_secret, &found, &relay);
+    gate.open_turn(settings, &relay.listening()).map_err(explain)?;
+    let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
+    let (signaling, layer) = signaling(settings, ice, &relay);
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -139,6 +144,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let figures = Figures {
         places: gate.places(),
         refusals: gate.refusals(),
+        certificate: gate.certificate(),
         signaling: signaling.clone(),
         relay: Arc::downgrade(&relay),
     };
@@ -154,8 +160,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let sessions =
         from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
-    let mut serving = gate
-        .serve(http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref())));
+    let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
+    // TODO of the composition: `relay.adopt` takes the connection; until then it is closed.
+    let turned_away = gate.refusals();
+    let take_turn = move |_: gate::Caller| {
+        turned_away.silent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
+    let mut serving = gate.serve(router, Arc::new(take_turn));
 
     readiness.serving();
     ready(&block, settings.log.format);
@@ -195,27 +206,31 @@ fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Resu
     Ok(found)
 }
 
-/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
-fn signaling(
+/// Where clients find the relay: all that listens, by the ports that pass most firewalls.
+fn ice_servers(
     settings: &Settings,
     secret: SecretString,
     found: &Found,
-    relay: &Arc<Relay>,
-) -> (Signaling, SocketIoLayer) {
-    let fallback_host = found.addresses.first().map(|address| address.public.to_string());
-    let ice = IceServers {
-        host: settings.public.host.clone(),
-        fallback_host: fallback_host.unwrap_or_else(|| "localhost".to_owned()),
-        port: relay.listening().first().map_or(0, SocketAddr::port),
-        secret,
+    relay: &Relay,
+    gate: &Gate,
+) -> IceServers {
+    let usual = |ports: Vec<u16>, usual: u16| {
+        ports.iter().copied().find(|&port| port == usual).or(ports.first().copied())
+    };
+    let tcp = gate.turn().chain(gate.plain()).map(|address| address.port()).collect();
+    IceServers {
+        host: settings.public.host.as_deref().map(Arc::from),
+        addresses: found.addresses.iter().map(|address| address.public).collect(),
+        udp: relay.listening().first().map_or(0, SocketAddr::port),
+        tcp: usual(tcp, 80),
+        tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
+        signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
-    };
-    let relay = Arc::downgrade(relay);
-    let on_gone = move |id: &str| {
-        if let Some(relay) = relay.upgrade() {
-            relay.revoke(id);
-        }
-    };
+    }
+}
+
+/// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
+fn signaling(settings: &Settings, ice: IceServers, relay: &Arc<Relay>) -> (Signaling, SocketIoLayer) {
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
         waiting_timeout: settings.rooms.waiting_timeout,
@@ -224,7 +239,7 @@ fn signaling(
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
     };
-    Signaling::new(&of_rooms, ice, Arc::new(on_gone))
+    Signaling::new(&of_rooms, ice, Arc::new(Members(Arc::downgrade(relay))))
 }
 
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
@@ -274,6 +289,7 @@ fn ready(block: &Block<'_>, format: LogFormat) {
 fn explain(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Certificate(error) => error.into(),
+        OpenError::Overlap { .. } => error.into(),
         OpenError::Bind(BindError { address, error }) => match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 let port = address.port();

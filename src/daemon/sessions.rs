@@ -81,7 +81,8 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::signaling::IceServers;
+    use crate::ice::IceServers;
+    use crate::ice::Signer;
     use crate::signaling::Settings;
     use crate::signaling::Signaling;
 
@@ -97,7 +98,9 @@ mod tests {
                 .header("X-Own", &b"caf\xE9"[..])
         };
         let (before, mut after) = (head().body(Body::empty()).unwrap(), head().body(Body::empty()).unwrap());
+        after.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 1))));
         detach(&mut after);
+        assert!(after.extensions().get::<ConnectInfo<SocketAddr>>().is_some());
         assert_eq!((before.headers(), before.uri()), (after.headers(), after.uri()));
     }
 
@@ -105,12 +108,14 @@ mod tests {
     async fn sessions_over_long_polling_are_bounded_and_give_their_place_back() {
         let ice = IceServers {
             host: None,
-            fallback_host: String::new(),
-            port: 3478,
-            secret: "of the test".into(),
+            addresses: Default::default(),
+            udp: 3478,
+            tcp: None,
+            tls: None,
+            signer: Signer::new("of the test".into()),
             ttl: Duration::from_secs(3600),
         };
-        let (_signaling, layer) = Signaling::new(&Settings::default(), ice, Arc::new(|_: &str| {}));
+        let (_signaling, layer) = Signaling::new(&Settings::default(), ice, Arc::new(()));
         let (places, refusals) = (Places::new(100, 2), Arc::<Refusals>::default());
         let counted = (places.clone(), Arc::clone(&refusals));
         let seats =

@@ -107,8 +107,26 @@ pub enum Command<'a> {
         /// Who.
         peer: PeerId,
     },
+    /// Put members out, by the operator.
+    Kick {
+        /// Whom.
+        target: Target<'a>,
+        /// Let nobody of their user's label in again, while the room lives. All peers of that label go then.
+        ban: bool,
+    },
+    /// End the room, by the operator.
+    Close,
     /// `Room::deadline` has come.
     Tick,
+}
+
+/// Whom a command is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target<'a> {
+    /// This peer.
+    Peer(PeerId),
+    /// All peers of this user's label.
+    User(&'a str),
 }
 
 /// Why a command was not carried out; nothing has changed.
@@ -126,6 +144,14 @@ pub enum Refusal {
     ResumeFailed,
     /// The room to make is there already, or has an impossible capacity.
     CannotCreate,
+    /// The user may not come into this room any more.
+    Banned,
+    /// The room knows as many banned users as it can.
+    TooManyBans,
+    /// There is no label to ban this peer by.
+    NoLabel,
     /// The house is full: as many rooms as it can hold (said by the store).
     TooManyRooms,
+    /// The store does not answer.
+    Unavailable,
 }

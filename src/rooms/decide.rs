@@ -10,6 +10,7 @@ use super::command::Join;
 use super::command::Now;
 use super::command::Refusal;
 use super::command::Rules;
+use super::command::Target;
 use super::id::PeerId;
 use super::id::RoomId;
 use super::notice::ClosedReason;
@@ -76,12 +77,13 @@ pub fn decide<'a>(
                 ..Default::default()
             };
             decision.changes.push(Change::Session { peer: member.peer, session });
+            // Also told where nobody knew it was gone: what was sent to its old connection last may not have arrived.
+            decision.tell(others(room, member.peer), Event::PeerReconnected { peer: member.peer });
             if member.away.is_some() {
                 decision.changes.push(Change::Away { peer: member.peer, away: None });
                 if room.others(member.peer).any(|other| other.away.is_none()) {
                     decision.changes.push(Change::Status(Status::Active));
                 }
-                decision.tell(others(room, member.peer), Event::PeerReconnected { peer: member.peer });
             }
             Ok(decision)
         }
@@ -115,6 +117,14 @@ pub fn decide<'a>(
         (Command::Ask { peer }, Some(room)) => {
             room.member(peer).ok_or(Refusal::NotAMember)?;
             Ok(Decision::default())
+        }
+        (Command::Kick { target, ban }, Some(room)) => kick(room, target, ban, rules, now),
+        (Command::Close, Some(room)) => {
+            let members = room.members.iter().map(|member| member.peer);
+            let mut decision = Decision::default();
+            decision.tell(members.clone().collect(), Event::RoomClosed { reason: ClosedReason::Deleted });
+            decision.end(members);
+            Ok(decision)
         }
         (Command::Tick, Some(room)) => Ok(tick(room, rules, now)),
     }
@@ -150,6 +160,7 @@ fn create<'a>(
         // An empty room always ends, even where a call may wait for ever.
         expires: Some(now.at + if rules.waiting_timeout.is_zero() { EMPTY } else { rules.waiting_timeout }),
         joined: 0,
+        banned: Vec::new(),
     };
     Ok(Decision { changes: smallvec![Change::Create(Box::new(room))], ..Default::default() })
 }
@@ -171,6 +182,9 @@ fn take_seat<'a>(
     let mut order = 0;
     let mut kind = join.kind;
     if let Some(room) = room {
+        if join.user.as_deref().is_some_and(|user| room.bans(user)) {
+            return Err(Refusal::Banned);
+        }
         let mut others = others(room, join.peer);
         members = room.members.len();
         met = room.members.iter().any(|member| member.away.is_none());
@@ -231,6 +245,41 @@ fn lost<'a>(
     Ok(decision)
 }
 
+fn kick<'a>(
+    room: &Room,
+    target: Target<'_>,
+    ban: bool,
+    rules: &Rules,
+    now: Now,
+) -> Result<Decision<'a>, Refusal> {
+    let user = match target {
+        Target::User(user) => Some(Arc::from(user)),
+        Target::Peer(peer) => room.member(peer).ok_or(Refusal::NoSuchPeer)?.user.clone(),
+    };
+    let all_of_user = ban || matches!(target, Target::User(_));
+    let is_meant = |member: &&Member| {
+        target == Target::Peer(member.peer) || (all_of_user && user.is_some() && member.user == user)
+    };
+    let out: Peers = room.members.iter().filter(is_meant).map(|member| member.peer).collect();
+    let mut decision = Decision::default();
+    if ban {
+        let user = user.ok_or(Refusal::NoLabel)?;
+        if !room.bans(&user) {
+            if room.banned.len() >= Room::MOST_BANS {
+                return Err(Refusal::TooManyBans);
+            }
+            decision.changes.push(Change::Ban(user));
+        }
+    } else if out.is_empty() {
+        return Err(Refusal::NoSuchPeer);
+    }
+    if !out.is_empty() {
+        decision.tell(out.clone(), Event::RoomClosed { reason: ClosedReason::Kicked });
+        decision.gone(room, &out, LeftReason::Kicked, rules, now);
+    }
+    Ok(decision)
+}
+
 fn tick<'a>(room: &Room, rules: &Rules, now: Now) -> Decision<'a> {
     let mut decision = Decision::default();
     let due: Peers = room
@@ -287,6 +336,7 @@ impl<'a> Decision<'a> {
         if over {
             let reason = match reason {
                 LeftReason::Lost => ClosedReason::PeerLost,
+                LeftReason::Kicked => ClosedReason::PeerKicked,
                 LeftReason::Left | LeftReason::Closed => ClosedReason::PeerLeft,
             };
             self.tell(rest.clone(), Event::RoomClosed { reason });

@@ -20,6 +20,7 @@ pub use command::Join;
 pub use command::Now;
 pub use command::Refusal;
 pub use command::Rules;
+pub use command::Target;
 pub use decide::Answer;
 pub use decide::Decision;
 pub use decide::decide;

@@ -15,6 +15,8 @@ pub enum LeftReason {
     Left,
     /// Its transport was lost and it did not come back in time, or its seat was needed.
     Lost,
+    /// The operator put it out.
+    Kicked,
     /// The room closed.
     Closed,
 }
@@ -26,6 +28,7 @@ impl LeftReason {
         match self {
             LeftReason::Left => "left",
             LeftReason::Lost => "lost",
+            LeftReason::Kicked => "kicked",
             LeftReason::Closed => "closed",
         }
     }
@@ -38,6 +41,12 @@ pub enum ClosedReason {
     PeerLeft,
     /// The other side of the call was lost.
     PeerLost,
+    /// The operator put the other side of the call out.
+    PeerKicked,
+    /// The operator put the receiver out; for others the room may go on.
+    Kicked,
+    /// The operator ended it.
+    Deleted,
 }
 
 impl ClosedReason {
@@ -47,6 +56,9 @@ impl ClosedReason {
         match self {
             ClosedReason::PeerLeft => "peer-left",
             ClosedReason::PeerLost => "peer-lost",
+            ClosedReason::PeerKicked => "peer-kicked",
+            ClosedReason::Kicked => "kicked",
+            ClosedReason::Deleted => "deleted",
         }
     }
 }
@@ -85,7 +97,7 @@ pub enum Event<'a> {
         /// Who.
         peer: PeerId,
     },
-    /// The room is no longer there.
+    /// The room is no longer there, for the receiver at least.
     RoomClosed {
         /// Why.
         reason: ClosedReason,

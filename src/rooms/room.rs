@@ -106,9 +106,20 @@ pub struct Room {
     pub expires: Option<Instant>,
     /// How many have ever joined.
     pub joined: u64,
+    /// Labels of users who may not come in any more.
+    pub banned: Vec<Arc<str>>,
 }
 
 impl Room {
+    /// The most labels of banned users.
+    pub const MOST_BANS: usize = 256;
+
+    /// Whether users of this label may not come in.
+    #[must_use]
+    pub fn bans(&self, user: &str) -> bool {
+        self.banned.iter().any(|banned| **banned == *user)
+    }
+
     /// Who has this seat.
     #[must_use]
     pub fn member(&self, peer: PeerId) -> Option<&Member> {
@@ -157,6 +168,7 @@ impl Room {
                     member.session = session;
                 }
             }
+            (Change::Ban(user), Some(room)) => room.banned.push(user),
             (Change::Status(status), Some(room)) => room.status = status,
             (Change::Expires(at), Some(room)) => room.expires = at,
         }
@@ -191,6 +203,8 @@ pub enum Change {
         /// Which connection.
         session: u64,
     },
+    /// Nobody of this user's label comes in any more.
+    Ban(Arc<str>),
     /// It goes on in its life.
     Status(Status),
     /// It ends at this time if nobody comes, or (`None`) it does not.

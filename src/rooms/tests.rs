@@ -280,6 +280,97 @@ fn a_target_is_a_peer_or_all_peers_of_a_user_and_never_oneself() {
 }
 
 #[test]
+fn a_member_that_is_put_out_is_told_and_so_are_the_others() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    let [a, b, c] = [0; 3].map(|_| house.join(&id, Kind::Room).unwrap());
+    house.told.clear();
+    let kick = |target, ban| Command::Kick { target, ban };
+    house.run(&id, kick(Target::Peer(b), false)).unwrap();
+    assert_eq!(
+        [a, b, c].map(|peer| house.told(peer)),
+        [vec!["left:kicked"], vec!["closed:kicked"], vec!["left:kicked"]]
+    );
+    assert_eq!(house.run(&id, kick(Target::Peer(b), false)), Err(Refusal::NoSuchPeer));
+    assert_eq!(house.run(&id, kick(Target::User("nobody"), false)), Err(Refusal::NoSuchPeer));
+    assert_eq!(house.run(&room("b"), kick(Target::Peer(a), false)), Err(Refusal::NoSuchRoom));
+    // Users: 1, 2, 0, 1.
+    let d = house.join(&id, Kind::Room).unwrap();
+    house.run(&id, kick(Target::User("user1"), false)).unwrap();
+    assert_eq!(house.rooms[&id].members.iter().map(|m| m.peer).collect::<Vec<_>>(), [c]);
+    assert_eq!(house.told(d), ["closed:kicked"]);
+    // The last one takes the room along; a call ends for the other one too.
+    house.run(&id, kick(Target::Peer(c), false)).unwrap();
+    let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Call).unwrap());
+    house.run(&id, kick(Target::Peer(a), false)).unwrap();
+    assert_eq!(house.told(a), ["joined", "closed:kicked"]);
+    assert_eq!(house.told(b), ["left:kicked", "closed:peer-kicked"]);
+    assert!(house.rooms.is_empty());
+}
+
+#[test]
+fn a_banned_user_stays_out_for_as_long_as_the_room_lives() {
+    let mut house = House::new(Rules { capacity: 9, ..rules() });
+    let id = room("a");
+    // Users: 1, 2, 0, 1.
+    let [a, b, c, d] = [0; 4].map(|_| house.join(&id, Kind::Room).unwrap());
+    let token = house.rooms[&id].member(d).unwrap().token;
+    house.run(&id, Command::Kick { target: Target::Peer(a), ban: true }).unwrap();
+    assert_eq!(
+        house.rooms[&id].members.iter().map(|m| m.peer).collect::<Vec<_>>(),
+        [b, c],
+        "all of that user's"
+    );
+    assert_eq!(house.run(&id, Command::Resume { token, session: 9 }), Err(Refusal::ResumeFailed));
+    house.next = 4;
+    assert_eq!(house.join(&id, Kind::Room), Err(Refusal::Banned));
+    house.join(&id, Kind::Room).unwrap();
+    // Who is not here may be banned too, once or twice.
+    for _ in 0..2 {
+        house.run(&id, Command::Kick { target: Target::User("later"), ban: true }).unwrap();
+    }
+    assert_eq!(house.rooms[&id].banned.len(), 2);
+    for n in 0..Room::MOST_BANS - 2 {
+        house.run(&id, Command::Kick { target: Target::User(&format!("u{n}")), ban: true }).unwrap();
+    }
+    let more = Command::Kick { target: Target::User("user2"), ban: true };
+    assert_eq!(house.run(&id, more), Err(Refusal::TooManyBans));
+    assert!(house.rooms[&id].member(b).is_some(), "a refusal changes nothing");
+    // The next room of that name knows nothing of it.
+    house.run(&id, Command::Close).unwrap();
+    house.next = 4;
+    house.join(&id, Kind::Room).unwrap();
+}
+
+#[test]
+fn a_room_that_is_ended_tells_all_its_members_once() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Room).unwrap());
+    house.lost(&id, b);
+    house.run(&id, Command::Close).unwrap();
+    assert_eq!(house.told(a), ["joined", "away", "closed:deleted"]);
+    assert_eq!(house.told(b), ["closed:deleted"]);
+    assert!(house.rooms.is_empty());
+    assert_eq!(house.run(&id, Command::Close), Err(Refusal::NoSuchRoom));
+    // One without members too.
+    house.run(&id, Command::Create { kind: Kind::Room, capacity: None, name: None }).unwrap();
+    house.run(&id, Command::Close).unwrap();
+    assert!(house.rooms.is_empty());
+}
+
+#[test]
+fn a_seat_that_is_taken_over_is_told_though_nobody_knew_it_was_lost() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Room).unwrap());
+    let token = house.rooms[&id].member(b).unwrap().token;
+    house.run(&id, Command::Resume { token, session: 9 }).unwrap();
+    assert_eq!(house.told(a), ["joined", "back"]);
+    assert!(house.told(b).is_empty());
+}
+
+#[test]
 fn of_two_members_exactly_one_is_polite() {
     let mut house = House::new(rules());
     let id = room("a");
@@ -319,6 +410,8 @@ enum Step {
     Lose(u8, usize),
     Resume(u8, u8),
     Signal(u8, usize),
+    Kick(u8, usize, bool),
+    Close(u8),
     Pass(u64),
 }
 
@@ -330,6 +423,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, 0..4_usize).prop_map(|(room, who)| Step::Lose(room, who)),
         2 => (0..3_u8, 0..60_u8).prop_map(|(room, token)| Step::Resume(room, token)),
         3 => (0..3_u8, 0..4_usize).prop_map(|(room, who)| Step::Signal(room, who)),
+        1 => (0..3_u8, 0..4_usize, any::<bool>()).prop_map(|(room, who, ban)| Step::Kick(room, who, ban)),
+        1 => (0..3_u8).prop_map(Step::Close),
         2 => (0..20_000_u64).prop_map(Step::Pass),
     ]
 }
@@ -381,6 +476,21 @@ proptest! {
                         house.signal(&name(n), from, None, &format!("#{said:05}")).unwrap();
                     }
                 }
+                Step::Kick(n, m, ban) => {
+                    if let Some(peer) = who(&house, &name(n), m) {
+                        let user = house.rooms[&name(n)].member(peer).unwrap().user.clone().unwrap();
+                        house.run(&name(n), Command::Kick { target: Target::Peer(peer), ban }).unwrap();
+                        if let Some(room) = house.rooms.get(&name(n)) {
+                            prop_assert!(room.member(peer).is_none());
+                            prop_assert!(!ban || room.bans(&user));
+                        }
+                    }
+                }
+                Step::Close(n) => {
+                    let there = house.rooms.contains_key(&name(n));
+                    prop_assert_eq!(house.run(&name(n), Command::Close).is_ok(), there);
+                    prop_assert!(!house.rooms.contains_key(&name(n)));
+                }
                 Step::Pass(ms) => house.pass(Duration::from_millis(ms)),
             }
             for room in house.rooms.values() {
@@ -390,6 +500,8 @@ proptest! {
                 let alone = room.kind == Kind::Call && room.joined == 1;
                 prop_assert!(!alone || waiting == 0 || room.expires.is_some(), "a call that waits for ever");
                 prop_assert!(room.members.is_sorted_by_key(|member| member.order));
+                let out = |member: &Member| member.user.as_deref().is_some_and(|user| room.bans(user));
+                prop_assert!(!room.members.iter().any(out), "a banned user is in");
             }
         }
         // What one sender says, each receiver hears in that order.

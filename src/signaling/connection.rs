@@ -1,5 +1,7 @@
 //! One client's connection: its commands in, its events out, and which seats it has.
 
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use axum::extract::ConnectInfo;
 use serde::Serialize;
 use smallvec::SmallVec;
 use socketioxide::adapter::LocalAdapter;
@@ -142,6 +145,12 @@ impl Connection {
         let request = socket.req_parts();
         let header = request.headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
         header.or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+    }
+
+    /// The address that its first request came from, as the gate says: behind a proxy it trusts, the client's own.
+    pub(super) fn address(socket: &Transport) -> Option<IpAddr> {
+        let peer = socket.req_parts().extensions.get::<ConnectInfo<SocketAddr>>()?;
+        Some(peer.0.ip().to_canonical())
     }
 
     /// Sends an event, in order with all before it.

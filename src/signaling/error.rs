@@ -30,13 +30,15 @@ pub enum Code {
     ResumeFailed,
     /// The target is nobody in this room.
     NoSuchPeer,
+    /// The user may not come into that room any more.
+    Banned,
     /// Our fault.
     Internal,
 }
 
 impl Code {
     /// Every code, for counters.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 13] = [
         Code::BadRequest,
         Code::UnknownEvent,
         Code::NotAMember,
@@ -48,6 +50,7 @@ impl Code {
         Code::AlreadyJoined,
         Code::ResumeFailed,
         Code::NoSuchPeer,
+        Code::Banned,
         Code::Internal,
     ];
 
@@ -66,6 +69,7 @@ impl Code {
             Code::AlreadyJoined => "already-joined",
             Code::ResumeFailed => "resume-failed",
             Code::NoSuchPeer => "no-such-peer",
+            Code::Banned => "banned",
             Code::Internal => "internal",
         }
     }
@@ -102,6 +106,12 @@ impl From<Refusal> for Failure {
                 Failure::new(Code::ResumeFailed, "no seat is kept for this token: join anew")
             }
             Refusal::CannotCreate => Failure::bad("a room of that id or capacity cannot be made"),
+            Refusal::Banned => Failure::new(Code::Banned, "you may not come into this room any more"),
+            Refusal::TooManyBans => {
+                Failure::new(Code::TooManyRequests, "this room has no place for more bans")
+            }
+            Refusal::NoLabel => Failure::bad("this peer has no userId to ban it by"),
+            Refusal::Unavailable => Failure::new(Code::Internal, "the rooms cannot be reached"),
             Refusal::TooManyRooms => Failure::new(Code::TooManyRequests, "this server holds no more rooms"),
         }
     }

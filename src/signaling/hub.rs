@@ -19,25 +19,29 @@ use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::error::Code;
 use super::error::Failure;
-use super::ice::IceServers;
 use super::inbox::Pushed;
+use super::media::Media;
 use super::rate::Rate;
 use super::seats::Seats;
 use super::session;
 use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Stats;
+use crate::ice::IceServers;
 use crate::rooms::Command;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
+use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::store::Committed;
 use crate::store::Store;
 use crate::turn::credential;
 
-/// Told of every credential id whose member is gone.
-pub type OnGone = Arc<dyn Fn(&str) + Send + Sync>;
+/// The id of a member's credential.
+pub(super) fn member_id(peer: PeerId) -> String {
+    peer.with_text(credential::member_id)
+}
 
 /// What the sessions share.
 ///
@@ -52,7 +56,7 @@ pub(super) struct Hub {
     pub(super) message_bytes: usize,
     pub(super) alarm: Arc<Alarm>,
     pub(super) draining: AtomicBool,
-    on_gone: OnGone,
+    pub(super) media: Arc<dyn Media>,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
@@ -63,7 +67,7 @@ impl Hub {
         ice: IceServers,
         rate: Rate,
         message_bytes: usize,
-        on_gone: OnGone,
+        media: Arc<dyn Media>,
     ) -> Hub {
         Hub {
             store,
@@ -74,7 +78,7 @@ impl Hub {
             message_bytes,
             alarm: Arc::default(),
             draining: AtomicBool::new(false),
-            on_gone,
+            media,
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -171,14 +175,14 @@ impl Hub {
         command: Command<'_>,
         now: Now,
         mut answer: impl FnMut(&Committed<'_>) -> R,
-    ) -> Result<R, Failure> {
-        let mut result = Err(Failure::new(Code::Internal, "the store did not answer"));
+    ) -> Result<R, Refusal> {
+        let mut result = Err(Refusal::Unavailable);
         let mut gone = smallvec::SmallVec::<[PeerId; 2]>::new();
         self.store.commit(id, command, now, &mut |outcome| {
             let committed = match outcome {
                 Ok(committed) => committed,
                 Err(refusal) => {
-                    result = Err(refusal.into());
+                    result = Err(refusal);
                     return;
                 }
             };
@@ -203,7 +207,7 @@ impl Hub {
             }
         });
         for peer in gone {
-            (self.on_gone)(&peer.with_text(credential::member_id));
+            self.media.gone(&member_id(peer));
         }
         result
     }
@@ -225,8 +229,8 @@ impl Hub {
                 break;
             }
             for id in rooms {
-                if let Err(failure) = self.commit(&id, Command::Tick, now, |_| ()) {
-                    tracing::error!(code = failure.code.name(), "a room could not be ticked");
+                if let Err(refusal) = self.commit(&id, Command::Tick, now, |_| ()) {
+                    tracing::error!(?refusal, "a room could not be ticked");
                     return;
                 }
             }
@@ -250,7 +254,7 @@ impl Hub {
         });
         let Some((connection, dialect, room)) = seat.flatten() else { return };
         let Some(socket) = connection.socket() else { return };
-        let ice = self.ice.mint(Connection::host_header(&socket), peer, now.unix_ms / 1000);
+        let ice = self.ice.mint(Connection::host_header(&socket), &member_id(peer), now.unix_ms / 1000);
         let pieces = Pieces { room_id: Some(&room), ice: Some(&ice), ..Pieces::default() };
         let row = dialect.ice_servers;
         if connection.emit(row.event, &Rendered(row, pieces)).is_err() {

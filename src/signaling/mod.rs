@@ -4,6 +4,7 @@
 //! every dialect, `session` makes a command of it, the store decides and commits, and each member hears of it in its own
 //! dialect (`seats`, `dialect`).
 
+mod candidates;
 mod clock;
 mod connection;
 mod decode;
@@ -11,8 +12,8 @@ mod dialect;
 mod door;
 mod error;
 mod hub;
-mod ice;
 mod inbox;
+mod media;
 mod outbox;
 mod rate;
 mod seats;
@@ -20,8 +21,9 @@ mod session;
 mod stats;
 
 pub use error::Code;
-pub use hub::OnGone;
-pub use ice::IceServers;
+pub use media::Flow;
+pub use media::Media;
+pub use media::Usage;
 pub use stats::Drop;
 pub use stats::Relayed;
 pub use stats::Stats;
@@ -36,6 +38,7 @@ use socketioxide::layer::SocketIoLayer;
 use self::door::Door;
 use self::hub::Hub;
 use self::rate::Rate;
+use crate::ice::IceServers;
 use crate::rooms::Rules;
 use crate::store::Memory;
 
@@ -97,10 +100,9 @@ pub struct Signaling {
 }
 
 impl Signaling {
-    /// Starts signaling; the layer answers `/socket.io/`. Call it within a tokio runtime. `on_gone` is told the
-    /// credential id of every member that gives its seat up.
+    /// Starts signaling; the layer answers `/socket.io/`. Call it within a tokio runtime. `media` is the relay.
     #[must_use]
-    pub fn new(settings: &Settings, ice: IceServers, on_gone: OnGone) -> (Signaling, SocketIoLayer) {
+    pub fn new(settings: &Settings, ice: IceServers, media: Arc<dyn Media>) -> (Signaling, SocketIoLayer) {
         let rules = Rules {
             capacity: settings.capacity.max(2),
             waiting_timeout: settings.waiting_timeout,
@@ -111,7 +113,7 @@ impl Signaling {
             ice,
             Rate::new(settings.events_per_second),
             settings.message_bytes,
-            on_gone,
+            media,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);

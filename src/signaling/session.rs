@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use socketioxide::handler::Value;
 use uuid::Uuid;
 
+use super::candidates;
 use super::connection::Connection;
 use super::connection::MOST_ROOMS;
 use super::connection::Membership;
@@ -21,10 +22,11 @@ use super::dialect::ack;
 use super::error::Code;
 use super::error::Failure;
 use super::hub::Hub;
-use super::ice::Minted;
+use super::hub::member_id;
 use super::seats::Missed;
 use super::seats::Seat;
 use super::stats::Drop;
+use crate::ice::Minted;
 use crate::rooms::Answer;
 use crate::rooms::Command;
 use crate::rooms::Join;
@@ -117,9 +119,9 @@ pub(super) fn gone(hub: &Hub, connection: &Arc<Connection>, said: bool) {
                 }
             });
         });
-        if let Err(failure) = done {
+        if let Err(refusal) = done {
             // The room ended meanwhile.
-            tracing::debug!(code = failure.code.name(), "a seat was gone already");
+            tracing::debug!(?refusal, "a seat was gone already");
         }
     }
     hub.counters.dropped(Drop::Closed, (unsent.len() - kept) as u64);
@@ -155,6 +157,15 @@ fn label(what: &str, text: Option<&Cow<'_, str>>) -> Result<Option<Arc<str>>, Fa
 }
 
 impl Asked<'_> {
+    fn commit<R>(
+        &self,
+        room: &RoomId,
+        command: Command<'_>,
+        answer: impl FnMut(&Committed<'_>) -> R,
+    ) -> Result<R, Failure> {
+        Ok(self.hub.commit(room, command, self.now, answer)?)
+    }
+
     fn carry_out(&self, dialect: &'static Dialect, verb: Verb, it: &Arguments<'_>) -> Result<(), Failure> {
         match verb {
             Verb::Join(kind) => {
@@ -179,7 +190,7 @@ impl Asked<'_> {
     fn mint(&self, peer: PeerId) -> Minted {
         let socket = self.connection.socket();
         let host = socket.as_deref().and_then(Connection::host_header);
-        self.hub.ice.mint(host, peer, self.now.unix_ms / 1000)
+        self.hub.ice.mint(host, &member_id(peer), self.now.unix_ms / 1000)
     }
 
     /// The seat meant: in the room named, or the only one there is.
@@ -232,8 +243,7 @@ impl Asked<'_> {
                 name: label("name", it.name.as_ref())?,
             }),
         };
-        let done =
-            self.hub.commit(&room, command, self.now, |committed| self.seated(dialect, &room, committed));
+        let done = self.commit(&room, command, |committed| self.seated(dialect, &room, committed));
         if let Err(failure) = &done
             && failure.code == Code::RoomFull
             && let Some(row) = dialect.full
@@ -254,6 +264,12 @@ impl Asked<'_> {
             return;
         };
         let Some(member) = room.member(peer) else { return };
+        let from = self.connection.socket().and_then(|socket| Connection::address(&socket));
+        if resumed {
+            self.hub.media.returned(&member_id(peer), from);
+        } else {
+            self.hub.media.seated(&member_id(peer), id.as_str(), room.kind, from);
+        }
         let renew = self.now.at + self.hub.ice.renew_after(peer.spread());
         let ice = self.mint(peer);
         let old = self.hub.seats.put(
@@ -313,7 +329,7 @@ impl Asked<'_> {
         let id = RoomId::parse(&Uuid::new_v4().to_string())
             .ok_or_else(|| Failure::new(Code::Internal, "no id for the room"))?;
         let command = Command::Create { kind, capacity: it.capacity, name };
-        self.hub.commit(&id, command, self.now, |committed| {
+        self.commit(&id, command, |committed| {
             self.say(ack::CREATED, Pieces { room: committed.room, ..Pieces::default() });
         })
     }
@@ -328,7 +344,7 @@ impl Asked<'_> {
             return Err(Failure::new(Code::NotAMember, "you are not in a room"));
         }
         for Membership { room, peer } in seats {
-            self.hub.commit(&room, Command::Leave { peer, session: None }, self.now, |_| ())?;
+            self.commit(&room, Command::Leave { peer, session: None }, |_| ())?;
         }
         self.say(ack::DONE, Pieces::default());
         Ok(())
@@ -348,7 +364,13 @@ impl Asked<'_> {
             None => return Err(Failure::bad("there is nothing to pass on")),
         };
         let command = Command::Signal { from: seat.peer, to: it.to.as_deref(), kind, data };
-        self.hub.commit(&seat.room, command, self.now, |_| self.say(ack::DONE, Pieces::default()))
+        let addresses = candidates::addresses(data.get());
+        self.commit(&seat.room, command, |_| {
+            if !addresses.is_empty() {
+                self.hub.media.signaled(&member_id(seat.peer), &addresses);
+            }
+            self.say(ack::DONE, Pieces::default());
+        })
     }
 
     fn chat(&self, it: &Arguments<'_>) -> Result<(), Failure> {
@@ -361,7 +383,7 @@ impl Asked<'_> {
         let client = label("clientId", it.client.as_ref())?;
         let id = PeerId::new(random());
         let command = Command::Chat { from: seat.peer, text, id };
-        self.hub.commit(&seat.room, command, self.now, |_| {
+        self.commit(&seat.room, command, |_| {
             self.say(
                 ack::SAID,
                 Pieces {
@@ -376,7 +398,7 @@ impl Asked<'_> {
 
     fn refresh_ice(&self, it: &Arguments<'_>) -> Result<(), Failure> {
         let Membership { room, peer } = self.seat(it)?;
-        self.hub.commit(&room, Command::Ask { peer }, self.now, |_| {
+        self.commit(&room, Command::Ask { peer }, |_| {
             let ice = self.mint(peer);
             self.hub.seats.renew_at(peer, self.now.at + self.hub.ice.renew_after(peer.spread()));
             self.say(ack::ICE, Pieces { ice: Some(&ice), ..Pieces::default() });

@@ -1,6 +1,8 @@
 //! Rooms in memory, lost with the process.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
 use std::sync::Mutex;
@@ -32,6 +34,7 @@ pub struct Memory {
     hasher: ahash::RandomState,
     shards: Box<[Mutex<Shard>]>,
     rooms: [AtomicU64; Kind::ALL.len()],
+    empty: AtomicU64,
     members: AtomicU64,
 }
 
@@ -57,6 +60,7 @@ impl Memory {
             hasher: seeded(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             rooms: Default::default(),
+            empty: AtomicU64::new(0),
             members: AtomicU64::new(0),
         }
     }
@@ -80,6 +84,9 @@ impl Memory {
             if let Some((kind, members)) = side {
                 self.rooms[kind as usize].fetch_add(sign, Ordering::Relaxed);
                 self.members.fetch_add(sign.wrapping_mul(members as u64), Ordering::Relaxed);
+                if members == 0 {
+                    self.empty.fetch_add(sign, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -174,9 +181,34 @@ impl Store for Memory {
         due
     }
 
+    fn look(&self, id: &RoomId, then: &mut dyn FnMut(Option<&Room>)) {
+        let hash = self.hasher.hash_one(id);
+        then(self.shard(hash).rooms.find(hash, |room| room.id == *id));
+    }
+
+    fn biggest(&self, most: usize) -> Vec<RoomId> {
+        let mut found = BinaryHeap::new();
+        for shard in &self.shards {
+            for room in &lock(shard).rooms {
+                let members = room.members.len();
+                // The smallest is on top.
+                if found.len() < most
+                    || found.peek().is_some_and(|Reverse((smallest, _))| members > *smallest)
+                {
+                    found.push(Reverse((members, room.id.clone())));
+                    if found.len() > most {
+                        found.pop();
+                    }
+                }
+            }
+        }
+        found.into_sorted_vec().into_iter().map(|Reverse((_, id))| id).collect()
+    }
+
     fn counts(&self) -> Counts {
         Counts {
             rooms: std::array::from_fn(|i| self.rooms[i].load(Ordering::Relaxed)),
+            empty: self.empty.load(Ordering::Relaxed),
             members: self.members.load(Ordering::Relaxed),
         }
     }
@@ -227,7 +259,30 @@ mod tests {
         run(&store, &id, join(1), now);
         run(&store, &id, join(2), now);
         assert_eq!(store.next_deadline(), None);
-        assert_eq!(store.counts(), Counts { rooms: [1, 0], members: 2 });
+        assert_eq!(store.counts(), Counts { rooms: [1, 0], empty: 0, members: 2 });
+    }
+
+    #[test]
+    fn the_biggest_rooms_come_first_and_no_more_than_asked_for() {
+        let store = Memory::new(rules(), 100);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        let ids: Vec<_> = (0..40).map(|n| RoomId::parse(&format!("r{n}")).unwrap()).collect();
+        for id in &ids {
+            let create = Command::Create { kind: Kind::Room, capacity: None, name: None };
+            assert_eq!(run(&store, id, create, now), None);
+        }
+        assert_eq!(store.counts(), Counts { rooms: [0, 40], empty: 40, members: 0 });
+        for (members, id) in [(3, &ids[7]), (1, &ids[30]), (2, &ids[9])] {
+            (0..members).for_each(|n| assert_eq!(run(&store, id, join(n), now), None));
+        }
+        assert_eq!(store.counts(), Counts { rooms: [0, 40], empty: 37, members: 6 });
+        assert_eq!(store.biggest(3), [7, 9, 30].map(|n| ids[n].clone()));
+        assert_eq!(store.biggest(1), [ids[7].clone()]);
+        assert_eq!((store.biggest(0).len(), store.biggest(1000).len()), (0, 40));
+        let mut seen = None;
+        store.look(&ids[9], &mut |room| seen = room.map(|room| room.members.len()));
+        assert_eq!(seen, Some(2));
+        store.look(&RoomId::parse("nowhere").unwrap(), &mut |room| assert!(room.is_none()));
     }
 
     #[test]
@@ -238,7 +293,7 @@ mod tests {
         assert_eq!(run(&store, &a, join(1), now), None);
         assert_eq!(run(&store, &b, join(2), now), Some(Refusal::TooManyRooms));
         assert_eq!(run(&store, &a, join(2), now), None);
-        assert_eq!(store.counts(), Counts { rooms: [1, 0], members: 2 });
+        assert_eq!(store.counts(), Counts { rooms: [1, 0], empty: 0, members: 2 });
         run(&store, &a, Command::Leave { peer: PeerId::new([1; 16]), session: None }, now);
         assert_eq!(store.counts(), Counts::default());
         assert_eq!(run(&store, &b, join(2), now), None);

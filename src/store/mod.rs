@@ -40,6 +40,8 @@ pub struct Committed<'a> {
 pub struct Counts {
     /// Rooms, in the order of `Kind::ALL`.
     pub rooms: [u64; Kind::ALL.len()],
+    /// Those of them without members.
+    pub empty: u64,
     /// Members of all of them, those who are away included.
     pub members: u64,
 }
@@ -63,6 +65,12 @@ pub trait Store: Send + Sync {
 
     /// Some of the rooms whose deadline has come, for `Command::Tick`: empty when there are none.
     fn due(&self, now: Instant) -> Vec<RoomId>;
+
+    /// Shows one room, as it is between two commands; `then` must not call the store.
+    fn look(&self, id: &RoomId, then: &mut dyn FnMut(Option<&Room>));
+
+    /// The rooms with the most members, most first, at most `most` of them. Walks through all rooms.
+    fn biggest(&self, most: usize) -> Vec<RoomId>;
 
     /// How many there are now.
     fn counts(&self) -> Counts;

@@ -14,6 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
             "config",
             "gate",
             "http",
+            "ice",
             "log",
             "metrics",
             "relay",
@@ -34,8 +35,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("gate", &["config"]),
     ("rooms", &[]),
     ("store", &["rooms", "config"]),
-    ("signaling", &["rooms", "store", "config", "turn::credential"]),
-    ("http", &["rooms", "store", "config", "metrics", "turn::credential"]),
+    ("ice", &["turn::credential"]),
+    ("signaling", &["rooms", "store", "config", "ice", "turn::credential"]),
+    ("http", &["rooms", "store", "config", "ice", "metrics", "turn::credential"]),
 ];
 
 /// Modules without IO: no runtime, no socket, no clock, no randomness of their own.

@@ -4,6 +4,7 @@
 
 mod config;
 mod daemon;
+mod gate;
 mod http;
 mod imports;
 mod readme;

@@ -1,14 +1,21 @@
 //! Signaling in this process, by a client of our own over HTTP long polling. Other people's clients: tests/e2e/signaling.
 
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
+use callgate::ice::IceServers;
+use callgate::ice::Signer;
+use callgate::rooms::Kind;
 use callgate::signaling::Code;
-use callgate::signaling::IceServers;
+use callgate::signaling::Media;
 use callgate::signaling::Relayed;
 use callgate::signaling::Settings;
 use callgate::signaling::Signaling;
+use callgate::signaling::Usage;
 use callgate::turn::credential;
 use serde_json::Value;
 use serde_json::json;
@@ -16,35 +23,80 @@ use serde_json::json;
 struct House {
     signaling: Signaling,
     url: String,
-    gone: Arc<Mutex<Vec<String>>>,
+    relay: Arc<Relay>,
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Relay {
+    gone: Mutex<Vec<String>>,
+    told: Mutex<Vec<String>>,
+}
+
+impl Relay {
+    fn gone(&self) -> Vec<String> {
+        self.gone.lock().unwrap().clone()
+    }
+
+    fn tell(&self, what: String) {
+        self.told.lock().unwrap().push(what);
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+}
+
+impl Media for Relay {
+    fn seated(&self, member: &str, room: &str, kind: Kind, from: Option<IpAddr>) {
+        self.tell(format!("seated {member} {room} {} {}", kind.name(), from.unwrap()));
+    }
+
+    fn returned(&self, member: &str, from: Option<IpAddr>) {
+        self.tell(format!("returned {member} {}", from.unwrap()));
+    }
+
+    fn signaled(&self, member: &str, addresses: &[IpAddr]) {
+        self.tell(format!("signaled {member} {addresses:?}"));
+    }
+
+    fn gone(&self, member: &str) {
+        self.tell(format!("gone {member}"));
+        self.gone.lock().unwrap().push(member.to_owned());
+    }
+
+    fn usage(&self, members: &[&str]) -> Vec<Usage> {
+        vec![Usage::default(); members.len()]
+    }
 }
 
 async fn house(settings: Settings) -> House {
-    let gone = Arc::new(Mutex::new(Vec::new()));
+    let relay = Arc::<Relay>::default();
     let ice = IceServers {
-        host: Some("2001:db8::1".to_owned()),
-        fallback_host: String::new(),
-        port: 3478,
-        secret: "a secret of the test".into(),
+        host: Some("2001:db8::1".into()),
+        addresses: Default::default(),
+        udp: 3478,
+        tcp: Some(80),
+        tls: Some(443),
+        signer: Signer::new("a secret of the test".into()),
         ttl: Duration::from_secs(3600),
     };
-    let told = gone.clone();
-    let on_gone = Arc::new(move |id: &str| told.lock().unwrap().push(id.to_owned()));
-    let (signaling, layer) = Signaling::new(&settings, ice, on_gone);
+    let (signaling, layer) = Signaling::new(&settings, ice, relay.clone());
     let router = axum::Router::new().layer(layer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/socket.io/?EIO=4&transport=polling", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let service = hyper_util::service::TowerToHyperService::new(router.clone());
+            let (stream, peer) = listener.accept().await.unwrap();
+            let router = router.clone().layer(axum::Extension(ConnectInfo::<SocketAddr>(peer)));
+            let service = hyper_util::service::TowerToHyperService::new(router);
             tokio::spawn(
                 hyper::server::conn::http1::Builder::new()
                     .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
             );
         }
     });
-    House { signaling, url, gone }
+    House { signaling, url, relay }
 }
 
 /// Speaks just enough Engine.IO and Socket.IO.
@@ -117,16 +169,17 @@ async fn a_member_that_is_gone_is_reported_by_the_id_of_its_credential() {
     let room = json!({"room": "r"});
     let first = a.ask("room.join", room.clone()).await;
     let turn = &first["iceServers"][1];
-    assert_eq!(turn["urls"][0], "turn:[2001:db8::1]:3478?transport=udp");
+    let ways = ["turn:[2001:db8::1]:3478?transport=udp", "turn:[2001:db8::1]:80?transport=tcp"];
+    assert_eq!(turn["urls"], json!([ways[0], ways[1], "turns:[2001:db8::1]:443?transport=tcp"]));
     let username = turn["username"].as_str().unwrap();
     assert_eq!(username.split_once(':').unwrap().1, member_id(&first));
     let second = b.ask("room.join", room.clone()).await;
-    assert!(house.gone.lock().unwrap().is_empty());
+    assert!(house.relay.gone().is_empty());
     assert_eq!(a.ask("room.leave", room).await, json!({"ok": true}));
-    assert_eq!(*house.gone.lock().unwrap(), [member_id(&first)]);
+    assert_eq!(house.relay.gone(), [member_id(&first)]);
     // Saying goodbye is leaving.
     b.post("41").await;
-    assert_eq!(*house.gone.lock().unwrap(), [member_id(&first), member_id(&second)]);
+    assert_eq!(house.relay.gone(), [member_id(&first), member_id(&second)]);
 }
 
 #[tokio::test]
@@ -140,7 +193,7 @@ async fn when_a_call_ends_both_credentials_end() {
     b.post(r#"42["leave"]"#).await;
     assert_eq!(a.event("room-closed").await, json!({"roomId": "c", "reason": "peer-left"}));
     let ids = [&second, &first].map(|it| credential::member_id(it["self"].as_str().unwrap()));
-    assert_eq!(*house.gone.lock().unwrap(), ids);
+    assert_eq!(house.relay.gone(), ids);
 }
 
 #[tokio::test]
@@ -151,7 +204,7 @@ async fn a_call_that_times_out_ends_its_credential() {
     a.post(r#"42["join",{"roomId":"c"}]"#).await;
     a.event("joined").await;
     a.event("room-timeout").await;
-    assert_eq!(house.gone.lock().unwrap().len(), 1);
+    assert_eq!(house.relay.gone().len(), 1);
     assert_eq!(house.signaling.stats().rooms, [0, 0]);
 }
 
@@ -249,4 +302,51 @@ async fn the_seat_that_a_waiting_caller_left_behind_does_not_end_its_call() {
     // Two that have met are a call: it ends with either.
     b.post("1").await;
     assert_eq!(a.event("room-closed").await["reason"], "peer-lost");
+}
+
+/// The relay has to know before anybody acts on it: what is told to clients comes after what is told to the relay.
+#[tokio::test]
+async fn the_relay_hears_of_members_and_their_addresses_before_the_members_do() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let room = json!({"room": "r"});
+    let first = a.ask("room.join", room.clone()).await;
+    assert_eq!(house.relay.told(), [format!("seated {} r room 127.0.0.1", member_id(&first))]);
+    let second = b.ask("room.join", room.clone()).await;
+    assert_eq!(house.relay.told(), [format!("seated {} r room 127.0.0.1", member_id(&second))]);
+    let candidate = json!({"candidate": "candidate:1 1 udp 1 203.0.113.7 9 typ srflx raddr 10.0.0.5 rport 9", "sdpMid": "0"});
+    a.ask("signal", json!({"room": "r", "kind": "candidate", "data": candidate})).await;
+    let signaled = format!("signaled {} [203.0.113.7]", member_id(&first));
+    assert_eq!(house.relay.told(), [signaled.as_str()]);
+    let sdp = "v=0\r\nc=IN IP4 203.0.113.8\r\na=candidate:1 1 udp 1 2001:db8::5 9 typ host\r\n";
+    b.post(&format!("42{}", json!(["offer", {"roomId": "r", "sdp": {"type": "offer", "sdp": sdp}}]))).await;
+    a.event("signal").await;
+    assert_eq!(house.relay.told(), [format!("signaled {} [2001:db8::5, 203.0.113.8]", member_id(&second))]);
+    // Nothing in it, nothing told.
+    b.ask("signal", json!({"room": "r", "kind": "candidate", "data": null})).await;
+    // On another connection.
+    let resume = json!({"room": "r", "resume": first["resume"]});
+    let mut again = Client::connect(&house).await;
+    assert_eq!(again.ask("room.join", resume).await["resumed"], true);
+    again.ask("room.leave", room).await;
+    let returned = format!("returned {} 127.0.0.1", member_id(&first));
+    assert_eq!(house.relay.told(), [returned, format!("gone {}", member_id(&first))]);
+}
+
+#[tokio::test]
+async fn a_signal_that_is_refused_grants_nothing() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    a.ask("room.join", json!({"room": "mine"})).await;
+    b.ask("room.join", json!({"room": "theirs"})).await;
+    house.relay.told();
+    let candidate = "candidate:1 1 udp 1 203.0.113.7 9 typ host";
+    for (command, code) in [
+        (json!({"room": "theirs", "kind": "candidate", "data": candidate}), "not-a-member"),
+        (json!({"room": "mine", "to": "nobody", "kind": "candidate", "data": candidate}), "no-such-peer"),
+        (json!({"room": "mine", "data": candidate}), "bad-request"),
+    ] {
+        assert_eq!(a.ask("signal", command).await["error"]["code"], code);
+    }
+    assert!(house.relay.told().is_empty());
 }

@@ -1,16 +1,41 @@
 //! The traffic: paced sends, singly or as one UDP_SEGMENT train, while everything that comes back is counted.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
+
+use crate::link::Link;
 
 pub const PAYLOAD: usize = 1000;
 
 /// One direction of one allocation: what to send from where, as ready bytes (`train` packets in a row).
 pub struct Flow<'a> {
-    pub from: &'a UdpSocket,
+    pub from: End<'a>,
     pub to: Option<SocketAddr>,
     pub packet: Vec<u8>,
+}
+
+/// Where packets are sent from, or come out.
+#[derive(Clone, Copy)]
+pub enum End<'a> {
+    Client(&'a Link),
+    Peer(&'a UdpSocket),
+}
+
+impl<'a> End<'a> {
+    fn fd(self) -> RawFd {
+        match self {
+            End::Client(link) => link.fd(),
+            End::Peer(socket) => socket.as_raw_fd(),
+        }
+    }
+
+    fn datagrams(self) -> Option<&'a UdpSocket> {
+        match self {
+            End::Client(Link::Udp(socket)) | End::Peer(socket) => Some(socket),
+            End::Client(Link::Stream(_)) => None,
+        }
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -23,7 +48,7 @@ pub struct Tally {
 pub struct Plan<'a> {
     pub flows: Vec<Flow<'a>>,
     /// Where packets come out, and how long each must be.
-    pub sinks: Vec<(&'a UdpSocket, usize)>,
+    pub sinks: Vec<(End<'a>, usize)>,
     pub train: usize,
     pub per_second: u64,
     pub time: Duration,
@@ -79,10 +104,10 @@ pub fn set_buffers(socket: &UdpSocket) {
 impl Plan<'_> {
     pub fn run(&self, receiver: &mut Receiver, measure: impl Fn() -> u64) -> (Tally, u64) {
         let mut tally = Tally::default();
-        for (index, (socket, _)) in self.sinks.iter().enumerate() {
+        for (index, (end, _)) in self.sinks.iter().enumerate() {
             let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: index as u64 };
             // SAFETY: both descriptors are open.
-            unsafe { libc::epoll_ctl(receiver.epoll, libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &mut event) };
+            unsafe { libc::epoll_ctl(receiver.epoll, libc::EPOLL_CTL_ADD, end.fd(), &mut event) };
         }
         let trains: Vec<Vec<u8>> = self.flows.iter().map(|f| f.packet.repeat(self.train)).collect();
         // What earlier runs left behind does not count.
@@ -123,10 +148,10 @@ impl Plan<'_> {
             }
         }
         let spent = measure() - before;
-        for (socket, _) in &self.sinks {
+        for (end, _) in &self.sinks {
             // SAFETY: both descriptors are open.
             unsafe {
-                libc::epoll_ctl(receiver.epoll, libc::EPOLL_CTL_DEL, socket.as_raw_fd(), std::ptr::null_mut())
+                libc::epoll_ctl(receiver.epoll, libc::EPOLL_CTL_DEL, end.fd(), std::ptr::null_mut())
             };
         }
         (tally, spent)
@@ -137,17 +162,32 @@ impl Plan<'_> {
         // SAFETY: room for 64 events.
         let n = unsafe { libc::epoll_wait(receiver.epoll, events.as_mut_ptr(), 64, 0) };
         for event in &events[..n.max(0) as usize] {
-            let (socket, wanted) = self.sinks[event.u64 as usize];
-            receive(socket, wanted, &mut receiver.buffers, tally);
+            let (end, wanted) = self.sinks[event.u64 as usize];
+            match end {
+                End::Client(link @ Link::Stream(_)) => link.receive(&mut receiver.buffers, |frame| {
+                    if frame.len() == wanted {
+                        tally.delivered += 1;
+                    } else {
+                        tally.wrong += 1;
+                    }
+                }),
+                End::Client(Link::Udp(socket)) | End::Peer(socket) => {
+                    receive(socket, wanted, &mut receiver.buffers, tally);
+                }
+            }
         }
     }
 }
 
 fn send(flow: &Flow<'_>, bytes: &[u8], train: usize) -> bool {
+    let Some(from) = flow.from.datagrams() else {
+        // A stream takes a train as it is.
+        return matches!(flow.from, End::Client(link) if link.send(bytes));
+    };
     if train == 1 {
         return match flow.to {
-            Some(to) => flow.from.send_to(bytes, to),
-            None => flow.from.send(bytes),
+            Some(to) => from.send_to(bytes, to),
+            None => from.send(bytes),
         }
         .is_ok();
     }
@@ -173,7 +213,7 @@ fn send(flow: &Flow<'_>, bytes: &[u8], train: usize) -> bool {
         (*cmsg).cmsg_type = libc::UDP_SEGMENT;
         (*cmsg).cmsg_len = libc::CMSG_LEN(2) as _;
         libc::CMSG_DATA(cmsg).cast::<u16>().write_unaligned(flow.packet.len() as u16);
-        libc::sendmsg(flow.from.as_raw_fd(), &message, 0) >= 0
+        libc::sendmsg(from.as_raw_fd(), &message, 0) >= 0
     }
 }
 

@@ -1,6 +1,8 @@
 //! Runs coturn and callgate alternately on loopback under the same load, and prints what each spent.
 
+mod link;
 mod load;
+mod members;
 mod process;
 mod turn;
 
@@ -10,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use load::{Flow, PAYLOAD, Plan, Receiver, Tally};
+use link::{Leg, Link};
+use load::{End, Flow, PAYLOAD, Plan, Receiver, Tally};
+use members::Members;
 use process::Process;
 use turn::{Client, Credential};
 
@@ -27,6 +31,9 @@ struct Options {
     allocations: usize,
     per_second: u64,
     only: String,
+    leg: Leg,
+    /// callgate's clients are members of rooms, two in each.
+    rooms: bool,
     receivers_gro: bool,
     batch: usize,
     server_core: usize,
@@ -43,6 +50,8 @@ fn options() -> Options {
         allocations: 100,
         per_second: 40_000,
         only: String::new(),
+        leg: Leg::Udp,
+        rooms: false,
         receivers_gro: true,
         batch: 2000,
         server_core: 0,
@@ -60,6 +69,15 @@ fn options() -> Options {
             "--allocations" => o.allocations = value().parse().unwrap(),
             "--rate" => o.per_second = value().parse().unwrap(),
             "--only" => o.only = value(),
+            "--leg" => {
+                o.leg = match value().as_str() {
+                    "udp" => Leg::Udp,
+                    "tcp" => Leg::Tcp,
+                    "tls" => Leg::Tls,
+                    other => panic!("--leg is udp, tcp or tls, not {other}"),
+                }
+            }
+            "--rooms" => o.rooms = true,
             "--receivers" => o.receivers_gro = value() == "gro",
             "--batch" => o.batch = value().parse().unwrap(),
             "--shards" => o.shards = value().parse().unwrap(),
@@ -76,22 +94,25 @@ struct Subject {
     process: Process,
     clients: Vec<Client>,
     peers: Vec<UdpSocket>,
+    http: SocketAddr,
+    /// Keeps the rooms of its clients.
+    members: Option<Members>,
 }
 
 fn start(name: &'static str, o: &Options, directory: &Path, round: usize) -> Subject {
     let log = directory.join(format!("{name}-{round}.log"));
     let (port, low, high) = if name == "coturn" { (34780, 20000, 26999) } else { (34790, 27000, 32767) };
     let command = match (name, &o.against) {
-        ("coturn", None) => coturn(directory, port, low, high),
+        ("coturn", None) => coturn(o, directory, port, low, high),
         ("coturn", Some(other)) => callgate(other, o, directory, port, low, high),
         _ => callgate(&o.callgate, o, directory, port, low, high),
     };
     let process = Process::start(command, o.server_core, log.to_str().unwrap());
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = SocketAddr::from(([127, 0, 0, 1], if o.leg == Leg::Tls { port + 2 } else { port }));
     let credential = Credential::mint(SECRET);
     for attempt in 0.. {
         std::thread::sleep(Duration::from_millis(200));
-        match Client::allocate(address, &credential) {
+        match Client::allocate(o.leg, address, &credential) {
             Ok(mut client) => {
                 client.release().unwrap();
                 break;
@@ -100,14 +121,36 @@ fn start(name: &'static str, o: &Options, directory: &Path, round: usize) -> Sub
             Err(_) => {}
         }
     }
-    Subject { name, address, process, clients: Vec::new(), peers: Vec::new() }
+    Subject { name, address, process, clients: Vec::new(), peers: Vec::new(), http: SocketAddr::from(([127, 0, 0, 1], port + 1)), members: None }
 }
 
-fn coturn(directory: &Path, port: u16, low: u16, high: u16) -> Command {
+/// A certificate for the run.
+fn certificate(directory: &Path) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(directory.join("key.pem"))
+        .arg("-out")
+        .arg(directory.join("certificate.pem"))
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn coturn(o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Command {
     let file = directory.join("turnserver.conf");
+    let legs = match o.leg {
+        Leg::Udp => "no-tcp\nno-tls\nno-dtls\n".to_owned(),
+        Leg::Tcp => "no-udp\nno-tls\nno-dtls\n".to_owned(),
+        Leg::Tls => format!(
+            "no-udp\nno-dtls\ntls-listening-port={}\ncert={1}/certificate.pem\npkey={1}/key.pem\n",
+            port + 2,
+            directory.display()
+        ),
+    };
     let text = format!(
         "listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\nlistening-port={port}\nmin-port={low}\nmax-port={high}\n\
-         realm=bench\nuse-auth-secret\nstatic-auth-secret={SECRET}\nno-tcp\nno-tls\nno-dtls\nno-tcp-relay\nno-cli\n\
+         realm=bench\nuse-auth-secret\nstatic-auth-secret={SECRET}\n{legs}no-tcp-relay\nno-cli\n\
          allow-loopback-peers\nno-rfc5780\nno-stun-backward-compatibility\nrelay-threads=1\n\
          userdb={0}/turndb\npidfile={0}/turnserver.pid\nlog-file=stdout\nsimple-log\n",
         directory.display()
@@ -120,8 +163,16 @@ fn coturn(directory: &Path, port: u16, low: u16, high: u16) -> Command {
 
 fn callgate(program: &Path, o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Command {
     let file = directory.join(format!("callgate-{port}.toml"));
+    let tls = match o.leg {
+        Leg::Tls => format!(
+            "[tls]\nlisten = [\"127.0.0.1:{}\"]\ncertificate = \"{1}/certificate.pem\"\nkey = \"{1}/key.pem\"\n",
+            port + 2,
+            directory.display()
+        ),
+        _ => String::new(),
+    };
     let text = format!(
-        "[public]\naddresses = [\"127.0.0.1\"]\n[http]\nlisten = [\"127.0.0.1:{}\"]\n\
+        "[public]\naddresses = [\"127.0.0.1\"]\n[http]\nlisten = [\"127.0.0.1:{}\"]\n{tls}\
          [turn]\nlisten = [\"127.0.0.1:{port}\"]\nrealm = \"bench\"\nsecrets = [\"{SECRET}\"]\nrelay_ports = \"{low}-{high}\"\n\
          workers = {}\n[turn.peers]\nallow = [\"127.0.0.0/8\"]\n\
          [turn.limits]\nallocations = 0\nallocations_per_user = 0\nallocations_per_ip = 0\nunauthenticated_per_second = 0\n",
@@ -136,12 +187,17 @@ fn callgate(program: &Path, o: &Options, directory: &Path, port: u16, low: u16, 
 
 impl Subject {
     fn populate(&mut self, o: &Options) {
-        let credential = Credential::mint(SECRET);
-        for _ in 0..o.allocations {
-            let client =
-                Client::allocate(self.address, &credential).unwrap_or_else(|e| panic!("{}: {e}", self.name));
-            load::set_buffers(&client.socket);
-            load::set_gro(&client.socket, o.receivers_gro);
+        let mut credentials = vec![Credential::mint(SECRET); o.allocations];
+        if o.rooms && self.name == "callgate" {
+            (self.members, credentials) = Members::join(self.http, o.allocations);
+        }
+        for credential in credentials {
+            let client = Client::allocate(o.leg, self.address, &credential)
+                .unwrap_or_else(|e| panic!("{}: {e}", self.name));
+            if let Link::Udp(socket) = &client.link {
+                load::set_buffers(socket);
+                load::set_gro(socket, o.receivers_gro);
+            }
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             load::set_buffers(&peer);
             load::set_gro(&peer, o.receivers_gro);
@@ -168,16 +224,16 @@ impl Subject {
         let flows = self.clients.iter().zip(&self.peers);
         let flows = flows.map(|(client, peer)| match case {
             Case::ToPeer => {
-                Flow { from: &client.socket, to: None, packet: turn::channel_data(DATA, &payload) }
+                Flow { from: End::Client(&client.link), to: None, packet: turn::channel_data(DATA, &payload) }
             }
-            Case::ToClient => Flow { from: peer, to: Some(client.relayed), packet: payload.clone() },
+            Case::ToClient => Flow { from: End::Peer(peer), to: Some(client.relayed), packet: payload.clone() },
             Case::Across => {
-                Flow { from: &client.socket, to: None, packet: turn::channel_data(ACROSS, &payload) }
+                Flow { from: End::Client(&client.link), to: None, packet: turn::channel_data(ACROSS, &payload) }
             }
         });
         let sinks = match case {
-            Case::ToPeer => self.peers.iter().map(|s| (s, PAYLOAD)).collect(),
-            _ => self.clients.iter().map(|c| (&c.socket, PAYLOAD + 4)).collect(),
+            Case::ToPeer => self.peers.iter().map(|s| (End::Peer(s), PAYLOAD)).collect(),
+            _ => self.clients.iter().map(|c| (End::Client(&c.link), PAYLOAD + 4)).collect(),
         };
         Plan {
             flows: flows.collect(),
@@ -219,8 +275,14 @@ fn packets(o: &Options, directory: &Path, names: &[&'static str]) {
     process::pin(o.own_core);
     let mut receiver = Receiver::new();
     println!(
-        "\n{} allocations, {PAYLOAD}-byte payloads, {} packets/s, {} rounds of {} s, receivers {}",
+        "\n{} allocations over {}{}, {PAYLOAD}-byte payloads, {} packets/s, {} rounds of {} s, receivers {}",
         o.allocations,
+        match o.leg {
+            Leg::Udp => "UDP",
+            Leg::Tcp => "TCP",
+            Leg::Tls => "TLS",
+        },
+        if o.rooms { " (callgate's are of rooms of two)" } else { "" },
         o.per_second,
         o.rounds,
         o.seconds,
@@ -294,7 +356,7 @@ fn allocations(o: &Options, directory: &Path, names: &[&'static str]) {
             let mut clients = Vec::new();
             let add = |n: usize, clients: &mut Vec<Client>| {
                 for _ in 0..n {
-                    let mut client = Client::allocate(subject.address, &credential)
+                    let mut client = Client::allocate(o.leg, subject.address, &credential)
                         .unwrap_or_else(|e| panic!("{name}: {e}"));
                     client.bind(DATA, peer).unwrap_or_else(|e| panic!("{name}: {e}"));
                     clients.push(client);
@@ -327,6 +389,9 @@ fn main() {
     process::favour();
     let directory = std::env::temp_dir().join(format!("callgate-bench-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
+    if o.leg == Leg::Tls {
+        certificate(&directory);
+    }
     let names: &[&'static str] = if o.callgate.exists() {
         &["coturn", "callgate"]
     } else {

@@ -1,11 +1,13 @@
 //! Just enough of a TURN client: long-term credentials, Allocate, ChannelBind, ChannelData.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use base64::Engine;
 use md5::{Digest, Md5};
 use ring::hmac;
+
+use crate::link::{Leg, Link};
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 const ALLOCATE: u16 = 0x0003;
@@ -30,9 +32,9 @@ impl Credential {
     }
 }
 
-/// One allocation, with its connected socket.
+/// One allocation, with its way to the server.
 pub struct Client {
-    pub socket: UdpSocket,
+    pub link: Link,
     pub relayed: SocketAddr,
     credential: Credential,
     realm: Vec<u8>,
@@ -111,12 +113,9 @@ fn xored(address: SocketAddr) -> Vec<u8> {
 
 impl Client {
     /// The whole dance: 401, then Allocate.
-    pub fn allocate(server: SocketAddr, credential: &Credential) -> Result<Client, String> {
-        let socket = UdpSocket::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-        socket.connect(server).map_err(|e| e.to_string())?;
-        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    pub fn allocate(leg: Leg, server: SocketAddr, credential: &Credential) -> Result<Client, String> {
         let mut client = Client {
-            socket,
+            link: Link::connect(leg, server).map_err(|e| e.to_string())?,
             relayed: server,
             credential: credential.clone(),
             realm: Vec::new(),
@@ -177,12 +176,13 @@ impl Client {
 
     /// Sends up to four times; skips whatever is not the answer (late data, for one).
     fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, String> {
-        let mut buffer = [0u8; 2048];
         for _ in 0..4 {
-            self.socket.send(request).map_err(|e| format!("send: {e}"))?;
-            while let Ok(n) = self.socket.recv(&mut buffer) {
-                if n >= 20 && buffer[8..20] == request[8..20] {
-                    return Ok(buffer[..n].to_vec());
+            if !self.link.send(request) {
+                return Err("cannot send".to_owned());
+            }
+            while let Some(answer) = self.link.next(Duration::from_millis(500)) {
+                if answer.len() >= 20 && answer[8..20] == request[8..20] {
+                    return Ok(answer);
                 }
             }
         }
@@ -198,8 +198,9 @@ fn check(answer: &[u8], kind: u16) -> Result<(), String> {
     Err(format!("method {kind}: error {code:?}"))
 }
 
-/// `payload` behind a ChannelData header.
+/// `payload` behind a ChannelData header. (Its length is a multiple of 4, so streams need no padding.)
 pub fn channel_data(channel: u16, payload: &[u8]) -> Vec<u8> {
+    assert!(payload.len().is_multiple_of(4));
     let mut bytes = channel.to_be_bytes().to_vec();
     bytes.extend((payload.len() as u16).to_be_bytes());
     bytes.extend(payload);

@@ -5,6 +5,7 @@ use serde::Serializer;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
+use crate::ice::Minted;
 use crate::rooms::Event;
 use crate::rooms::Kind;
 use crate::rooms::Member;
@@ -13,7 +14,6 @@ use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::rooms::Token;
 use crate::signaling::error::Failure;
-use crate::signaling::ice::Minted;
 
 /// What an incoming event asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
