@@ -180,8 +180,10 @@ export function buildNetwork({ places, oneToOne = false }) {
         uplink[place] = to;
       },
       /** The addresses that a client has, without those that are good on its own wire only. */
-      addresses: (place) =>
-        JSON.parse(ip('-j', '-n', client[place], 'address', 'show', 'scope', 'global')).flatMap(({ addr_info = [] }) => addr_info.map(({ local }) => local)),
+      addresses(place) {
+        const devices = JSON.parse(ip('-j', '-n', client[place], 'address', 'show', 'scope', 'global'));
+        return devices.flatMap(({ addr_info = [] }) => addr_info.map(({ local }) => local)).filter(Boolean);
+      },
       /** Whether a request from a place gets to the server at its public address and is answered; `what` is e.g. "udp 3478". */
       reaches(place, what) {
         const [protocol, port] = what.split(' ');
