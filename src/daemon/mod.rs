@@ -41,6 +41,7 @@ use crate::http::Readiness;
 use crate::ice::IceServers;
 use crate::ice::Signer;
 use crate::metrics::Metrics;
+use crate::relay;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
@@ -161,10 +162,12 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
         from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
     let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
-    // TODO of the composition: `relay.adopt` takes the connection; until then it is closed.
-    let turned_away = gate.refusals();
-    let take_turn = move |_: gate::Caller| {
-        turned_away.silent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let adopter = Arc::downgrade(&relay);
+    let take_turn = move |caller: gate::Caller| {
+        if let Some(relay) = adopter.upgrade() {
+            let gate::Caller { socket, tls, first, client, server, keep } = caller;
+            relay.adopt(relay::Connection { socket, tls, first, client, server, keep });
+        }
     };
     let mut serving = gate.serve(router, Arc::new(take_turn));
 

@@ -8,6 +8,7 @@ mod auth;
 mod channel;
 mod data;
 mod icmp;
+mod legs;
 mod limits;
 mod model;
 mod permission;
