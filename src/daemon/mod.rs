@@ -26,6 +26,7 @@ use secrecy::SecretString;
 use socketioxide::layer::SocketIoLayer;
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 use crate::config::Environment;
 use crate::config::Kept;
@@ -40,6 +41,7 @@ use crate::gate::Gate;
 use crate::gate::OpenError;
 use crate::gate::Places;
 use crate::http;
+use crate::http::Access;
 use crate::http::Origins;
 use crate::http::Readiness;
 use crate::ice::IceServers;
@@ -50,6 +52,7 @@ use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::shutdown::Wish;
 use crate::signaling;
+use crate::signaling::Operator;
 use crate::signaling::Signaling;
 
 use block::Block;
@@ -153,7 +156,10 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
-    let (signaling, layer) = signaling(settings, ice, &relay);
+    let (signaling, layer) = signaling(settings, ice.clone(), &relay);
+    let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
+    let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
+    signaling.admit(operator(&access, &relay, &drain_asked));
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -172,10 +178,13 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         certificate: gate.certificate(),
         signaling: signaling.clone(),
         relay: Arc::downgrade(&relay),
+        access: Arc::clone(&access),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
-        admin_token,
+        access,
+        ice,
+        rooms: Arc::new(signaling.clone()),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -214,6 +223,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
                 Wish::Stop(signal) => break signal,
                 Wish::Reload => reload(&mut live),
             },
+            () = drain_asked.notified() => break "the operator's word",
             () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
         }
     };
@@ -272,6 +282,16 @@ fn ice_servers(
         tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
+    }
+}
+
+/// What the namespace `/admin` may see and do.
+fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
+    let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
+    Operator {
+        admits: Arc::new(move |token, from| access.is_operator(token, from)),
+        relay: Arc::new(move || relay.upgrade().map(|relay| members::figures(&relay)).unwrap_or_default()),
+        drain: Arc::new(move || drain.notify_one()),
     }
 }
 
