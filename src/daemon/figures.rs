@@ -67,6 +67,14 @@ fn copy_relay(relay: &Relay) {
     for (reason, count) in stats.drops() {
         total_of("callgate_drops_total", "reason", reason, count);
     }
+    let connections = &stats.connections;
+    now_of("callgate_turn_connections", "transport", "tcp", connections.tcp);
+    now_of("callgate_turn_connections", "transport", "tls", connections.tls);
+    total_of("callgate_turn_frames_total", "direction", "in", connections.frames_in);
+    total_of("callgate_turn_frames_total", "direction", "out", connections.frames_out);
+    for (reason, count) in connections.endings() {
+        total_of("callgate_turn_connections_closed_total", "reason", reason, count);
+    }
     let turn = &stats.turn;
     now("callgate_allocations", turn.allocations);
     total("callgate_allocations_total", turn.allocations_total);

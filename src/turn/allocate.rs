@@ -270,8 +270,8 @@ impl Server {
         let Some(opening) = allocation.opening.take() else { return };
         let (client, sides) = (allocation.client, allocation.sides);
         let answer = if sides == [None; 2] {
-            self.stats.opened(client.transport); // `end` takes it off
-            self.end(slot);
+            self.stats.opened(client.transport); // `take_down` takes it off
+            self.take_down(slot);
             self.refuse(&opening.echo, code::INSUFFICIENT_CAPACITY, &opening.mac)
         } else {
             self.stats.opened(client.transport);

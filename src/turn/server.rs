@@ -156,6 +156,20 @@ impl Server {
         }
     }
 
+    /// The connection of a client is gone, and with it its allocation.
+    pub fn client_gone(&mut self, now: Instant, client: FiveTuple) {
+        self.catch_up(now);
+        if let Some(slot) = self.table.find(&client) {
+            self.take_down(slot);
+        }
+    }
+
+    /// Whether this client has an allocation, or will have one once its sockets are open.
+    #[must_use]
+    pub fn has_allocation(&self, client: &FiveTuple) -> bool {
+        self.table.find(client).is_some()
+    }
+
     /// Lets these in from here on, and nobody else. Allocations of a secret, or of a user with its password, that is no
     /// longer among them end at once; all others live on undisturbed.
     pub fn set_keys(&mut self, now: Instant, keys: &Keys) {
@@ -255,10 +269,18 @@ impl Server {
         }
     }
 
-    /// Ends an allocation: its sockets close, its ports are free again, nothing of it is left.
+    /// Ends an allocation that its client did not give up: a connection that it came over is closed, too.
     pub(super) fn end(&mut self, slot: u32) {
+        let client = self.take_down(slot);
+        if let Some(client) = client.filter(|client| client.transport.leg().is_some()) {
+            self.outputs.push_back(Output::HangUp { client });
+        }
+    }
+
+    /// Ends an allocation: its sockets close, its ports are free again, nothing of it is left. Returns whose it was.
+    pub(super) fn take_down(&mut self, slot: u32) -> Option<FiveTuple> {
         let at = self.table.id(slot);
-        let Some(allocation) = self.table.remove(slot) else { return };
+        let allocation = self.table.remove(slot)?;
         self.timers.set(slot, allocation.timer, None);
         for channel in allocation.channels.iter().filter(|channel| channel.bound) {
             self.outputs.push_back(Output::ChannelUnbound { at, number: channel.number });
@@ -280,6 +302,7 @@ impl Server {
             self.stats.closed(allocation.client.transport);
         }
         self.outputs.push_back(Output::CloseRelay { at });
+        Some(allocation.client)
     }
 
     /// Ends one family of an allocation, and the allocation with its last.

@@ -3,6 +3,7 @@
 
 mod world;
 
+mod abuse;
 mod allocate;
 mod alternate;
 mod auth;
@@ -12,9 +13,11 @@ mod data;
 mod discovery;
 mod icmp;
 mod keys;
+mod legs;
 mod limits;
 mod model;
 mod permission;
+mod rate;
 mod refresh;
 mod retransmission;
 mod rfc8489;
@@ -22,3 +25,4 @@ mod scope;
 mod strangers;
 mod throttle;
 mod time;
+mod usage;

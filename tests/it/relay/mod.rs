@@ -1,6 +1,8 @@
 //! The relay end to end: real sockets on loopback, clients that speak TURN.
 
 mod client;
+mod legs;
+mod stream;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
