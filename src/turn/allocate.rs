@@ -85,9 +85,10 @@ impl Server {
         if self.draining {
             return Err(code::INSUFFICIENT_CAPACITY);
         }
-        let room = match self.scopes.room(user(username)) {
-            None if credential::is_member(user(username)) => return Err(code::UNAUTHENTICATED),
-            room => room,
+        let room = if credential::is_member(user(username)) {
+            Some(self.scopes.room(user(username)).ok_or(code::UNAUTHENTICATED)?)
+        } else {
+            None
         };
         let lifetime = self.limits.granted(request.lifetime);
         let expires = self.now() + Duration::from_secs(lifetime.into());
