@@ -11,7 +11,7 @@ use super::meter::Bucket;
 use super::permissions::Permissions;
 use super::ports::Kind;
 use super::route::FiveTuple;
-use super::scopes::Room;
+use super::seats::Room;
 use super::usage::Usage;
 use super::wire::{Echo, Proof};
 

@@ -34,6 +34,7 @@ mod refresh;
 mod relayed;
 mod replies;
 mod reservations;
+mod seats;
 mod table;
 mod timers;
 mod wire;
