@@ -80,12 +80,19 @@ pub fn total_of(name: &'static str, label: &'static str, which: &str, value: u64
     counter!(name, label => which.to_owned()).absolute(value);
 }
 
+/// A figure that only grows, told apart by two labels.
+pub fn total_by(name: &'static str, labels: [(&'static str, &str); 2], value: u64) {
+    let [(a, of_a), (b, of_b)] = labels;
+    counter!(name, a => of_a.to_owned(), b => of_b.to_owned()).absolute(value);
+}
+
 const GAUGES: &[(&str, &str)] = &[
     ("callgate_connections", "socket.io connections that are open"),
     ("callgate_tcp_connections", "TCP connections that are open, of every kind"),
     ("callgate_rooms", "Rooms that exist, by kind"),
     ("callgate_peers", "Members of rooms, those who are away for a moment included"),
     ("callgate_allocations", "TURN allocations that exist"),
+    ("callgate_client_allocations", "TURN allocations that exist, by how their clients came"),
     ("callgate_tasks", "Tasks of the daemon's main runtime that have not ended"),
     ("callgate_build_info", "Always 1; the label has the version"),
     ("process_start_time_seconds", "When the process started, in seconds since 1970"),
@@ -99,6 +106,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_allocations_total", "TURN allocations made"),
     ("callgate_relay_packets_total", "Packets relayed, by direction"),
     ("callgate_relay_bytes_total", "Bytes of application data relayed, by direction"),
+    ("callgate_room_relay_packets_total", "Packets relayed, by direction and kind of room"),
+    ("callgate_room_relay_bytes_total", "Bytes of application data relayed, by direction and kind of room"),
     ("callgate_drops_total", "What was dropped, by reason"),
     ("callgate_auth_failures_total", "TURN requests refused for their credentials, by error code"),
     (
@@ -111,4 +120,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
     ("callgate_unauthorized_total", "API requests refused for their key or token, or for want of one"),
     ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
+    (
+        "callgate_certificate_reloads_total",
+        "Times the certificate's files were read again, by what came of it",
+    ),
 ];

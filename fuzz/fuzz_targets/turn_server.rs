@@ -95,6 +95,8 @@ impl World {
                 unauthenticated_per_second: 50,
                 ..Limits::default()
             },
+            room_scope: true,
+            scopes: Default::default(),
         };
         let now = Instant::now();
         let server = Server::new(config, [2; 32], now, UNIX_EPOCH + Duration::from_secs(WALL));
@@ -236,7 +238,7 @@ impl World {
             }
             Step::Relayed { to, from, length } => {
                 let (to, from) = (self.peer(to), self.peer(from));
-                check(self.server.handle_relayed(self.now, to, from, length.into()), length.into());
+                check(self.server.handle_relayed(self.now, to, from, None, length.into()), length.into());
             }
             Step::Icmp { allocation, peer, kind, code } => {
                 let (at, peer) = (self.allocation(allocation), self.peer(peer));

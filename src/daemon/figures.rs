@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::Weak;
 
+use crate::gate::Certificate;
 use crate::gate::Places;
 use crate::gate::Refusals;
 use crate::http::Access;
 use crate::metrics::now;
 use crate::metrics::now_of;
 use crate::metrics::total;
+use crate::metrics::total_by;
 use crate::metrics::total_of;
 use crate::relay::Relay;
 use crate::rooms::Kind;
@@ -19,6 +21,7 @@ use crate::signaling::Signaling;
 pub(super) struct Figures {
     pub(super) places: Places,
     pub(super) refusals: Arc<Refusals>,
+    pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) signaling: Signaling,
     pub(super) relay: Weak<Relay>,
     pub(super) access: Arc<Access>,
@@ -32,6 +35,9 @@ impl Figures {
             total_of("callgate_connections_refused_total", "reason", reason, count);
         }
         total("callgate_unauthorized_total", self.access.refused());
+        for (result, count) in self.certificate.iter().flat_map(|certificate| certificate.counts()) {
+            total_of("callgate_certificate_reloads_total", "result", result, count);
+        }
         self.signaling();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);
@@ -70,6 +76,17 @@ fn copy_relay(relay: &Relay) {
     for (direction, flow) in [("to_peer", turn.to_peer), ("to_client", turn.to_client)] {
         total_of("callgate_relay_packets_total", "direction", direction, flow.packets);
         total_of("callgate_relay_bytes_total", "direction", direction, flow.bytes);
+    }
+    for (transport, count) in ["udp", "tcp", "tls"].into_iter().zip(turn.by_transport) {
+        now_of("callgate_client_allocations", "transport", transport, count);
+    }
+    let scopes = Kind::ALL.into_iter().map(Kind::name).chain(["none"]);
+    for (scope, usage) in scopes.zip(turn.by_scope) {
+        for (direction, flow) in [("to_peer", usage.to_peer), ("to_client", usage.to_client)] {
+            let labels = [("room", scope), ("direction", direction)];
+            total_by("callgate_room_relay_packets_total", labels, flow.packets);
+            total_by("callgate_room_relay_bytes_total", labels, flow.bytes);
+        }
     }
     for (code, count) in turn.auth_failures() {
         total_of("callgate_auth_failures_total", "code", &code.to_string(), count);

@@ -52,7 +52,12 @@ pub(super) fn start(
             channels: limits.channels,
             lifetime: limits.lifetime,
             unauthenticated_per_second: limits.unauthenticated_per_second,
+            bytes_per_second: limits.bytes_per_second,
+            room_bytes_per_second: limits.room_bytes_per_second,
+            total_bytes_per_second: limits.total_bytes_per_second,
         },
+        room_scope: turn.relay_scope == config::RelayScope::Room,
+        scopes: turn::Scopes::default(),
     };
     let shards = match turn.workers {
         0 => available_parallelism().map_or(1, usize::from),

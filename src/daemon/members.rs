@@ -16,34 +16,61 @@ use crate::signaling::Media;
 use crate::signaling::RelayFigures;
 use crate::signaling::Signaling;
 use crate::signaling::Usage;
+use crate::turn;
 
 /// The relay, told of members by signaling. It may be gone first.
 pub(super) struct Members(pub(super) Weak<Relay>);
 
+impl Members {
+    fn scopes(&self, tell: impl FnOnce(&turn::Scopes)) {
+        if let Some(relay) = self.0.upgrade() {
+            tell(relay.scopes());
+        }
+    }
+}
+
 impl Media for Members {
-    fn seated(&self, _member: &str, _room: &str, _kind: Kind, _from: Option<IpAddr>) {}
+    fn seated(&self, member: &str, room: &str, kind: Kind, from: Option<IpAddr>) {
+        self.scopes(|scopes| {
+            scopes.seat(member, room, kind as u8);
+            from.inspect(|&from| scopes.observed(member, from));
+        });
+    }
 
-    fn returned(&self, _member: &str, _from: Option<IpAddr>) {}
+    fn returned(&self, member: &str, from: Option<IpAddr>) {
+        self.scopes(|scopes| {
+            from.inspect(|&from| scopes.observed(member, from));
+        });
+    }
 
-    fn signaled(&self, _member: &str, _addresses: &[IpAddr]) {}
+    fn signaled(&self, member: &str, addresses: &[IpAddr]) {
+        self.scopes(|scopes| scopes.signaled(member, addresses));
+    }
 
     fn gone(&self, member: &str) {
         if let Some(relay) = self.0.upgrade() {
+            // Its credential first: what is ended could be asked for again otherwise.
+            relay.scopes().unseat(member);
             relay.revoke(member);
         }
     }
 
     fn usage(&self, members: &[&str]) -> Vec<Usage> {
-        vec![Usage::default(); members.len()]
+        let Some(relay) = self.0.upgrade() else { return vec![Usage::default(); members.len()] };
+        let usage = |of: turn::Usage| Usage { to_peer: flow(of.to_peer), to_client: flow(of.to_client) };
+        relay.usage(members).into_iter().map(usage).collect()
     }
 }
 
 /// The relay as a whole.
 pub(super) fn figures(relay: &Relay) -> RelayFigures {
     let turn = relay.stats().turn;
-    let [to_peer, to_client] =
-        [turn.to_peer, turn.to_client].map(|flow| Flow { packets: flow.packets, bytes: flow.bytes });
-    RelayFigures { allocations: turn.allocations, usage: Usage { to_peer, to_client } }
+    let usage = Usage { to_peer: flow(turn.to_peer), to_client: flow(turn.to_client) };
+    RelayFigures { allocations: turn.allocations, usage }
+}
+
+fn flow(flow: turn::Flow) -> Flow {
+    Flow { packets: flow.packets, bytes: flow.bytes }
 }
 
 impl http::Rooms for Signaling {

@@ -69,7 +69,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// # Errors
 /// The certificate cannot be used.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    settings.tls.as_ref().map(gate::acceptor).transpose()?;
+    settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
     Ok(())
 }
 
@@ -124,12 +124,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
-    let gate = Gate::open(settings, total).map_err(explain)?;
+    let mut gate = Gate::open(settings, total).map_err(explain)?;
     let tcp: Vec<SocketAddr> = gate.plain().chain(gate.secure()).collect();
     let listening: Vec<SocketAddr> = tcp.iter().chain(&settings.turn.listen).copied().collect();
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
-    let ice = ice_servers(settings, turn_secret, &found, &relay);
+    gate.open_turn(settings, &relay.listening()).map_err(explain)?;
+    let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let (signaling, layer) = signaling(settings, ice.clone(), &relay);
     let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
     let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
@@ -149,6 +150,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let figures = Figures {
         places: gate.places(),
         refusals: gate.refusals(),
+        certificate: gate.certificate(),
         signaling: signaling.clone(),
         relay: Arc::downgrade(&relay),
         access: Arc::clone(&access),
@@ -167,8 +169,13 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let sessions =
         from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
-    let mut serving = gate
-        .serve(http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref())));
+    let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
+    // TODO of the composition: `relay.adopt` takes the connection; until then it is closed.
+    let turned_away = gate.refusals();
+    let take_turn = move |_: gate::Caller| {
+        turned_away.silent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
+    let mut serving = gate.serve(router, Arc::new(take_turn));
 
     readiness.serving();
     ready(&block, settings.log.format);
@@ -209,14 +216,24 @@ fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Resu
     Ok(found)
 }
 
-/// Where STUN and TURN are, and what signs credentials for them.
-fn ice_servers(settings: &Settings, secret: SecretString, found: &Found, relay: &Relay) -> IceServers {
+/// Where clients find the relay: all that listens, by the ports that pass most firewalls.
+fn ice_servers(
+    settings: &Settings,
+    secret: SecretString,
+    found: &Found,
+    relay: &Relay,
+    gate: &Gate,
+) -> IceServers {
+    let usual = |ports: Vec<u16>, usual: u16| {
+        ports.iter().copied().find(|&port| port == usual).or(ports.first().copied())
+    };
+    let tcp = gate.turn().chain(gate.plain()).map(|address| address.port()).collect();
     IceServers {
         host: settings.public.host.as_deref().map(Arc::from),
         addresses: found.addresses.iter().map(|address| address.public).collect(),
         udp: relay.listening().first().map_or(0, SocketAddr::port),
-        tcp: None,
-        tls: None,
+        tcp: usual(tcp, 80),
+        tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
     }
@@ -292,6 +309,7 @@ fn ready(block: &Block<'_>, format: LogFormat) {
 fn explain(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Certificate(error) => error.into(),
+        OpenError::Overlap { .. } => error.into(),
         OpenError::Bind(BindError { address, error }) => match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 let port = address.port();

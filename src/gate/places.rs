@@ -20,6 +20,8 @@ pub struct Places {
 #[derive(Default, Debug)]
 struct Taken {
     all: usize,
+    /// Of these, the ones whose connections are no longer the gate's.
+    handed_over: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -27,7 +29,9 @@ struct Taken {
 #[derive(Debug)]
 pub struct Place {
     inner: Arc<Mutex<Taken>>,
+    per_address: usize,
     address: Option<IpAddr>,
+    handed_over: bool,
 }
 
 /// Why there was no place.
@@ -52,21 +56,23 @@ impl Places {
     /// # Errors
     /// There is none.
     pub fn take(&self, address: IpAddr) -> Result<Place, Full> {
-        let address = address.to_canonical();
-        let counted = (self.per_address > 0 && !address.is_loopback()).then(|| prefix(address));
+        let mut place = self.take_for_nobody()?;
+        place.settle(address)?;
+        Ok(place)
+    }
+
+    /// A place for a connection of which it is not known yet whose it is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn take_for_nobody(&self) -> Result<Place, Full> {
         let mut taken = lock(&self.inner);
         if taken.all >= self.total {
             return Err(Full::Total);
         }
-        if let Some(address) = counted {
-            let count = taken.by_address.entry(address).or_default();
-            if *count >= self.per_address {
-                return Err(Full::Address);
-            }
-            *count += 1;
-        }
         taken.all += 1;
-        Ok(Place { inner: Arc::clone(&self.inner), address: counted })
+        let inner = Arc::clone(&self.inner);
+        Ok(Place { inner, per_address: self.per_address, address: None, handed_over: false })
     }
 
     /// How many are taken.
@@ -74,12 +80,52 @@ impl Places {
     pub fn taken(&self) -> usize {
         lock(&self.inner).all
     }
+
+    /// How many are taken by connections that the gate still serves itself.
+    #[must_use]
+    pub(super) fn served(&self) -> usize {
+        let taken = lock(&self.inner);
+        taken.all.saturating_sub(taken.handed_over)
+    }
+}
+
+impl Place {
+    /// Counts it as one of `address`, if it was nobody's.
+    ///
+    /// # Errors
+    /// That address has its share.
+    pub(super) fn settle(&mut self, address: IpAddr) -> Result<(), Full> {
+        let address = address.to_canonical();
+        if self.per_address == 0 || address.is_loopback() || self.address.is_some() {
+            return Ok(());
+        }
+        let address = prefix(address);
+        let mut taken = lock(&self.inner);
+        let count = taken.by_address.entry(address).or_default();
+        if *count >= self.per_address {
+            return Err(Full::Address);
+        }
+        *count += 1;
+        self.address = Some(address);
+        Ok(())
+    }
+
+    /// The connection is somebody else's from here on; the place stays taken.
+    pub(super) fn hand_over(&mut self) {
+        if !self.handed_over {
+            self.handed_over = true;
+            lock(&self.inner).handed_over += 1;
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = lock(&self.inner);
         taken.all = taken.all.saturating_sub(1);
+        if self.handed_over {
+            taken.handed_over = taken.handed_over.saturating_sub(1);
+        }
         if let Some(address) = self.address
             && let Entry::Occupied(mut count) = taken.by_address.entry(address)
         {
@@ -139,5 +185,34 @@ mod tests {
         let places = Places::new(1, 0);
         let _first = places.take(ip("127.0.0.1")).unwrap();
         assert_eq!(places.take(ip("192.0.2.1")).unwrap_err(), Full::Total);
+    }
+
+    #[test]
+    fn a_place_of_nobody_becomes_somebodys() {
+        let places = Places::new(3, 1);
+        let (mut first, mut second) = (places.take_for_nobody().unwrap(), places.take_for_nobody().unwrap());
+        first.settle(ip("192.0.2.1")).unwrap();
+        assert_eq!(second.settle(ip("192.0.2.1")), Err(Full::Address));
+        drop(first);
+        second.settle(ip("192.0.2.1")).unwrap();
+        assert_eq!(places.take(ip("192.0.2.1")).unwrap_err(), Full::Address);
+        drop(second);
+        assert_eq!(places.taken(), 0);
+        assert!(lock(&places.inner).by_address.is_empty());
+    }
+
+    #[test]
+    fn who_was_handed_over_keeps_the_place_and_is_not_waited_for() {
+        let places = Places::new(2, 0);
+        let (served, mut passed_on) =
+            (places.take(ip("192.0.2.1")).unwrap(), places.take(ip("192.0.2.1")).unwrap());
+        passed_on.hand_over();
+        passed_on.hand_over();
+        assert_eq!((places.taken(), places.served()), (2, 1));
+        assert_eq!(places.take(ip("192.0.2.2")).unwrap_err(), Full::Total);
+        drop(served);
+        assert_eq!((places.taken(), places.served()), (1, 0));
+        drop(passed_on);
+        assert_eq!((places.taken(), places.served()), (0, 0));
     }
 }

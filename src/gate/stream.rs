@@ -18,6 +18,9 @@ use super::places::Place;
 /// What HTTP/2 begins with (RFC 9113, section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What stands in every STUN message at bytes 4 to 8 (RFC 8489, section 5).
+const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
 /// What a connection speaks, by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Speech {
@@ -25,13 +28,15 @@ pub(super) enum Speech {
     Http1,
     /// HTTP/2 with prior knowledge or by ALPN.
     Http2,
+    /// TURN: it begins with a STUN message.
+    Turn,
 }
 
 /// A stream that begins with `first`, then goes on with `inner`.
 pub(super) struct Stream<S> {
     first: Bytes,
     inner: S,
-    _place: Place,
+    place: Place,
 }
 
 /// Reads until it is clear what the other side speaks. The bytes are not lost: the stream returned has them.
@@ -55,11 +60,32 @@ pub(super) async fn listen<S: AsyncRead + Unpin>(
             }
         }
     };
-    Ok((speech, Stream { first: Bytes::from(first), inner, _place: place }))
+    Ok((speech, Stream { first: Bytes::from(first), inner, place }))
+}
+
+impl<S> Stream<S> {
+    /// A connection nothing was read of.
+    pub(super) fn new(inner: S, place: Place) -> Self {
+        Self { first: Bytes::new(), inner, place }
+    }
+
+    /// What was read to look, the connection behind it, and its place.
+    pub(super) fn into_parts(self) -> (Bytes, S, Place) {
+        (self.first, self.inner, self.place)
+    }
 }
 
 /// None: too few bytes to tell.
 fn speech(first: &[u8]) -> Option<Speech> {
+    // The two highest bits of a STUN message are 0, and no method has one of the next four (RFC 8489, section 5).
+    if first.first().is_some_and(|&byte| byte < 4) {
+        let cookie = first.get(4..).unwrap_or_default();
+        return match cookie.iter().zip(MAGIC_COOKIE).take_while(|(is, should)| *is == should).count() {
+            4 => Some(Speech::Turn),
+            same if same == cookie.len() => None,
+            _ => Some(Speech::Http1),
+        };
+    }
     let same = first.iter().zip(HTTP2).take_while(|(a, b)| a == b).count();
     if same == HTTP2.len() {
         Some(Speech::Http2)
@@ -148,7 +174,13 @@ mod tests {
             (&[b"P", b"OST / HTTP/1.1\r\n\r\n"], Speech::Http1),
             (&[b"PRI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\nframes"], Speech::Http2),
             (&[b"PRI * HTTP/2.0\r\n\r\nSN"], Speech::Http1),
-            (&[b"\0\x01\0\0"], Speech::Http1),
+            (&[b"\x16\x03\x01\0"], Speech::Http1),
+            (&[b"\0\x03\0\x08\x21\x12\xa4\x42"], Speech::Turn),
+            (&[b"\0", b"\x03\0", b"\x08\x21\x12", b"\xa4", b"\x42 and more than is looked at"], Speech::Turn),
+            (&[b"\0\x03\0\x08\x21\x12\xa4\x43"], Speech::Http1),
+            (&[b"\0\x03\0\x08\x22"], Speech::Http1),
+            (&[b"\x04\x03\0\x08\x21\x12\xa4\x42"], Speech::Http1),
+            (&[b"\x40\0\0\x08"], Speech::Http1),
         ] {
             let (speech, all) = heard(parts).await.unwrap();
             assert_eq!(speech, expected, "{parts:?}");
@@ -160,5 +192,6 @@ mod tests {
     async fn saying_nothing_or_too_little_is_an_error() {
         assert!(heard(&[]).await.is_err());
         assert!(heard(&[b"PRI *"]).await.is_err());
+        assert!(heard(&[b"\0\x03\0\x08\x21\x12\xa4"]).await.is_err());
     }
 }

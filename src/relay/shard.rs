@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -107,6 +108,7 @@ impl Token {
 struct Across {
     from: SocketAddr,
     to: SocketAddr,
+    room: Option<NonZeroU64>,
     place: Place,
     payload: Span,
 }
@@ -357,8 +359,8 @@ impl Shard {
                 let place = Place { slot: slot as u16, offset: offset as u32 };
                 match route {
                     Route::Here => {}
-                    Route::Across { from, to, payload } => {
-                        self.across.push(Across { from, to, place, payload });
+                    Route::Across { from, to, room, payload } => {
+                        self.across.push(Across { from, to, room, place, payload });
                     }
                     route => {
                         put(&self.listeners, &mut self.outbox, &mut self.inbox, &self.drops, place, route);
@@ -393,7 +395,7 @@ impl Shard {
             }
             let Some((_, server)) = held.as_mut() else { continue };
             let len = packet.payload.range().len();
-            match server.handle_relayed(now, packet.to, packet.from, len) {
+            match server.handle_relayed(now, packet.to, packet.from, packet.room, len) {
                 Route::Client { to, head, .. } => {
                     let route = Route::Client { to, head, payload: packet.payload };
                     put(&self.listeners, &mut self.outbox, &mut self.inbox, &self.drops, packet.place, route);
@@ -557,6 +559,8 @@ mod tests {
             own: Vec::new(),
             peers: crate::turn::PeerPolicy::default(),
             limits: crate::turn::Limits::default(),
+            room_scope: true,
+            scopes: crate::turn::Scopes::default(),
         };
         let now = Instant::now();
         let server = Arc::new(Mutex::new(Server::new(config, [0; 32], now, SystemTime::now())));

@@ -45,6 +45,7 @@ pub struct Settings {
 pub struct Relay {
     shards: Vec<Handle>,
     listening: Vec<SocketAddr>,
+    scopes: turn::Scopes,
 }
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Relay {
         }
         let servers: Arc<[_]> = servers.into();
 
-        let mut relay = Self { shards: Vec::new(), listening };
+        let mut relay = Self { shards: Vec::new(), listening, scopes: settings.turn.scopes };
         for (index, listeners) in sets.into_iter().enumerate() {
             let wake = Arc::new(
                 EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
@@ -142,6 +143,26 @@ impl Relay {
             sum.add(server.stats(), &shard.drops);
         }
         sum
+    }
+
+    /// Who is in which room: to be told before a member is, so that its first packet finds everything in place.
+    #[must_use]
+    pub fn scopes(&self) -> &turn::Scopes {
+        &self.scopes
+    }
+
+    /// What each of these members ([`turn::credential::member_id`]) has relayed since it was seated, over all shards and with
+    /// what has ended.
+    #[must_use]
+    pub fn usage(&self, members: &[&str]) -> Vec<turn::Usage> {
+        let mut sums: Vec<_> = members.iter().map(|member| self.scopes.ended(member)).collect();
+        for shard in &self.shards {
+            let server = shard.server.lock().unwrap_or_else(PoisonError::into_inner);
+            for (sum, member) in sums.iter_mut().zip(members) {
+                *sum += server.usage(member);
+            }
+        }
+        sums
     }
 
     /// Ends all shards and waits for their threads. Their sockets are closed then.

@@ -9,12 +9,16 @@ use super::allocation::{Allocation, Opening, Side, user};
 use super::channels::Channels;
 use super::code;
 use super::config::Limits;
+use super::credential;
 use super::family::Family;
 use super::message::Answer;
+use super::meter::Bucket;
 use super::permissions::Permissions;
 use super::ports::Kind;
 use super::route::{AllocationId, FiveTuple, Output, RelayFailure};
 use super::server::Server;
+use super::stats::{KINDS, PUBLIC};
+use super::usage::Usage;
 use super::wire::{Proof, Request};
 use crate::stun::attribute;
 
@@ -81,6 +85,10 @@ impl Server {
         if self.draining {
             return Err(code::INSUFFICIENT_CAPACITY);
         }
+        let room = match self.scopes.room(user(username)) {
+            None if credential::is_member(user(username)) => return Err(code::UNAUTHENTICATED),
+            room => room,
+        };
         let lifetime = self.limits.granted(request.lifetime);
         let expires = self.now() + Duration::from_secs(lifetime.into());
         let mut sides = [None; 2];
@@ -118,6 +126,12 @@ impl Server {
             channels: Channels::default(),
             opening: Some(Box::new(opening)),
             timer: None,
+            usage: Usage::default(),
+            bucket: Bucket::default(),
+            confined: self.room_scope && room.is_some(),
+            label: room.as_ref().map_or(PUBLIC, |room| usize::from(room.kind).min(KINDS - 1)) as u8,
+            seen: room.as_ref().map_or(0, |room| room.losses()),
+            room,
         });
         self.arm(slot);
         let at = self.table.id(slot);
@@ -253,12 +267,17 @@ impl Server {
         let Some(opening) = allocation.opening.take() else { return };
         let (client, sides) = (allocation.client, allocation.sides);
         let answer = if sides == [None; 2] {
-            self.stats.allocations += 1; // `end` takes it off
+            self.stats.opened(client.transport); // `end` takes it off
             self.end(slot);
             self.refuse(&opening.echo, code::INSUFFICIENT_CAPACITY, &opening.proof.mac)
         } else {
-            self.stats.allocations += 1;
+            self.stats.opened(client.transport);
             self.stats.allocations_total += 1;
+            for family in Family::BOTH {
+                if let (Some(room), Some(side)) = (&allocation.room, sides[family.index()]) {
+                    self.scopes.opened(allocation.user(), room, family == Family::V6, side.port);
+                }
+            }
             let token = match (opening.kind, sides) {
                 (Kind::Pair, [Some(side), _]) => Some((Family::V4, side.port + 1)),
                 (Kind::Pair, [_, Some(side)]) => Some((Family::V6, side.port + 1)),

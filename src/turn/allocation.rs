@@ -1,13 +1,18 @@
 //! One allocation (RFC 8656, section 3.2): a client's relayed addresses and what it may do with them.
 
+use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::channels::Channels;
 use super::credential;
 use super::family::Family;
+use super::meter::Bucket;
 use super::permissions::Permissions;
 use super::ports::Kind;
 use super::route::FiveTuple;
+use super::scopes::Room;
+use super::usage::Usage;
 use super::wire::{Echo, Proof};
 
 /// A relayed address: its port (the IP is the configuration's) and the time to expiry of its family.
@@ -50,12 +55,35 @@ pub(super) struct Allocation {
     pub(super) opening: Option<Box<Opening>>,
     /// Its entry in the timers; never later than [`Allocation::deadline`].
     pub(super) timer: Option<Instant>,
+    /// What it has relayed.
+    pub(super) usage: Usage,
+    /// What it may relay.
+    pub(super) bucket: Bucket,
+    /// Its member's room; none: its credential is nobody's in a room.
+    pub(super) room: Option<Arc<Room>>,
+    /// It has nothing to do with what is outside its room.
+    pub(super) confined: bool,
+    /// Its place in [`Stats::by_scope`](super::Stats::by_scope).
+    pub(super) label: u8,
+    /// The room's losses when it was last looked at what is in scope.
+    pub(super) seen: u64,
 }
 
 impl Allocation {
     /// Whom the quota counts and `revoke` names: the id, or all of a user name without one.
     pub(super) fn user(&self) -> &str {
         user(&self.username)
+    }
+
+    /// The number of the room that it is confined to.
+    pub(super) fn scope(&self) -> Option<NonZeroU64> {
+        self.room.as_ref().filter(|_| self.confined).map(|room| room.number)
+    }
+
+    /// Whether the room has lost something since it was last looked at what is in scope.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.confined && self.room.as_ref().is_some_and(|room| room.losses() != self.seen)
     }
 
     pub(super) fn side(&self, family: Family) -> Option<Side> {

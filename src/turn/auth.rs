@@ -61,6 +61,11 @@ impl Server {
         if !self.nonces.is_fresh(nonce, from.client, self.wall_seconds()) {
             return Err(Denied::Stale);
         }
+        // A member's credential is worth as much as its seat, and where it comes from is an address of its own.
+        let id = user(username);
+        if credential::is_member(id) && self.scopes.admit(id, from.client.ip()).is_none() {
+            return Err(Denied::Unauthenticated);
+        }
         Ok(proof)
     }
 

@@ -28,7 +28,11 @@ impl Server {
         let renewed = self.check_binding(slot, number, peer)?;
         let permission = self.permission(slot, peer.ip())?;
         let ours = self.relayed.is_ours(peer);
-        if !ours && !self.may_reach(peer) {
+        let may = match ours {
+            true => self.is_of_the_room(slot, peer),
+            false => !permission.only_ours && self.may_reach(peer),
+        };
+        if !may {
             return Err(code::FORBIDDEN);
         }
         let most = match self.limits.channels as usize {

@@ -85,6 +85,20 @@ impl Channels {
         self.retain(|channel| channel.deadline() > now);
     }
 
+    /// Unbinds those that `keep` does not, telling their numbers; as with those that expire, nobody reuses them for a while.
+    pub(super) fn unbind(
+        &mut self,
+        now: Instant,
+        keep: impl Fn(&Channel) -> bool,
+        mut unbound: impl FnMut(u16),
+    ) {
+        for channel in self.entries.iter_mut().filter(|channel| channel.bound && !keep(channel)) {
+            channel.bound = false;
+            channel.expires = now;
+            unbound(channel.number);
+        }
+    }
+
     pub(super) fn remove_family(&mut self, family: Family, mut unbound: impl FnMut(u16)) {
         for channel in self.entries.iter().filter(|held| held.bound && Family::of(held.peer.ip()) == family) {
             unbound(channel.number);

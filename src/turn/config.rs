@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::census::Census;
 use super::peers::PeerPolicy;
+use super::scopes::Scopes;
 
 /// Everything a [`Server`](super::Server) needs to know; it never changes while the server lives.
 #[derive(Clone, Debug)]
@@ -34,6 +35,11 @@ pub struct Config {
     pub limits: Limits,
     /// Shared by all shards, for `limits.allocations`.
     pub census: Census,
+    /// Whether the relays of a room's members reach only what the room's other members have, besides what `peers` lets
+    /// through. If not, their credentials are bound to their seat in the room all the same.
+    pub room_scope: bool,
+    /// Shared by all shards: who is in which room, and what the daemon relays in all.
+    pub scopes: Scopes,
 }
 
 /// A place to bind relay sockets and the name it has for the world; equal unless there is a 1:1 NAT.
@@ -64,6 +70,12 @@ pub struct Limits {
     pub lifetime: Duration,
     /// Answers a second to the unauthenticated (401, 400, Binding) per source prefix, /24 or /56.
     pub unauthenticated_per_second: u32,
+    /// Payload relayed a second by one allocation, both ways together; a second's worth may come at once.
+    pub bytes_per_second: u64,
+    /// By all allocations of a room's members, on all shards.
+    pub room_bytes_per_second: u64,
+    /// By all allocations of all shards.
+    pub total_bytes_per_second: u64,
 }
 
 impl Default for Limits {
@@ -76,6 +88,9 @@ impl Default for Limits {
             channels: 256,
             lifetime: Duration::from_secs(3600),
             unauthenticated_per_second: 0,
+            bytes_per_second: 0,
+            room_bytes_per_second: 0,
+            total_bytes_per_second: 0,
         }
     }
 }

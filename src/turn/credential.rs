@@ -6,6 +6,9 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 
+/// How the credential ids of rooms' members begin.
+const MEMBER: &str = "room-member/";
+
 /// A user name and its password, as they go into `iceServers`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
@@ -32,7 +35,12 @@ pub fn mint(secret: &SecretString, id: &str, expires: u64) -> Credential {
 /// The credential id of a room's member. `Server::revoke` with it ends what the member allocated.
 #[must_use]
 pub fn member_id(peer_id: &str) -> String {
-    format!("room-member/{peer_id}")
+    format!("{MEMBER}{peer_id}")
+}
+
+/// Whether a credential's id is that of a room's member.
+pub(super) fn is_member(id: &str) -> bool {
+    id.starts_with(MEMBER)
 }
 
 /// A secret, ready to sign user names.

@@ -4,6 +4,7 @@
 //! rely on it, as coturn and pion allow; RFC 8656 alone would cut them off after 300.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::allocation::Allocation;
@@ -11,6 +12,7 @@ use super::family::Family;
 use super::route::{AllocationId, FiveTuple, Head, Route, Span};
 use super::server::Server;
 use super::stats::Drop;
+use super::usage::Way;
 use crate::stun::attribute;
 use crate::stun::channel_data;
 use crate::stun::message::kind;
@@ -26,6 +28,7 @@ impl Server {
     pub(super) fn handle_channel_data(&mut self, from: &FiveTuple, packet: &[u8]) -> Route {
         let Some((number, length)) = channel_data::parse(packet) else { return self.drop(Drop::Malformed) };
         let Some(slot) = self.table.find(from) else { return self.drop(Drop::NoAllocation) };
+        self.keep_scope(slot);
         let channel = self.table.get(slot).and_then(|allocation| allocation.channels.get(number));
         let Some(&channel) = channel.filter(|channel| channel.bound) else {
             return self.drop(Drop::NoChannel);
@@ -36,7 +39,9 @@ impl Server {
         if channel.ours {
             return self.send_in_process(slot, channel.peer, payload);
         }
-        self.stats.to_peer.count(length.into());
+        if let Err(reason) = self.charge(slot, Way::Out, length.into()) {
+            return self.drop(reason);
+        }
         Route::Peer { at: self.table.id(slot), peer: channel.peer, payload, dont_fragment: false }
     }
 
@@ -65,6 +70,7 @@ impl Server {
         if peer.port() == 0 {
             return self.drop(Drop::Malformed);
         }
+        self.keep_scope(slot);
         let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoAllocation) };
         if allocation.side(Family::of(peer.ip())).is_none() {
             return self.drop(Drop::PeerFamily);
@@ -72,61 +78,88 @@ impl Server {
         if !permits(allocation, peer) {
             return self.drop(Drop::NoPermission);
         }
+        let only_ours = !is_bound(allocation, peer)
+            && allocation.permissions.get(peer.ip()).is_some_and(|held| held.only_ours);
         let payload = Span { start: start as u16, end: (start + length) as u16 };
         if self.relayed.is_ours(peer) {
             return self.send_in_process(slot, peer, payload);
         }
-        if !self.may_reach(peer) {
+        if only_ours || !self.may_reach(peer) {
             return self.drop(Drop::PeerDenied);
         }
-        self.stats.to_peer.count(length);
+        if let Err(reason) = self.charge(slot, Way::Out, length) {
+            return self.drop(reason);
+        }
         Route::Peer { at: self.table.id(slot), peer, payload, dont_fragment }
     }
 
     /// From an allocation of this shard to a relayed address of this daemon.
     fn send_in_process(&mut self, slot: u32, to: SocketAddr, payload: Span) -> Route {
+        let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoAllocation) };
+        let room = allocation.scope();
         let family = Family::of(to.ip());
-        let side = self.table.get(slot).and_then(|allocation| allocation.side(family));
+        let side = allocation.side(family);
         let Some(from) = side.and_then(|side| self.relayed.public(family, side.port)) else {
             return self.drop(Drop::PeerFamily);
         };
         let length = payload.range().len();
         if !self.relayed.is_this_shards(to) {
-            self.stats.to_peer.count(length);
-            return Route::Across { from, to, payload };
+            return match self.charge(slot, Way::Out, length) {
+                Ok(()) => Route::Across { from, to, room, payload },
+                Err(reason) => self.drop(reason),
+            };
         }
-        let route = self.deliver_in_process(to, from, payload);
-        if route != Route::Here {
-            self.stats.to_peer.count(length);
+        // Only what somebody wants to have is paid for.
+        let receiver = match self.receiver(to, from, room) {
+            Ok(receiver) => receiver,
+            Err(reason) => return self.drop(reason),
+        };
+        match self.charge(slot, Way::Out, length) {
+            Ok(()) => self.deliver(receiver, Way::Within, payload),
+            Err(reason) => self.drop(reason),
         }
-        route
     }
 
-    /// Another shard's allocation with the relayed address `from` sends `len` bytes to `to`, which is ours. The payload of
-    /// the route returned starts at 0.
-    pub fn handle_relayed(&mut self, now: Instant, to: SocketAddr, from: SocketAddr, len: usize) -> Route {
+    /// Another shard's allocation with the relayed address `from` sends `len` bytes to `to`, which is ours; `room` is what
+    /// [`Route::Across`] said. The payload of the route returned starts at 0.
+    pub fn handle_relayed(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        from: SocketAddr,
+        room: Option<NonZeroU64>,
+        len: usize,
+    ) -> Route {
         self.catch_up(now);
         let Ok(end) = u16::try_from(len) else { return self.drop(Drop::TooLong) };
-        self.deliver_in_process(to, from, Span { start: 0, end })
+        match self.receiver(to, from, room) {
+            Ok(receiver) => self.deliver(receiver, Way::Within, Span { start: 0, end }),
+            Err(reason) => self.drop(reason),
+        }
     }
 
-    /// To whoever holds the relayed address `to`, if that allocation's permissions let `from` in.
-    fn deliver_in_process(&mut self, to: SocketAddr, from: SocketAddr, payload: Span) -> Route {
-        let Some(slot) = self.relayed.holder(to) else { return self.drop(Drop::NoPeerAllocation) };
-        let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoPeerAllocation) };
+    /// Who holds the relayed address `to`, and as whom it knows `from`: if it is of the same room, or both are of none, and
+    /// its permissions let `from` in.
+    fn receiver(
+        &mut self,
+        to: SocketAddr,
+        from: SocketAddr,
+        room: Option<NonZeroU64>,
+    ) -> Result<(u32, SocketAddr), Drop> {
+        let slot = self.relayed.holder(to).ok_or(Drop::NoPeerAllocation)?;
+        self.keep_scope(slot);
+        let allocation = self.table.get(slot).ok_or(Drop::NoPeerAllocation)?;
+        if allocation.scope() != room {
+            return Err(Drop::OtherRoom);
+        }
         // The receiver may know the sender by its advertised address or by the one it is bound to.
         let family = Family::of(from.ip());
         let local = self.relayed.local(family, from.port()).unwrap_or(from);
-        let known = match (permits(allocation, from), from != local && permits(allocation, local)) {
-            (true, _) => from,
-            (false, true) => local,
-            (false, false) => return self.drop(Drop::PeerNotPermitted),
-        };
-        let route = self.deliver(slot, known, payload);
-        if route != Route::Here {
-            self.stats.in_process.count(payload.range().len());
+        match (permits(allocation, from), from != local && permits(allocation, local)) {
+            (true, _) => Ok((slot, from)),
+            (false, true) => Ok((slot, local)),
+            (false, false) => Err(Drop::PeerNotPermitted),
         }
-        route
     }
 
     /// A datagram of `len` bytes arrived from a peer at a relay socket (section 11.3).
@@ -136,6 +169,7 @@ impl Server {
         let Some(slot) = self.live(at) else { return Route::Here };
         let Ok(end) = u16::try_from(len) else { return self.drop(Drop::TooLong) };
         let payload = Span { start: 0, end };
+        self.keep_scope(slot);
         let Some(allocation) = self.table.get(slot) else { return Route::Here };
         // What the policy says was settled when the channel was bound.
         match allocation.channels.to(from) {
@@ -150,11 +184,11 @@ impl Server {
                 Some(_) => {}
             },
         }
-        self.deliver(slot, from, payload)
+        self.deliver((slot, from), Way::In, payload)
     }
 
     /// Data that may pass, framed for the client: as ChannelData if there is a channel, else as a Data indication.
-    fn deliver(&mut self, slot: u32, from: SocketAddr, payload: Span) -> Route {
+    fn deliver(&mut self, (slot, from): (u32, SocketAddr), way: Way, payload: Span) -> Route {
         let length = payload.range().len();
         let Some(allocation) = self.table.get(slot) else { return self.drop(Drop::NoAllocation) };
         let to = allocation.client;
@@ -172,15 +206,20 @@ impl Server {
         if usize::from(head.len) + length + usize::from(head.padding) > LONGEST_DATAGRAM {
             return self.drop(Drop::TooLong);
         }
-        self.stats.to_client.count(length);
+        if let Err(reason) = self.charge(slot, way, length) {
+            return self.drop(reason);
+        }
         Route::Client { to, head, payload }
     }
 }
 
 /// Whether the allocation wants to hear from this address.
 pub(super) fn permits(allocation: &Allocation, peer: SocketAddr) -> bool {
-    allocation.permissions.get(peer.ip()).is_some()
-        || allocation.channels.to(peer).is_some_and(|channel| channel.bound)
+    allocation.permissions.get(peer.ip()).is_some() || is_bound(allocation, peer)
+}
+
+fn is_bound(allocation: &Allocation, peer: SocketAddr) -> bool {
+    allocation.channels.to(peer).is_some_and(|channel| channel.bound)
 }
 
 /// A comprehension-required type that a Send indication has no place for.

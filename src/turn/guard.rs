@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::allocation::{Allocation, user};
+use super::channels::Channel;
 use super::peers::spellings;
+use super::route::Output;
 use super::server::Server;
 
 /// What the policy says of an IP address.
@@ -40,6 +43,63 @@ impl Server {
         };
         let mut same_port = self.own.iter().filter(|own| own.port() == address.port());
         same_port.any(|own| spellings(address.ip()).iter().any(|&ip| is_at(own.ip(), ip)))
+    }
+
+    /// Whether the allocation may reach an address at all, as far as its room is concerned.
+    pub(super) fn is_in_scope(&self, allocation: &Allocation, ip: IpAddr) -> bool {
+        match &allocation.room {
+            Some(room) if allocation.confined => {
+                self.scopes.within(allocation.user(), room, |scope| scope.reaches(ip))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a relayed address of ours is that of a member of the allocation's room, if it must be.
+    pub(super) fn is_of_the_room(&self, slot: u32, relayed: SocketAddr) -> bool {
+        match self.table.get(slot).map(|held| (held, &held.room)) {
+            Some((held, Some(room))) if held.confined => {
+                self.scopes.within(held.user(), room, |scope| scope.holds(relayed.is_ipv6(), relayed.port()))
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Ends the allocation's permissions and channels that are out of its room's scope, if the room has lost a member or
+    /// an address since the last look. Comes before every use of them, so that the loss counts from the next packet on,
+    /// whichever shard's.
+    #[inline]
+    pub(super) fn keep_scope(&mut self, slot: u32) {
+        if self.table.get(slot).is_some_and(Allocation::is_behind) {
+            self.rescope(slot);
+        }
+    }
+
+    #[cold]
+    fn rescope(&mut self, slot: u32) {
+        let (at, now, relayed) = (self.table.id(slot), self.now(), &self.relayed);
+        let Some(allocation) = self.table.get_mut(slot) else { return };
+        let Some(room) = allocation.room.clone() else { return };
+        // Before the look: what is lost meanwhile makes another one.
+        allocation.seen = room.losses();
+        let Allocation { permissions, channels, username, .. } = allocation;
+        let outputs = &mut self.outputs;
+        self.scopes.within(user(username), &room, |scope| {
+            permissions.retain(|held| {
+                let in_scope = scope.reaches(held.ip);
+                held.only_ours |= !in_scope;
+                in_scope || relayed.is_relay_ip(held.ip)
+            });
+            let is_in_scope = |channel: &Channel| match channel.ours {
+                true => scope.holds(channel.peer.is_ipv6(), channel.peer.port()),
+                false => scope.reaches(channel.peer.ip()),
+            };
+            channels.unbind(now, is_in_scope, |number| {
+                outputs.push_back(Output::ChannelUnbound { at, number });
+            });
+        });
+        self.arm(slot);
     }
 
     /// Whether packets may be exchanged with this very address over the network.

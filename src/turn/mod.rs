@@ -7,8 +7,10 @@ pub mod config;
 pub mod credential;
 pub mod peers;
 pub mod route;
+pub mod scopes;
 pub mod server;
 pub mod stats;
+pub mod usage;
 
 mod allocate;
 mod allocation;
@@ -21,6 +23,7 @@ mod family;
 mod guard;
 mod icmp;
 mod message;
+mod meter;
 mod nonce;
 mod permission;
 mod permissions;
@@ -39,8 +42,10 @@ pub use census::Census;
 pub use config::{Config, Limits, RelayAddress};
 pub use peers::{Cidr, PeerPolicy};
 pub use route::{AllocationId, FiveTuple, Head, Leg, Output, RelayFailure, Route, Span, Transport};
+pub use scopes::Scopes;
 pub use server::Server;
-pub use stats::{Drop, Drops, Flow, Stats};
+pub use stats::{Drop, Drops, Flow, KINDS, PUBLIC, Stats};
+pub use usage::Usage;
 
 #[cfg(test)]
 mod tests;

@@ -39,10 +39,13 @@ impl Server {
         if allocation.side(Family::of(ip)).is_none() {
             return Err(code::PEER_FAMILY_MISMATCH);
         }
+        let in_scope = self.is_in_scope(allocation, ip);
         let only_ours = match self.verdict(ip) {
-            Verdict::Allowed => false,
-            Verdict::OnlyOurs => true,
             Verdict::Denied => return Err(code::FORBIDDEN),
+            // In process, the room decides about every packet.
+            verdict if self.relayed.is_relay_ip(ip) => verdict == Verdict::OnlyOurs || !in_scope,
+            _ if !in_scope => return Err(code::FORBIDDEN),
+            _ => false,
         };
         Ok(Permission { ip, only_ours, expires: self.now() + permissions::LIFETIME })
     }

@@ -45,6 +45,11 @@ impl Permissions {
         self.0.retain(|held| held.expires > now);
     }
 
+    /// Keeps those that `keep` says; it may change what they allow.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut Permission) -> bool) {
+        self.0.retain(keep);
+    }
+
     pub(super) fn remove_family(&mut self, family: Family) {
         self.0.retain(|held| Family::of(held.ip) != family);
     }

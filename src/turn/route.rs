@@ -1,6 +1,7 @@
 //! What the state machine tells its surroundings: where a packet goes (`Route`), and what else to do (`Output`).
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 /// How a client reaches the server.
@@ -125,12 +126,14 @@ pub enum Route {
         payload: Span,
     },
     /// To the relayed address `to` of this daemon, which another shard holds: pass the payload to that shard's
-    /// `Server::handle_relayed(now, to, from, len)`, and act on the route it returns from here.
+    /// `Server::handle_relayed(now, to, from, room, len)`, and act on the route it returns from here.
     Across {
         /// The sender's relayed address, as its allocation advertises it.
         from: SocketAddr,
         /// The receiver's relayed address.
         to: SocketAddr,
+        /// The number of the sender's room, if it may speak to no other; `None`: the public.
+        room: Option<NonZeroU64>,
         /// The application data within the packet.
         payload: Span,
     },

@@ -10,6 +10,7 @@ use ring::hmac;
 use super::config::{Config, Limits};
 use super::credential;
 use super::family::Family;
+use super::meter::Meter;
 use super::nonce::Nonces;
 use super::peers::PeerPolicy;
 use super::random::Random;
@@ -18,6 +19,7 @@ use super::relayed::Relayed;
 use super::replies::Replies;
 use super::reservations::Reservations;
 use super::route::{AllocationId, FiveTuple, Output, Route};
+use super::scopes::Scopes;
 use super::stats::{Drop, Stats};
 use super::table::Table;
 use super::timers::Timers;
@@ -40,6 +42,9 @@ pub struct Server {
     pub(super) policy: PeerPolicy,
     pub(super) limits: Limits,
     pub(super) relayed: Relayed,
+    pub(super) scopes: Scopes,
+    pub(super) room_scope: bool,
+    pub(super) meter: Meter,
     pub(super) table: Table,
     pub(super) timers: Timers,
     pub(super) reservations: Reservations,
@@ -77,8 +82,11 @@ impl Server {
             own: config.own,
             policy: config.peers,
             rate: RateLimit::new(config.limits.unauthenticated_per_second, now, hasher.clone()),
+            meter: Meter::new(&config.limits, config.scopes.start(now), now),
             limits: config.limits,
             relayed,
+            scopes: config.scopes,
+            room_scope: config.room_scope,
             table: Table::new(hasher.clone(), config.census),
             timers: Timers::default(),
             reservations: Reservations::default(),
@@ -173,7 +181,10 @@ impl Server {
     /// Moves time on, and ends what has expired: from here on nothing that is found has outlived its time.
     #[inline]
     pub(super) fn catch_up(&mut self, now: Instant) {
-        self.now = self.now.max(now);
+        if now > self.now {
+            self.now = now;
+            self.meter.set_now(now);
+        }
         if self.poll_timeout().is_some_and(|due| due <= self.now) {
             self.expire();
         }
@@ -228,12 +239,18 @@ impl Server {
         for family in Family::BOTH {
             if let Some(side) = allocation.side(family) {
                 self.relayed.release(family, side.port);
+                if let Some(room) = &allocation.room {
+                    self.scopes.closed(room, family == Family::V6, side.port);
+                }
             }
+        }
+        if let Some(room) = &allocation.room {
+            self.scopes.add_ended(allocation.user(), room, allocation.usage);
         }
         if let Some(opening) = &allocation.opening {
             self.release_pair(&allocation.sides, opening.kind);
         } else {
-            self.stats.allocations = self.stats.allocations.saturating_sub(1);
+            self.stats.closed(allocation.client.transport);
         }
         self.outputs.push_back(Output::CloseRelay { at });
     }
@@ -254,6 +271,9 @@ impl Server {
         allocation
             .channels
             .remove_family(family, |number| outputs.push_back(Output::ChannelUnbound { at, number }));
+        if let Some(room) = &allocation.room {
+            self.scopes.closed(room, family == Family::V6, side.port);
+        }
         if let Some(local) = self.relayed.local(family, side.port) {
             self.outputs.push_back(Output::CloseFamily { at, local });
         }

@@ -2,6 +2,15 @@
 
 use std::ops::{AddAssign, Index, IndexMut};
 
+use super::route::Transport;
+use super::usage::{Usage, Way};
+
+/// How many kinds of rooms are told apart.
+pub const KINDS: usize = 2;
+
+/// Where [`Stats::by_scope`] has what belongs to no room.
+pub const PUBLIC: usize = KINDS;
+
 /// Packets and payload bytes in one direction.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Flow {
@@ -79,6 +88,14 @@ drops! {
     TooLong = "too_long",
     /// An ICMP error that no client wants to hear of.
     Icmp = "icmp",
+    /// Data to a relayed address of this daemon that belongs to another room, or to none, or from none to a room's.
+    OtherRoom = "other_room",
+    /// Data over the limit of bytes per second of its allocation.
+    OverRate = "over_rate",
+    /// Data over the limit of its room.
+    RoomOverRate = "room_over_rate",
+    /// Data over the limit of the daemon.
+    TotalOverRate = "total_over_rate",
 }
 
 /// A counter per [`Drop`] reason.
@@ -122,12 +139,17 @@ impl Drops {
 pub struct Stats {
     /// Allocations alive now.
     pub allocations: u64,
+    /// Of these, how many clients came over UDP, TCP and TLS.
+    pub by_transport: [u64; 3],
     /// Allocations ever answered with success.
     pub allocations_total: u64,
     /// From clients to peers, in-process ones included.
     pub to_peer: Flow,
     /// From peers to clients, in-process ones included.
     pub to_client: Flow,
+    /// The same for the members of each kind of room (by the number they were seated with), and at [`PUBLIC`] for
+    /// everybody else.
+    pub by_scope: [Usage; KINDS + 1],
     /// Of `to_client`, what came from another allocation of this daemon without leaving it.
     pub in_process: Flow,
     /// Binding requests answered.
@@ -151,6 +173,32 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// An allocation is there.
+    pub(super) fn opened(&mut self, transport: Transport) {
+        self.allocations += 1;
+        self.by_transport[place(transport)] += 1;
+    }
+
+    /// An allocation is gone.
+    pub(super) fn closed(&mut self, transport: Transport) {
+        self.allocations = self.allocations.saturating_sub(1);
+        let count = &mut self.by_transport[place(transport)];
+        *count = count.saturating_sub(1);
+    }
+
+    /// A packet is relayed. `scope` is its place in `by_scope`.
+    #[inline]
+    pub(super) fn count(&mut self, scope: u8, way: Way, bytes: usize) {
+        match way {
+            Way::Out => self.to_peer.count(bytes),
+            Way::In | Way::Within => self.to_client.count(bytes),
+        }
+        self.by_scope[usize::from(scope).min(PUBLIC)].count(way, bytes);
+        if way == Way::Within {
+            self.in_process.count(bytes);
+        }
+    }
+
     /// Authentication failures with their error codes.
     #[must_use]
     pub fn auth_failures(&self) -> [(u16, u64); 3] {
@@ -161,6 +209,12 @@ impl Stats {
 impl AddAssign<&Stats> for Stats {
     fn add_assign(&mut self, other: &Stats) {
         self.allocations += other.allocations;
+        for (mine, its) in self.by_transport.iter_mut().zip(other.by_transport) {
+            *mine += its;
+        }
+        for (mine, its) in self.by_scope.iter_mut().zip(other.by_scope) {
+            *mine += its;
+        }
         self.allocations_total += other.allocations_total;
         self.to_peer += other.to_peer;
         self.to_client += other.to_client;
@@ -176,5 +230,14 @@ impl AddAssign<&Stats> for Stats {
         for (mine, its) in self.drops.0.iter_mut().zip(other.drops.0) {
             *mine += its;
         }
+    }
+}
+
+/// Where [`Stats::by_transport`] counts it.
+fn place(transport: Transport) -> usize {
+    match transport {
+        Transport::Udp => 0,
+        Transport::Tcp(_) => 1,
+        Transport::Tls(_) => 2,
     }
 }

@@ -104,7 +104,7 @@ async fn foreign_origins_are_refused_and_allowed_ones_get_cors() {
 }
 
 #[tokio::test]
-async fn tls_ports_speak_http2_with_the_given_certificate() {
+async fn tls_ports_show_the_given_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));

@@ -5,6 +5,7 @@
 mod api;
 mod config;
 mod daemon;
+mod gate;
 mod http;
 mod imports;
 mod readme;

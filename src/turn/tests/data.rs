@@ -192,15 +192,18 @@ fn a_relayed_address_of_another_shard_is_across() {
     let (_, of_alice) = world.allocate(&mut alice);
     world.bind(&mut alice, 0x4001, "192.0.2.5:51500");
     let packet = channel_data(0x4001, b"hello");
-    let Route::Across { from, to, payload } = world.packet(alice.tuple, &packet) else {
+    let Route::Across { from, to, payload, .. } = world.packet(alice.tuple, &packet) else {
         panic!("not across")
     };
     assert_eq!((from, to), (of_alice, addr("192.0.2.5:51500")));
     assert_eq!(&packet[payload.range()], b"hello");
     // And from there.
-    let route = world.server.handle_relayed(world.now, of_alice, addr("192.0.2.5:51500"), 5);
+    let route = world.server.handle_relayed(world.now, of_alice, addr("192.0.2.5:51500"), None, 5);
     assert_eq!(frame(route, b"hello"), b"\x40\x01\x00\x05hello");
-    assert_eq!(world.server.handle_relayed(world.now, of_alice, addr("192.0.2.6:51500"), 5), Route::Here);
+    assert_eq!(
+        world.server.handle_relayed(world.now, of_alice, addr("192.0.2.6:51500"), None, 5),
+        Route::Here
+    );
     assert_eq!(world.dropped(Drop::PeerNotPermitted), 1);
 }
 

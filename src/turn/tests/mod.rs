@@ -13,5 +13,6 @@ mod model;
 mod permission;
 mod refresh;
 mod retransmission;
+mod scope;
 mod strangers;
 mod time;

@@ -15,8 +15,8 @@ use webrtc_stun::message::{Getter, Message, MessageType, Method, Setter};
 use webrtc_stun::xoraddr::XorMappedAddress;
 
 use crate::turn::{
-    AllocationId, Config, FiveTuple, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route, Server,
-    Transport, credential,
+    AllocationId, Config, FiveTuple, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route, Scopes,
+    Server, Transport, credential,
 };
 
 pub(super) const SECRET: &str = "north";
@@ -44,12 +44,15 @@ pub(super) fn config() -> Config {
         own: vec![addr("8.8.4.4:3478"), addr("0.0.0.0:3478")],
         peers: PeerPolicy::default(),
         limits: Limits::default(),
+        room_scope: true,
+        scopes: Scopes::default(),
     }
 }
 
 pub(super) struct World {
     pub(super) server: Server,
     pub(super) now: Instant,
+    pub(super) scopes: Scopes,
     /// How the next sockets turn out to open; empty: they do.
     pub(super) opens: Vec<Result<(), RelayFailure>>,
     /// All sockets asked for.
@@ -69,8 +72,9 @@ impl World {
         let mut config = config();
         change(&mut config);
         let (now, wall) = (start(), UNIX_EPOCH + Duration::from_secs(WALL));
+        let scopes = config.scopes.clone();
         let server = Server::new(config, [3; 32], now, wall);
-        Self { server, now, opens: vec![], opened: vec![], sent: vec![], events: vec![] }
+        Self { server, now, scopes, opens: vec![], opened: vec![], sent: vec![], events: vec![] }
     }
 
     /// Lets time pass; the server is only told with the next input.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use callgate::relay::{IoDrop, Relay, Settings, StartError, Stats};
 use callgate::turn::credential::{self, Credential};
-use callgate::turn::{Census, Config, Limits, PeerPolicy, RelayAddress};
+use callgate::turn::{Census, Config, Limits, PeerPolicy, RelayAddress, Scopes};
 use client::{Client, Message, attribute, channel_data, read_xor_address};
 use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
@@ -45,6 +45,8 @@ fn settings(listen: &str, shards: usize) -> Settings {
                 deny: Vec::new(),
             },
             limits: Limits::default(),
+            room_scope: true,
+            scopes: Scopes::default(),
         },
     }
 }

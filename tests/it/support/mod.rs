@@ -190,6 +190,11 @@ impl Callgate {
         self.folder.path().join("state").join(name)
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, by its name: `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let status =
