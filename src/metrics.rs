@@ -121,6 +121,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_auth_challenges_total", "TURN requests without credentials that were told how to sign"),
     ("callgate_quota_reached_total", "Allocate requests turned away by a limit"),
     ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
+    ("callgate_unauthorized_total", "API requests refused for their key or token, or for want of one"),
     ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
     (
         "callgate_certificate_reloads_total",
