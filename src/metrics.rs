@@ -92,6 +92,9 @@ const GAUGES: &[(&str, &str)] = &[
     ("callgate_rooms", "Rooms that exist, by kind"),
     ("callgate_peers", "Members of rooms, those who are away for a moment included"),
     ("callgate_allocations", "TURN allocations that exist"),
+    ("callgate_turn_connections", "Connections over which clients speak TURN, by transport"),
+    ("callgate_turn_frames_total", "STUN and ChannelData messages over them, by direction"),
+    ("callgate_turn_connections_closed_total", "Those that were closed, by reason"),
     ("callgate_client_allocations", "TURN allocations that exist, by how their clients came"),
     ("callgate_tasks", "Tasks of the daemon's main runtime that have not ended"),
     ("callgate_build_info", "Always 1; the label has the version"),
@@ -118,6 +121,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_auth_challenges_total", "TURN requests without credentials that were told how to sign"),
     ("callgate_quota_reached_total", "Allocate requests turned away by a limit"),
     ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
+    ("callgate_unauthorized_total", "API requests refused for their key or token, or for want of one"),
     ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
     (
         "callgate_certificate_reloads_total",

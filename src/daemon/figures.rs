@@ -6,6 +6,7 @@ use std::sync::Weak;
 use crate::gate::Certificate;
 use crate::gate::Places;
 use crate::gate::Refusals;
+use crate::http::Access;
 use crate::metrics::now;
 use crate::metrics::now_of;
 use crate::metrics::total;
@@ -23,6 +24,7 @@ pub(super) struct Figures {
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) signaling: Signaling,
     pub(super) relay: Weak<Relay>,
+    pub(super) access: Arc<Access>,
 }
 
 impl Figures {
@@ -35,6 +37,7 @@ impl Figures {
         for (result, count) in self.certificate.iter().flat_map(|certificate| certificate.counts()) {
             total_of("callgate_certificate_reloads_total", "result", result, count);
         }
+        total("callgate_unauthorized_total", self.access.refused());
         self.signaling();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);
@@ -66,6 +69,14 @@ fn copy_relay(relay: &Relay) {
     let stats = relay.stats();
     for (reason, count) in stats.drops() {
         total_of("callgate_drops_total", "reason", reason, count);
+    }
+    let connections = &stats.connections;
+    now_of("callgate_turn_connections", "transport", "tcp", connections.tcp);
+    now_of("callgate_turn_connections", "transport", "tls", connections.tls);
+    total_of("callgate_turn_frames_total", "direction", "in", connections.frames_in);
+    total_of("callgate_turn_frames_total", "direction", "out", connections.frames_out);
+    for (reason, count) in connections.endings() {
+        total_of("callgate_turn_connections_closed_total", "reason", reason, count);
     }
     let turn = &stats.turn;
     now("callgate_allocations", turn.allocations);

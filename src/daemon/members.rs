@@ -1,12 +1,20 @@
-//! Rooms' members as the relay knows them.
+//! Rooms and their members, as the relay and HTTP know them.
 
 use std::net::IpAddr;
 use std::sync::Weak;
 
+use serde_json::Value;
+
+use crate::http;
 use crate::relay::Relay;
 use crate::rooms::Kind;
-use crate::signaling;
+use crate::rooms::Refusal;
+use crate::rooms::RoomId;
+use crate::rooms::Target;
+use crate::signaling::Flow;
 use crate::signaling::Media;
+use crate::signaling::RelayFigures;
+use crate::signaling::Signaling;
 use crate::signaling::Usage;
 use crate::turn;
 
@@ -49,8 +57,32 @@ impl Media for Members {
 
     fn usage(&self, members: &[&str]) -> Vec<Usage> {
         let Some(relay) = self.0.upgrade() else { return vec![Usage::default(); members.len()] };
-        let flow = |flow: turn::Flow| signaling::Flow { packets: flow.packets, bytes: flow.bytes };
-        let usage = |of: turn::Usage| Usage { to_peer: flow(of.to_peer), to_client: flow(of.to_client) };
-        relay.usage(members).into_iter().map(usage).collect()
+        relay.usage(members).into_iter().map(|of| usage(of.to_peer, of.to_client)).collect()
+    }
+}
+
+/// The relay as a whole.
+pub(super) fn figures(relay: &Relay) -> RelayFigures {
+    let turn = relay.stats().turn;
+    RelayFigures { allocations: turn.allocations, usage: usage(turn.to_peer, turn.to_client) }
+}
+
+/// As signaling has it.
+fn usage(to_peer: turn::Flow, to_client: turn::Flow) -> Usage {
+    let flow = |flow: turn::Flow| Flow { packets: flow.packets, bytes: flow.bytes };
+    Usage { to_peer: flow(to_peer), to_client: flow(to_client) }
+}
+
+impl http::Rooms for Signaling {
+    fn room(&self, id: &RoomId, whole: bool) -> Option<Value> {
+        Signaling::room(self, id, whole)
+    }
+
+    fn close(&self, id: &RoomId) -> Result<(), Refusal> {
+        self.close_room(id)
+    }
+
+    fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
+        Signaling::kick(self, id, target, ban)
     }
 }

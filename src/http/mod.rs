@@ -1,8 +1,13 @@
-//! Everything over HTTP but socket.io: the pages, health, readiness, the figures; and the rules that hold for socket.io too.
+//! Everything over HTTP but socket.io: the pages, the API, health, readiness, the figures; and the rules that hold for socket.io too.
 
+mod access;
 mod body;
+mod ice;
 mod origin;
 mod pages;
+mod rooms;
+mod throttle;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,17 +31,18 @@ use axum::middleware::map_request;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
-use secrecy::ExposeSecret;
-use secrecy::SecretString;
+use axum::routing::post;
 use serde_json::Value;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tower::ServiceBuilder;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use crate::ice::IceServers;
 use crate::metrics::Metrics;
 
+pub use access::Access;
 pub use origin::Origins;
+pub use rooms::Rooms;
 
 /// What a page of ours may do: run its own scripts, talk to its own server, show its own camera. `'self'` includes
 /// WebSockets of this host in today's browsers; the explicit schemes are for the older ones.
@@ -59,8 +65,12 @@ const HEADERS: [(&str, &str); 5] = [
 pub struct Parts {
     /// The figures.
     pub metrics: Arc<Metrics>,
-    /// Opens `/metrics` to others than this machine.
-    pub admin_token: SecretString,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// What is handed out to who is in no room.
+    pub ice: IceServers,
+    /// The rooms.
+    pub rooms: Arc<dyn Rooms>,
     /// What `/ready` says.
     pub readiness: Arc<Readiness>,
     /// Since when this process has run.
@@ -103,6 +113,10 @@ pub fn router(parts: Parts) -> Router {
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/ice", get(ice::ice))
+        .route("/api/rooms/{id}", get(rooms::room).delete(rooms::close))
+        .route("/api/rooms/{id}/kick", post(rooms::kick))
+        .route("/turn", get(ice::turn).post(ice::turn))
         .fallback(pages::page)
         .with_state(parts)
         .layer(DefaultBodyLimit::max(body_bytes))
@@ -152,14 +166,11 @@ async fn metrics(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if !is_local(peer, &headers, &uri) && !bears(&headers, &parts.admin_token) {
-        let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
-        let body = problem(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "this needs the admin token, or a look from this machine",
-        );
-        return (asks, body).into_response();
+    if !is_local(peer, &headers, &uri)
+        && let Err(refused) = parts.access.admin_only(peer.ip(), &headers)
+    {
+        let what = "this needs the admin token, or a look from this machine";
+        return refused.answer(StatusCode::UNAUTHORIZED, what);
     }
     let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (text, parts.metrics.render()).into_response()
@@ -171,12 +182,6 @@ fn is_local(peer: SocketAddr, headers: &HeaderMap, uri: &Uri) -> bool {
     peer.ip().to_canonical().is_loopback()
         && !PASSED_ON.iter().any(|name| headers.contains_key(*name))
         && origin::host(headers, uri).is_none_or(origin::is_localhost)
-}
-
-fn bears(headers: &HeaderMap, token: &SecretString) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let Some((scheme, given)) = given.split_at_checked("Bearer ".len()) else { return false };
-    scheme.eq_ignore_ascii_case(b"Bearer ") && given.ct_eq(token.expose_secret().as_bytes()).into()
 }
 
 #[cfg(test)]
@@ -201,23 +206,5 @@ mod tests {
         assert!(!is_local("192.0.2.1:1".parse().unwrap(), &headers(&[]), &path));
         assert!(!is_local(local, &headers(&[("host", "rebound.example:3000")]), &path));
         assert!(!is_local(local, &headers(&[]), &Uri::from_static("http://rebound.example/metrics")));
-    }
-
-    #[test]
-    fn only_the_whole_token_opens() {
-        let token = SecretString::from("a-token-of-the-operator");
-        assert!(bears(&headers(&[("authorization", "Bearer a-token-of-the-operator")]), &token));
-        assert!(bears(&headers(&[("authorization", "bearer a-token-of-the-operator")]), &token));
-        for wrong in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer a-token",
-            "Basic a-token-of-the-operator",
-            "Bearer a-token-of-the-operators",
-        ] {
-            assert!(!bears(&headers(&[("authorization", wrong)]), &token), "{wrong}");
-        }
-        assert!(!bears(&headers(&[]), &token));
     }
 }

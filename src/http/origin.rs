@@ -95,7 +95,7 @@ pub(super) fn is_localhost(authority: &str) -> bool {
 /// Refuses what a page of a foreign origin asks of socket.io or the API. Pages and scripts are for everybody to read.
 pub(super) async fn refuse_strangers(origins: Origins, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let guarded = path.starts_with("/socket.io") || path.starts_with("/api");
+    let guarded = path.starts_with("/socket.io") || path.starts_with("/api") || path == "/turn";
     if guarded && !origins.allows_request(request.headers(), request.uri()) {
         return problem(StatusCode::FORBIDDEN, "origin-not-allowed", "this origin is not in http.origins")
             .into_response();

@@ -32,13 +32,15 @@ pub enum Code {
     NoSuchPeer,
     /// The user may not come into that room any more.
     Banned,
+    /// This needs a token that was not shown.
+    Unauthorized,
     /// Our fault.
     Internal,
 }
 
 impl Code {
     /// Every code, for counters.
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 14] = [
         Code::BadRequest,
         Code::UnknownEvent,
         Code::NotAMember,
@@ -51,6 +53,7 @@ impl Code {
         Code::ResumeFailed,
         Code::NoSuchPeer,
         Code::Banned,
+        Code::Unauthorized,
         Code::Internal,
     ];
 
@@ -70,6 +73,7 @@ impl Code {
             Code::ResumeFailed => "resume-failed",
             Code::NoSuchPeer => "no-such-peer",
             Code::Banned => "banned",
+            Code::Unauthorized => "unauthorized",
             Code::Internal => "internal",
         }
     }

@@ -4,6 +4,7 @@
 //! every dialect, `session` makes a command of it, the store decides and commits, and each member hears of it in its own
 //! dialect (`seats`, `dialect`).
 
+mod admin;
 mod candidates;
 mod clock;
 mod connection;
@@ -14,16 +15,20 @@ mod error;
 mod hub;
 mod inbox;
 mod media;
+mod operator;
 mod outbox;
 mod rate;
 mod seats;
 mod session;
 mod stats;
 
+pub use admin::Admits;
+pub use admin::Operator;
 pub use error::Code;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
+pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
 pub use stats::Stats;
@@ -35,11 +40,15 @@ use socketioxide::ParserConfig;
 use socketioxide::SocketIo;
 use socketioxide::layer::SocketIoLayer;
 
+use self::admin::Admin;
 use self::door::Door;
 use self::hub::Hub;
 use self::rate::Rate;
 use crate::ice::IceServers;
+use crate::rooms::Refusal;
+use crate::rooms::RoomId;
 use crate::rooms::Rules;
+use crate::rooms::Target;
 use crate::store::Memory;
 
 /// What the operator chooses.
@@ -132,6 +141,33 @@ impl Signaling {
         io.ns("/", Door(hub.clone()));
         tokio::spawn(clock::run(Arc::downgrade(&hub), hub.alarm.clone()));
         (Signaling { hub, io }, layer)
+    }
+
+    /// Opens the namespace `/admin`. Call it once, within a tokio runtime.
+    pub fn admit(&self, operator: Operator) {
+        self.io.ns("/admin", Admin::new(&self.hub, operator));
+    }
+
+    /// A room as JSON, if it is there: as everybody may see it who knows its name, or `whole`, as the operator may.
+    #[must_use]
+    pub fn room(&self, id: &RoomId, whole: bool) -> Option<serde_json::Value> {
+        if whole { self.hub.whole(id) } else { self.hub.outline(id) }
+    }
+
+    /// Ends a room; its members are told.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn close_room(&self, id: &RoomId) -> Result<(), Refusal> {
+        self.hub.close(id)
+    }
+
+    /// Puts members out of a room, and lets nobody of their user's label in again if `ban`. How many it were.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
+        self.hub.kick(id, target, ban)
     }
 
     /// The counters now.

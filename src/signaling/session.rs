@@ -38,7 +38,7 @@ use crate::rooms::Token;
 use crate::store::Committed;
 
 /// The longest label, name, kind of signal or client's message id, in bytes.
-const LABEL: usize = 128;
+pub(super) const LABEL: usize = 128;
 /// The longest thing to say, in bytes.
 const TEXT: usize = 16 << 10;
 

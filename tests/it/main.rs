@@ -2,6 +2,7 @@
 // A test that cannot go on should say so with a panic; clippy's own exception covers test functions only, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
 mod config;
 mod daemon;
 mod gate;

@@ -1,0 +1,257 @@
+//! Who is asking: the operator with its token, a back end with its key, a user with a token of its own.
+
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::Instant;
+
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+use subtle::Choice;
+use subtle::ConstantTimeEq;
+
+use super::problem;
+use super::throttle::Throttle;
+use super::token::Tokens;
+
+/// Who may do what over HTTP.
+pub struct Access {
+    admin_token: SecretString,
+    api_keys: Vec<SecretString>,
+    tokens: Option<Tokens>,
+    /// Everybody may ask for credentials.
+    open_ice: bool,
+    throttle: Throttle,
+    refused: AtomicU64,
+}
+
+/// Who asks for credentials.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// A back end, for whomever it names.
+    BackEnd,
+    /// The bearer of this user's token.
+    User(String),
+    /// Anybody.
+    Stranger,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// Without a key, or with a wrong one.
+    Unknown,
+    /// Too many wrong keys came from this address: this one was not looked at.
+    Throttled(Duration),
+}
+
+impl Refused {
+    /// The answer; `status` is the one for a wrong key.
+    pub(super) fn answer(self, status: StatusCode, what: &str) -> Response {
+        match self {
+            Refused::Unknown => {
+                let code = if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
+                let asks = [(header::WWW_AUTHENTICATE, "Bearer"), (header::CACHE_CONTROL, "no-store")];
+                (asks, problem(status, code, what)).into_response()
+            }
+            Refused::Throttled(wait) => {
+                let body = problem(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "too many wrong keys");
+                ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], body).into_response()
+            }
+        }
+    }
+}
+
+impl Access {
+    /// `key`: of user tokens; none: there are none.
+    #[must_use]
+    pub fn new(
+        admin_token: SecretString,
+        api_keys: Vec<SecretString>,
+        key: Option<&SecretString>,
+        open_ice: bool,
+    ) -> Access {
+        Access {
+            admin_token,
+            api_keys,
+            tokens: key.map(Tokens::new),
+            open_ice,
+            throttle: Throttle::default(),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// How many requests were refused for their key or token.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Whether the operator asks: `Ok(false)` without any token.
+    ///
+    /// # Errors
+    /// The token is wrong, or not looked at.
+    pub(super) fn admin(&self, from: IpAddr, headers: &HeaderMap) -> Result<bool, Refused> {
+        match bearer(headers) {
+            None => Ok(false),
+            Some(given) => self.opens(from, given).map(|()| true),
+        }
+    }
+
+    fn opens(&self, from: IpAddr, given: &[u8]) -> Result<(), Refused> {
+        self.heard(from)?;
+        if given.ct_eq(self.admin_token.expose_secret().as_bytes()).into() {
+            return Ok(());
+        }
+        Err(self.wrong(from))
+    }
+
+    /// Whether this is the admin token, sent by other means than HTTP.
+    #[must_use]
+    pub fn is_operator(&self, token: &[u8], from: IpAddr) -> bool {
+        self.opens(from, token).is_ok()
+    }
+
+    /// The operator asks.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn admin_only(&self, from: IpAddr, headers: &HeaderMap) -> Result<(), Refused> {
+        if self.admin(from, headers)? { Ok(()) } else { Err(self.unknown()) }
+    }
+
+    /// Who asks for credentials. `key`: an API key in another place than the header.
+    ///
+    /// # Errors
+    /// Nobody who may.
+    pub(super) fn asker(
+        &self,
+        from: IpAddr,
+        headers: &HeaderMap,
+        key: Option<&str>,
+    ) -> Result<Asker, Refused> {
+        let given = key.filter(|key| !key.is_empty()).map(str::as_bytes).or_else(|| bearer(headers));
+        let Some(given) = given else {
+            return if self.open_ice { Ok(Asker::Stranger) } else { Err(self.unknown()) };
+        };
+        // Users share addresses, and one with an old token must not keep the others out: their tokens are not throttled.
+        if let (Some(tokens), Ok(text)) = (&self.tokens, std::str::from_utf8(given))
+            && Tokens::looks_like_one(text)
+        {
+            return tokens.subject(text).map(Asker::User).ok_or_else(|| self.unknown());
+        }
+        self.heard(from)?;
+        // All are compared, whichever it is.
+        let found = self.api_keys.iter().map(|key| given.ct_eq(key.expose_secret().as_bytes()));
+        if found.fold(Choice::from(0), |any, this| any | this).into() {
+            return Ok(Asker::BackEnd);
+        }
+        Err(self.wrong(from))
+    }
+
+    fn heard(&self, from: IpAddr) -> Result<(), Refused> {
+        match self.throttle.wait(from, Instant::now()) {
+            None => Ok(()),
+            Some(wait) => {
+                self.refused.fetch_add(1, Relaxed);
+                Err(Refused::Throttled(wait))
+            }
+        }
+    }
+
+    fn wrong(&self, from: IpAddr) -> Refused {
+        self.throttle.wrong(from, Instant::now());
+        self.unknown()
+    }
+
+    fn unknown(&self) -> Refused {
+        self.refused.fetch_add(1, Relaxed);
+        Refused::Unknown
+    }
+}
+
+/// What the `Authorization` header bears (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)?;
+    let (scheme, given) = given.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADMIN: &str = "a-token-of-the-operator";
+
+    fn access() -> Access {
+        let keys = ["first-key", "second-key"].map(SecretString::from).to_vec();
+        Access::new(ADMIN.into(), keys, Some(&"a key of thirty-two characters..".into()), false)
+    }
+
+    fn bears(text: &str) -> HeaderMap {
+        [(header::AUTHORIZATION, HeaderValue::from_str(text).unwrap())].into_iter().collect()
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    #[test]
+    fn only_the_whole_token_opens() {
+        for good in ["Bearer a-token-of-the-operator", "bearer a-token-of-the-operator"] {
+            assert_eq!(access().admin(ip(1), &bears(good)), Ok(true), "{good}");
+        }
+        for wrong in ["Bearer ", "Bearer a-token", "Bearer first-key", "Bearer a-token-of-the-operators"] {
+            assert_eq!(access().admin(ip(1), &bears(wrong)), Err(Refused::Unknown), "{wrong}");
+        }
+        for none in ["", "Bearer", "Basic a-token-of-the-operator"] {
+            assert_eq!(access().admin(ip(1), &bears(none)), Ok(false), "{none}");
+            assert_eq!(access().admin_only(ip(1), &bears(none)), Err(Refused::Unknown), "{none}");
+        }
+        assert_eq!(access().admin(ip(1), &HeaderMap::new()), Ok(false));
+    }
+
+    #[test]
+    fn any_api_key_asks_in_the_header_or_beside_it() {
+        let (access, nothing) = (access(), HeaderMap::new());
+        for key in ["first-key", "second-key"] {
+            assert_eq!(access.asker(ip(1), &bears(&format!("Bearer {key}")), None), Ok(Asker::BackEnd));
+            assert_eq!(access.asker(ip(1), &nothing, Some(key)), Ok(Asker::BackEnd));
+        }
+        for wrong in ["third-key", "first-ke", "first-key ", ADMIN] {
+            assert_eq!(access.asker(ip(1), &nothing, Some(wrong)), Err(Refused::Unknown), "{wrong}");
+        }
+        assert_eq!(access.asker(ip(2), &nothing, None), Err(Refused::Unknown));
+        assert_eq!(access.asker(ip(2), &nothing, Some("")), Err(Refused::Unknown));
+        assert_eq!(access.refused(), 6);
+        let open = Access { open_ice: true, ..access };
+        assert_eq!(open.asker(ip(2), &nothing, None), Ok(Asker::Stranger));
+        // Who shows a key wants it to be right.
+        assert_eq!(open.asker(ip(2), &nothing, Some("third-key")), Err(Refused::Unknown));
+    }
+
+    #[test]
+    fn who_guesses_is_not_heard_for_a_while_and_nobody_else_is_kept_out() {
+        let access = access();
+        let guess = |n: usize| access.asker(ip(1), &HeaderMap::new(), Some(&format!("guess-{n}")));
+        assert!((0..10).all(|n| guess(n) == Err(Refused::Unknown)));
+        assert!(matches!(guess(10), Err(Refused::Throttled(_))));
+        let right = |from| access.asker(from, &bears("Bearer first-key"), None);
+        assert!(matches!(right(ip(1)), Err(Refused::Throttled(_))), "not even the right one");
+        assert!(matches!(
+            access.admin(ip(1), &bears(&format!("Bearer {ADMIN}"))),
+            Err(Refused::Throttled(_))
+        ));
+        assert_eq!(right(ip(2)), Ok(Asker::BackEnd));
+        // A user's old token is no guess.
+        let old = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA";
+        assert!((0..50).all(|_| access.asker(ip(1), &HeaderMap::new(), Some(old)) == Err(Refused::Unknown)));
+    }
+}

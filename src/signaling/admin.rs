@@ -1,0 +1,240 @@
+//! The namespace `/admin`: the operator sees the house's figures every ten seconds, ends rooms, puts members out, drains.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::ConnectHandler;
+use socketioxide::handler::FromMessageParts;
+use socketioxide::handler::MessageHandler;
+use socketioxide::handler::Value;
+
+use super::connection::Connection;
+use super::connection::Transport;
+use super::door::Ours;
+use super::error::Code;
+use super::error::Failure;
+use super::hub::Hub;
+use super::operator::RelayFigures;
+use super::stats::Drop;
+use crate::rooms::PeerId;
+use crate::rooms::RoomId;
+use crate::rooms::Target;
+
+/// How often the figures are told.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Whether a token, sent from an address, is the admin's.
+pub type Admits = dyn Fn(&[u8], IpAddr) -> bool + Send + Sync;
+
+/// What the operator's namespace needs of the daemon.
+#[derive(Clone)]
+pub struct Operator {
+    /// Knows the admin token.
+    pub admits: Arc<Admits>,
+    /// The relay as a whole.
+    pub relay: Arc<dyn Fn() -> RelayFigures + Send + Sync>,
+    /// The daemon shall end, calls first.
+    pub drain: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The namespace, and who is in it.
+#[derive(Clone)]
+pub(super) struct Admin {
+    hub: Arc<Hub>,
+    operator: Operator,
+    /// Gone ones are found out when they are next told something.
+    present: Arc<Mutex<Vec<Weak<Transport>>>>,
+}
+
+type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>>;
+
+impl Admin {
+    /// Starts the one timer of all the namespace's clients.
+    pub(super) fn new(hub: &Arc<Hub>, operator: Operator) -> Admin {
+        let admin = Admin { hub: Arc::clone(hub), operator, present: Arc::default() };
+        let task =
+            tell_regularly(Arc::downgrade(hub), admin.operator.clone(), Arc::downgrade(&admin.present));
+        tokio::spawn(task);
+        admin
+    }
+}
+
+impl ConnectHandler<LocalAdapter, Ours> for Admin {
+    fn call(&self, socket: Arc<Transport>, _auth: Option<Value>) {
+        tell(&self.hub, &self.operator, std::slice::from_ref(&socket));
+        lock(&self.present).push(Arc::downgrade(&socket));
+    }
+
+    fn call_middleware<'a>(&'a self, socket: Arc<Transport>, auth: &'a Option<Value>) -> Admitted<'a> {
+        let from = Connection::address(&socket).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let token = token_in(auth.as_ref());
+        let admitted = match token.as_deref() {
+            Some(token) if (self.operator.admits)(token.as_bytes(), from) => {
+                socket.on_fallback(self.clone());
+                Ok(())
+            }
+            _ => {
+                self.hub.counters.failed(Code::Unauthorized);
+                Err(Box::new("unauthorized") as Box<dyn Display + Send>)
+            }
+        };
+        Box::pin(std::future::ready(admitted))
+    }
+}
+
+impl MessageHandler<LocalAdapter, Ours> for Admin {
+    fn call(&self, socket: Arc<Transport>, value: Value, ack: Option<i64>) {
+        let text = value.as_str().map_or("", |text| text);
+        let (command, done) = if text.len() > self.hub.message_bytes {
+            ("", Err(Failure::new(Code::TooLarge, "too long")))
+        } else {
+            self.carry_out(text)
+        };
+        let unsent = match done {
+            Ok(body) => ack.is_some() && !answer(&socket, ack, &body),
+            Err(failure) => {
+                self.hub.counters.failed(failure.code);
+                let error = json!({ "code": failure.code.name(), "message": failure.message });
+                if ack.is_some() {
+                    !answer(&socket, ack, &json!({ "ok": false, "error": error }))
+                } else {
+                    let mut error = error;
+                    error["command"] = command.into();
+                    socket.emit("error", &error).is_err()
+                }
+            }
+        };
+        if unsent {
+            self.hub.counters.dropped(Drop::Closed, 1);
+        }
+    }
+}
+
+/// What a command is about, in all its spellings.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct About<'a> {
+    #[serde(borrow, alias = "room", alias = "id")]
+    room_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    peer_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    user_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    ban: bool,
+}
+
+impl Admin {
+    /// One event of an operator: its name as far as it is known, and the answer.
+    fn carry_out(&self, text: &str) -> (&'static str, Result<serde_json::Value, Failure>) {
+        let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(text) else {
+            return ("", Err(Failure::bad("that is no event")));
+        };
+        let name = parts.first().map_or("", |name| name.get());
+        match name {
+            r#""deleteRoom""# => ("deleteRoom", self.delete(&parts[1..])),
+            r#""kick""# => ("kick", self.kick(&parts[1..])),
+            r#""drain""# => {
+                (self.operator.drain)();
+                ("drain", Ok(json!({ "ok": true })))
+            }
+            _ => ("", Err(Failure::new(Code::UnknownEvent, "there is no such event"))),
+        }
+    }
+
+    fn delete(&self, arguments: &[&RawValue]) -> Result<serde_json::Value, Failure> {
+        let about = about(arguments)?;
+        self.hub.close(&room(&about)?)?;
+        Ok(json!({ "ok": true }))
+    }
+
+    fn kick(&self, arguments: &[&RawValue]) -> Result<serde_json::Value, Failure> {
+        let about = about(arguments)?;
+        let target = match (about.peer_id.as_deref(), about.user_id.as_deref()) {
+            (Some(peer), None) => {
+                let peer = PeerId::parse(peer);
+                Target::Peer(peer.ok_or_else(|| Failure::new(Code::NoSuchPeer, "that is no peer's id"))?)
+            }
+            (None, Some(user)) if !user.is_empty() && user.len() <= super::session::LABEL => {
+                Target::User(user)
+            }
+            _ => return Err(Failure::bad("one of peerId and userId, please")),
+        };
+        let kicked = self.hub.kick(&room(&about)?, target, about.ban)?;
+        Ok(json!({ "ok": true, "kicked": kicked }))
+    }
+}
+
+/// An object, or a bare string: a room's id.
+fn about<'a>(arguments: &[&'a RawValue]) -> Result<About<'a>, Failure> {
+    let Some(first) = arguments.first() else { return Ok(About::default()) };
+    let text = first.get();
+    let read = if text.starts_with('"') {
+        serde_json::from_str(text).map(|id| About { room_id: Some(id), ..About::default() })
+    } else {
+        serde_json::from_str(text)
+    };
+    read.map_err(|_| Failure::bad("an object or a room's id, please"))
+}
+
+fn room(about: &About<'_>) -> Result<RoomId, Failure> {
+    let id = about.room_id.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
+    RoomId::parse(id).ok_or_else(|| Failure::new(Code::NoSuchRoom, "there is no such room"))
+}
+
+fn token_in(auth: Option<&Value>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Auth {
+        token: String,
+    }
+    serde_json::from_str::<Auth>(auth?.as_str()?).ok().map(|auth| auth.token)
+}
+
+fn answer(socket: &Arc<Transport>, ack: Option<i64>, body: &impl Serialize) -> bool {
+    let Ok(sender) =
+        AckSender::<LocalAdapter>::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &ack);
+    sender.send(body).is_ok()
+}
+
+/// Computes the figures once and tells them to all of these.
+fn tell(hub: &Hub, operator: &Operator, sockets: &[Arc<Transport>]) {
+    let Ok(figures) = serde_json::value::to_raw_value(&hub.statistics(&(operator.relay)())) else { return };
+    // Who has not read the last ones does not need these.
+    let unread = sockets.iter().filter(|socket| socket.emit("roomStats", &figures).is_err()).count();
+    hub.counters.dropped(Drop::SlowReader, unread as u64);
+}
+
+async fn tell_regularly(hub: Weak<Hub>, operator: Operator, present: Weak<Mutex<Vec<Weak<Transport>>>>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let (Some(hub), Some(present)) = (hub.upgrade(), present.upgrade()) else { return };
+        let sockets: Vec<_> = {
+            let mut present = lock(&present);
+            present.retain(|socket| socket.upgrade().is_some_and(|socket| socket.connected()));
+            present.iter().filter_map(Weak::upgrade).collect()
+        };
+        if !sockets.is_empty() {
+            tell(&hub, &operator, &sockets);
+        }
+    }
+}
+
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}

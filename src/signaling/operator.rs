@@ -1,0 +1,157 @@
+//! Rooms as the operator sees them, and what it may do to them. Others see little of a room, and must know its name.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::hub::Hub;
+use super::hub::member_id;
+use super::media::Flow;
+use super::media::Usage;
+use crate::rooms::Command;
+use crate::rooms::LeftReason;
+use crate::rooms::Member;
+use crate::rooms::Refusal;
+use crate::rooms::Room;
+use crate::rooms::RoomId;
+use crate::rooms::Target;
+
+/// The most rooms in the statistics: the biggest.
+const BREAKDOWN: usize = 500;
+
+/// How many members' usage is asked for at a time: asking stops the relay's shards for a moment.
+const BATCH: usize = 256;
+
+/// The relay as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RelayFigures {
+    /// Allocations that exist.
+    pub allocations: u64,
+    /// What was relayed since the start.
+    pub usage: Usage,
+}
+
+impl Hub {
+    /// What everybody who knows its name may see of a room.
+    pub(super) fn outline(&self, id: &RoomId) -> Option<Value> {
+        let mut outline = None;
+        self.store.look(id, &mut |room| {
+            outline = room.map(|room| {
+                json!({
+                    "id": room.id.as_str(),
+                    "kind": room.kind.name(),
+                    "status": room.status.name(),
+                    "memberCount": room.members.len(),
+                    "capacity": room.capacity,
+                })
+            });
+        });
+        outline
+    }
+
+    /// All of a room that is not a secret, with what its members had relayed. What those had who have left is not in the sum.
+    pub(super) fn whole(&self, id: &RoomId) -> Option<Value> {
+        let mut found = None;
+        self.store.look(id, &mut |room| found = room.cloned());
+        let room = found?;
+        let usage = self.usage(&room.members);
+        let members = room.members.iter().zip(&usage).map(|(member, usage)| of_member(member, usage));
+        let mut whole = json!({
+            "id": room.id.as_str(),
+            "kind": room.kind.name(),
+            "status": room.status.name(),
+            "createdAt": room.created_at,
+            "capacity": room.capacity,
+            "memberCount": room.members.len(),
+            "members": members.collect::<Value>(),
+            "banned": room.banned.iter().map(|user| &**user).collect::<Vec<_>>(),
+            "relay": of_usage(&sum(&usage)),
+        });
+        if let Some(name) = &room.name {
+            whole["name"] = Value::from(&**name);
+        }
+        Some(whole)
+    }
+
+    /// The figures of the house, with its biggest rooms.
+    pub(super) fn statistics(&self, relay: &RelayFigures) -> Value {
+        let counts = self.store.counts();
+        let mut rooms: Vec<Room> = Vec::new();
+        for id in self.store.biggest(BREAKDOWN) {
+            self.store.look(&id, &mut |room| rooms.extend(room.cloned()));
+        }
+        let members: Vec<&Member> = rooms.iter().flat_map(|room| &room.members).collect();
+        let usage: Vec<Usage> =
+            members.chunks(BATCH).flat_map(|some| self.usage(some.iter().copied())).collect();
+        let mut rest = usage.as_slice();
+        let of_room = |room: &Room| {
+            let (its, others) = rest.split_at(room.members.len().min(rest.len()));
+            rest = others;
+            json!({
+                "id": room.id.as_str(),
+                "name": room.name.as_deref().unwrap_or(room.id.as_str()),
+                "type": room.kind.name(),
+                "status": room.status.name(),
+                "userCount": room.members.len(),
+                "createdAt": room.created_at,
+                "relay": of_usage(&sum(its)),
+            })
+        };
+        let breakdown: Vec<Value> = rooms.iter().map(of_room).collect();
+        let mut of_relay = of_usage(&relay.usage);
+        of_relay["allocations"] = relay.allocations.into();
+        json!({
+            "totalRooms": counts.rooms.iter().sum::<u64>(),
+            "emptyRooms": counts.empty,
+            "totalUsersInRooms": counts.members,
+            "roomsBreakdown": breakdown,
+            "relay": of_relay,
+        })
+    }
+
+    /// Ends a room.
+    pub(super) fn close(&self, id: &RoomId) -> Result<(), Refusal> {
+        self.commit(id, Command::Close, Hub::now(), |_| ())
+    }
+
+    /// Puts members out; how many.
+    pub(super) fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
+        self.commit(id, Command::Kick { target, ban }, Hub::now(), |committed| {
+            committed.gone.iter().filter(|(_, reason)| *reason == LeftReason::Kicked).count()
+        })
+    }
+
+    fn usage<'a>(&self, members: impl IntoIterator<Item = &'a Member>) -> Vec<Usage> {
+        let ids: Vec<String> = members.into_iter().map(|member| member_id(member.peer)).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut usage = self.media.usage(&ids);
+        usage.resize(ids.len(), Usage::default());
+        usage
+    }
+}
+
+fn of_member(member: &Member, usage: &Usage) -> Value {
+    let mut it = json!({
+        "peerId": member.peer.to_string(),
+        "away": member.away.is_some(),
+        "joinedOrder": member.order,
+        "relay": of_usage(usage),
+    });
+    for (key, label) in [("userId", &member.user), ("name", &member.name)] {
+        if let Some(label) = label {
+            it[key] = Value::from(&**label);
+        }
+    }
+    it
+}
+
+fn of_usage(usage: &Usage) -> Value {
+    let flow = |flow: Flow| json!({ "packets": flow.packets, "bytes": flow.bytes });
+    json!({ "toPeer": flow(usage.to_peer), "toClient": flow(usage.to_client) })
+}
+
+fn sum(all: &[Usage]) -> Usage {
+    all.iter().fold(Usage::default(), |sum, one| {
+        let add = |a: Flow, b: Flow| Flow { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
+        Usage { to_peer: add(sum.to_peer, one.to_peer), to_client: add(sum.to_client, one.to_client) }
+    })
+}
