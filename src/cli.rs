@@ -80,7 +80,10 @@ pub fn run() -> ExitCode {
 }
 
 fn check(settings: &Settings) -> anyhow::Result<()> {
-    daemon::check(settings)?;
+    for warning in daemon::check(settings)? {
+        // The configuration may be for a network that is yet to come: this is no failure.
+        let _ = writeln!(stderr(), "callgate: warning: {warning}");
+    }
     let file = settings.file.as_ref().map_or_else(
         || format!("built-in defaults (there is no {})", config::DEFAULT_FILE),
         |file| file.display().to_string(),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use arbitrary::Arbitrary;
 use callgate_fuzz::stun::{Algorithm, Class, Mac, Message, Writer, attribute};
 use callgate_fuzz::turn::{
-    AllocationId, Config, FiveTuple, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route, Server,
-    Transport, credential,
+    AllocationId, Config, FiveTuple, Keys, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route,
+    Server, Transport, credential,
 };
 use libfuzzer_sys::fuzz_target;
 use secrecy::SecretString;
@@ -20,7 +20,7 @@ const WALL: u64 = 1_800_000_000;
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
     Packet { client: u8, bytes: &'a [u8] },
-    Request { client: u8, user: bool, method: u8, sha256: bool, attributes: Vec<Piece<'a>> },
+    Request { client: u8, user: User, method: u8, style: u8, attributes: Vec<Piece<'a>> },
     Indication { client: u8, attributes: Vec<Piece<'a>> },
     Peer { allocation: u8, from: u8, length: u16 },
     Relayed { to: u8, from: u8, length: u16 },
@@ -29,6 +29,26 @@ enum Step<'a> {
     Time { seconds: u16 },
     Revoke { user: bool },
     Drain,
+    SetKeys { which: u8 },
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum User {
+    Alice,
+    Bob,
+    /// With a password of its own.
+    Camera,
+    /// With a wrong one.
+    Mallory,
+}
+
+/// Some of what lets people in, by three bits.
+fn keys(which: u8) -> Keys {
+    let secret = |n: u8, text| (which & n == 0).then(|| SecretString::from(text));
+    Keys {
+        secrets: [secret(1, "secret"), secret(2, "another")].into_iter().flatten().collect(),
+        users: secret(4, "password").map(|password| ("camera".to_owned(), password)).into_iter().collect(),
+    }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -75,7 +95,7 @@ impl World {
         let config = Config {
             realm: "fuzz".into(),
             software: "fuzz".into(),
-            secrets: vec![SecretString::from("secret")],
+            keys: keys(0),
             nonce_key: [1; 32],
             relays: vec![
                 RelayAddress { local: [10, 0, 0, 5].into(), public: [192, 0, 2, 5].into() },
@@ -88,6 +108,15 @@ impl World {
             all_ports: 50000..=50011,
             census: Default::default(),
             own: vec![SocketAddr::from(([8, 8, 4, 4], 3478))],
+            discovery: [
+                ([8, 8, 4, 4], 3478),
+                ([8, 8, 4, 4], 3479),
+                ([8, 8, 8, 8], 3478),
+                ([8, 8, 8, 8], 3479),
+            ]
+            .map(SocketAddr::from)
+            .to_vec(),
+            alternate: vec![SocketAddr::from(([203, 0, 113, 8], 3478))],
             peers: PeerPolicy::default(),
             limits: Limits {
                 permissions: 5,
@@ -144,7 +173,8 @@ impl World {
             match output {
                 Output::Send { to, message } => {
                     let message = Message::parse(&message).expect("we send STUN");
-                    let client = (0..4).find(|&client| tuple(client) == to).expect("a known client");
+                    // Behaviour discovery sends to other ports, and from others.
+                    let Some(client) = (0..4).find(|&client| tuple(client) == to) else { continue };
                     for found in message.attributes() {
                         match found.kind {
                             attribute::NONCE => self.nonces[usize::from(client)] = found.value.to_vec(),
@@ -173,7 +203,7 @@ impl World {
         method: u16,
         class: Class,
         pieces: &[Piece<'_>],
-        sign: Option<(bool, bool)>,
+        sign: Option<(User, u8)>,
     ) {
         self.number += 1;
         let mut id = [7; 12];
@@ -201,16 +231,40 @@ impl World {
                 Piece::DontFragment => writer.attribute(attribute::DONT_FRAGMENT, &[]),
             };
         }
-        if let Some((user, sha256)) = sign {
-            let secret = SecretString::from("secret");
-            let made = credential::mint(&secret, if user { "alice" } else { "bob" }, WALL + 100_000);
-            let key = generate_auth_key(&made.username, "fuzz", &made.password);
-            let algorithm = if sha256 { Algorithm::Sha256 } else { Algorithm::Sha1 };
+        if let Some((user, style)) = sign {
+            let minted = |id| {
+                let made = credential::mint(&SecretString::from("secret"), id, WALL + 100_000);
+                (made.username, made.password)
+            };
+            let (username, password) = match user {
+                User::Alice => minted("alice"),
+                User::Bob => minted("bob"),
+                User::Camera => ("camera".to_owned(), "password".to_owned()),
+                User::Mallory => ("camera".to_owned(), "guess".to_owned()),
+            };
+            let key = generate_auth_key(&username, "fuzz", &password);
+            let long =
+                ring::digest::digest(&ring::digest::SHA256, format!("{username}:fuzz:{password}").as_bytes());
+            let hash = ring::digest::digest(&ring::digest::SHA256, format!("{username}:fuzz").as_bytes());
+            if style & 4 == 0 {
+                writer.attribute(attribute::USERNAME, username.as_bytes());
+            } else {
+                writer.attribute(attribute::USERHASH, hash.as_ref());
+            }
             writer
-                .attribute(attribute::USERNAME, made.username.as_bytes())
                 .attribute(attribute::REALM, b"fuzz")
-                .attribute(attribute::NONCE, &self.nonces[usize::from(client % 4)])
-                .integrity(&Mac::new(algorithm, &key));
+                .attribute(attribute::NONCE, &self.nonces[usize::from(client % 4)]);
+            let key = if style & 2 == 0 { &key[..] } else { long.as_ref() };
+            if style & 8 != 0 {
+                writer
+                    .attribute(attribute::PASSWORD_ALGORITHMS, &[0, 2, 0, 0, 0, 1, 0, 0])
+                    .attribute(attribute::PASSWORD_ALGORITHM, &[0, 1 + (style >> 1 & 1), 0, 0]);
+            }
+            if style & 16 != 0 {
+                writer.integrity(&Mac::new(Algorithm::Sha1, key));
+            }
+            let algorithm = if style & 1 == 0 { Algorithm::Sha1 } else { Algorithm::Sha256 };
+            writer.integrity(&Mac::new(algorithm, key));
         }
         self.packet(client % 4, &out);
         // The same again changes nothing but counters.
@@ -222,12 +276,12 @@ impl World {
     fn step(&mut self, step: Step<'_>) {
         match step {
             Step::Packet { client, bytes } => self.packet(client % 4, bytes),
-            Step::Request { client, user, method, sha256, attributes } => {
+            Step::Request { client, user, method, style, attributes } => {
                 let method = [3, 4, 8, 9, 1][usize::from(method % 5)];
                 if self.nonces[usize::from(client % 4)].is_empty() {
-                    self.write(client, 3, Class::Request, &[], None);
+                    self.write(client, 3, Class::Request, &[Piece::Udp], None);
                 }
-                self.write(client, method, Class::Request, &attributes, Some((user, sha256)));
+                self.write(client, method, Class::Request, &attributes, Some((user, style)));
             }
             Step::Indication { client, attributes } => {
                 self.write(client, 6, Class::Indication, &attributes, None);
@@ -260,6 +314,7 @@ impl World {
             }
             Step::Revoke { user } => self.server.revoke(self.now, if user { "alice" } else { "bob" }),
             Step::Drain => self.server.drain(self.now),
+            Step::SetKeys { which } => self.server.set_keys(self.now, &keys(which)),
         }
         self.settle();
     }

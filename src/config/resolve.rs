@@ -248,10 +248,20 @@ fn auth(w: &mut Written) -> Auth {
     }
 }
 
-/// RFC 8489, section 14.9: a quoted string of fewer than 128 characters.
+/// What an answer to a browser's first request has room for: over UDP no stranger is sent more than three times the request's
+/// 28 bytes. RFC 8489, section 14.9, would allow 127 characters.
+const LONGEST_REALM: usize = 32;
+
+/// A quoted string (RFC 8489, section 14.9) within that bound.
 fn realm(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().count() > 127 || text.chars().any(|c| c.is_control() || c == '"') {
-        return Err("a realm has 1 to 127 characters, no quotes or control characters".to_owned());
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c == '"') {
+        return Err("a realm has 1 to 32 bytes, no quotes or control characters".to_owned());
+    }
+    if text.len() > LONGEST_REALM {
+        return Err(format!(
+            "{} bytes; a realm has up to 32, or the answer to a client's first request would be over three times as long as the request",
+            text.len()
+        ));
     }
     Ok(text.to_owned())
 }

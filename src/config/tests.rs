@@ -132,6 +132,15 @@ certificate = "/nowhere/cert.pem"
 }
 
 #[test]
+fn a_realm_fits_into_the_answer_to_a_first_request() {
+    let of = |realm: &str| mistakes(&format!("[turn]\nrealm = '{realm}'"), &[]);
+    assert!(parse(&format!("[turn]\nrealm = \"{}\"", "x".repeat(32))).is_ok());
+    assert!(of(&"x".repeat(33))[0].contains("33 bytes; a realm has up to 32, or the answer"));
+    assert!(of(&"é".repeat(17))[0].contains("34 bytes"));
+    assert!(of("")[0].contains("1 to 32 bytes") && of("a\"b")[0].contains("no quotes"));
+}
+
+#[test]
 fn broken_toml_is_told_with_its_line_and_hides_no_other_mistake() {
     let wrong = mistakes("[turn]\nrealm = \nworkers = 1000\n[http\nlisten = []\n", &[]);
     assert!(wrong.iter().any(|m| m.starts_with("c.toml:2: this is not TOML")), "{wrong:#?}");

@@ -34,10 +34,10 @@ impl Figures {
         for (reason, count) in self.refusals.counts() {
             total_of("callgate_connections_refused_total", "reason", reason, count);
         }
-        total("callgate_unauthorized_total", self.access.refused());
         for (result, count) in self.certificate.iter().flat_map(|certificate| certificate.counts()) {
             total_of("callgate_certificate_reloads_total", "result", result, count);
         }
+        total("callgate_unauthorized_total", self.access.refused());
         self.signaling();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);
@@ -69,6 +69,14 @@ fn copy_relay(relay: &Relay) {
     let stats = relay.stats();
     for (reason, count) in stats.drops() {
         total_of("callgate_drops_total", "reason", reason, count);
+    }
+    let connections = &stats.connections;
+    now_of("callgate_turn_connections", "transport", "tcp", connections.tcp);
+    now_of("callgate_turn_connections", "transport", "tls", connections.tls);
+    total_of("callgate_turn_frames_total", "direction", "in", connections.frames_in);
+    total_of("callgate_turn_frames_total", "direction", "out", connections.frames_out);
+    for (reason, count) in connections.endings() {
+        total_of("callgate_turn_connections_closed_total", "reason", reason, count);
     }
     let turn = &stats.turn;
     now("callgate_allocations", turn.allocations);

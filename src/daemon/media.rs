@@ -32,7 +32,10 @@ pub(super) fn start(
     let config = turn::Config {
         realm: turn.realm.clone(),
         software: concat!("callgate ", env!("CARGO_PKG_VERSION")).to_owned(),
-        secrets,
+        keys: turn::Keys {
+            secrets,
+            users: turn.users.iter().map(|user| (user.name.clone(), user.password.clone())).collect(),
+        },
         nonce_key,
         relays: found
             .addresses
@@ -43,6 +46,8 @@ pub(super) fn start(
         all_ports: turn.relay_ports.clone(),
         census: turn::Census::default(),
         own,
+        discovery: Vec::new(),
+        alternate: turn.alternate.clone(),
         peers: turn::PeerPolicy { allow: blocks(&turn.peers.allow), deny: blocks(&turn.peers.deny) },
         limits: turn::Limits {
             allocations: limits.allocations,

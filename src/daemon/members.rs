@@ -57,20 +57,20 @@ impl Media for Members {
 
     fn usage(&self, members: &[&str]) -> Vec<Usage> {
         let Some(relay) = self.0.upgrade() else { return vec![Usage::default(); members.len()] };
-        let usage = |of: turn::Usage| Usage { to_peer: flow(of.to_peer), to_client: flow(of.to_client) };
-        relay.usage(members).into_iter().map(usage).collect()
+        relay.usage(members).into_iter().map(|of| usage(of.to_peer, of.to_client)).collect()
     }
 }
 
 /// The relay as a whole.
 pub(super) fn figures(relay: &Relay) -> RelayFigures {
     let turn = relay.stats().turn;
-    let usage = Usage { to_peer: flow(turn.to_peer), to_client: flow(turn.to_client) };
-    RelayFigures { allocations: turn.allocations, usage }
+    RelayFigures { allocations: turn.allocations, usage: usage(turn.to_peer, turn.to_client) }
 }
 
-fn flow(flow: turn::Flow) -> Flow {
-    Flow { packets: flow.packets, bytes: flow.bytes }
+/// As signaling has it.
+fn usage(to_peer: turn::Flow, to_client: turn::Flow) -> Usage {
+    let flow = |flow: turn::Flow| Flow { packets: flow.packets, bytes: flow.bytes };
+    Usage { to_peer: flow(to_peer), to_client: flow(to_client) }
 }
 
 impl http::Rooms for Signaling {

@@ -43,6 +43,7 @@ use crate::http::Readiness;
 use crate::ice::IceServers;
 use crate::ice::Signer;
 use crate::metrics::Metrics;
+use crate::relay;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
 use crate::signaling;
@@ -64,13 +65,15 @@ const DRAIN: Duration = Duration::from_secs(6);
 /// How long clients have to hear that the daemon is going.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// What `callgate check` can find out beyond the file itself, without listening anywhere.
+/// What `callgate check` can find out beyond the file itself, without listening anywhere. Returns what is worth a warning on
+/// this host as it is now.
 ///
 /// # Errors
 /// The certificate cannot be used.
-pub fn check(settings: &Settings) -> anyhow::Result<()> {
+pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
-    Ok(())
+    let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
+    Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
 }
 
 /// Serves until it is told to stop by a signal.
@@ -118,7 +121,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let mut signals = Shutdown::listen().context("cannot catch signals")?;
     let descriptors = descriptors::raise();
     let interfaces = public::interfaces();
-    let found = public_address(settings, &interfaces)?;
+    let found = public_address(settings, &interfaces).await?;
     let (turn_secret, turn_kept) = secret(state, "turn-secret", settings.turn.secrets.first())?;
     let (admin_token, _) = secret(state, "admin-token", settings.admin.token.as_ref())?;
 
@@ -170,10 +173,12 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
         from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
     let router = http::router(parts).layer(layer).layer(sessions);
     let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
-    // TODO of the composition: `relay.adopt` takes the connection; until then it is closed.
-    let turned_away = gate.refusals();
-    let take_turn = move |_: gate::Caller| {
-        turned_away.silent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let adopter = Arc::downgrade(&relay);
+    let take_turn = move |caller: gate::Caller| {
+        if let Some(relay) = adopter.upgrade() {
+            let gate::Caller { socket, tls, first, client, server, keep } = caller;
+            relay.adopt(relay::Connection { socket, tls, first, client, server, keep });
+        }
     };
     let mut serving = gate.serve(router, Arc::new(take_turn));
 
@@ -204,16 +209,20 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
 
 /// The public addresses. One that is not on this host may come yet (the network may be slower than we are at boot): that
 /// is a failure to try again after, not a mistake to stop for.
-fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Result<Found> {
-    let found = public::find(&settings.public.addresses, interfaces).map_err(|what| {
-        let written = settings.places.iter().find(|(written, _)| written == "public.addresses");
-        let place = written.map_or(&Place::Missing, |(_, place)| place);
-        anyhow!("{place}: public.addresses: {what}")
-    })?;
+async fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow::Result<Found> {
+    let found = public::find(&settings.public.addresses, interfaces).await;
+    let found = found.map_err(|what| anyhow!("{}", about_addresses(settings, &what)))?;
     if let Some(notice) = &found.notice {
         tracing::warn!("{notice}");
     }
     Ok(found)
+}
+
+/// With its place in the configuration.
+fn about_addresses(settings: &Settings, what: &str) -> String {
+    let written = settings.places.iter().find(|(written, _)| written == "public.addresses");
+    let place = written.map_or(&Place::Missing, |(_, place)| place);
+    format!("{place}: public.addresses: {what}")
 }
 
 /// Where clients find the relay: all that listens, by the ports that pass most firewalls.

@@ -21,8 +21,10 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::epoll::EpollTimeout;
 use nix::sys::eventfd::EventFd;
 
+use crate::stun::frame;
 use crate::turn::AllocationId;
 use crate::turn::FiveTuple;
+use crate::turn::Keys;
 use crate::turn::Output;
 use crate::turn::RelayFailure;
 use crate::turn::Route;
@@ -30,22 +32,21 @@ use crate::turn::Server;
 use crate::turn::Span;
 use crate::turn::Transport;
 
+use super::connection::Connection;
+use super::exits::Exits;
+use super::mailbox::Letters;
 use super::ports::Slices;
-use super::sockets::Sockets;
+use super::stats::Ending;
 use super::stats::IoDrop;
-use super::stats::IoDrops;
-use super::train::Outbox;
+use super::token::Token;
 use super::train::Place;
-use super::train::Via;
-use super::train::Way;
 use super::udp::Inbox;
 use super::udp::SLOTS;
-use super::udp::Sender;
 use super::udp::Socket;
 
 /// Sockets served per wake-up, and what one of them may bring in before the others have their turn.
 const EVENTS: usize = 64;
-const RECEIVES: usize = 4;
+pub(super) const RECEIVES: usize = 4;
 /// ICMP errors taken from one socket per wake-up.
 const ERRORS: usize = 32;
 /// Under a steady stream, waking for every packet costs more than the packet. After this many turns in a row that came sooner than
@@ -58,49 +59,33 @@ const PAUSE: Duration = Duration::from_micros(100);
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 
 /// An order from outside.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Control {
+    /// Serve this client's connection.
+    Adopt(Box<Connection>),
     /// End the allocations of this credential.
     Revoke(String),
     /// No new allocations.
     Drain,
+    /// Let in whom these let in, and nobody else.
+    SetKeys(Arc<Keys>),
     /// End the thread.
     Stop,
 }
 
-/// What an event is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Token {
-    Wake,
-    Listener(u8),
-    Relay { at: AllocationId, v6: bool },
+/// Packets for other shards that may wait for the end of a batch.
+const ACROSS: usize = 4096;
+
+/// What a slot of the inbox holds: datagrams of one length (`segment`), or frames that say themselves how long they are.
+struct Arrival {
+    from: From,
+    len: usize,
+    segment: Option<usize>,
 }
 
-const SPECIAL: u64 = 1 << 63;
-const V6: u64 = 1 << 62;
-
-impl Token {
-    fn pack(self) -> u64 {
-        match self {
-            Token::Wake => u64::MAX,
-            Token::Listener(index) => SPECIAL | u64::from(index),
-            Token::Relay { at, v6 } => {
-                let family = if v6 { V6 } else { 0 };
-                family | u64::from(at.slot & 0x3FFF_FFFF) << 32 | u64::from(at.generation)
-            }
-        }
-    }
-
-    fn unpack(data: u64) -> Self {
-        if data == u64::MAX {
-            Token::Wake
-        } else if data & SPECIAL != 0 {
-            Token::Listener(data as u8)
-        } else {
-            let at = AllocationId { slot: (data >> 32) as u32 & 0x3FFF_FFFF, generation: data as u32 };
-            Token::Relay { at, v6: data & V6 != 0 }
-        }
-    }
+enum From {
+    Client(FiveTuple),
+    Peer(AllocationId, SocketAddr),
 }
 
 /// A packet for an allocation of another shard.
@@ -117,17 +102,13 @@ pub(super) struct Shard {
     index: usize,
     servers: Arc<[Arc<Mutex<Server>>]>,
     slices: Slices,
-    listeners: Vec<Socket>,
-    sockets: Sockets,
-    drops: Arc<IoDrops>,
-    epoll: Epoll,
+    pub(super) exits: Exits,
+    pub(super) epoll: Epoll,
     wake: Arc<EventFd>,
     orders: mpsc::Receiver<Control>,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// Where each slot of the inbox was filled from.
-    origins: [Token; SLOTS],
-    outbox: Outbox,
-    sender: Sender,
+    pub(super) origins: [Token; SLOTS],
     across: Vec<Across>,
     outputs: VecDeque<Output>,
     /// Sockets that had more to give than a turn allows.
@@ -135,9 +116,9 @@ pub(super) struct Shard {
     deadline: Option<Instant>,
     wall_set: Instant,
     /// Arrivals of this turn.
-    arrivals: usize,
-    /// Which trains go together; kept for its memory.
-    chosen: Vec<u16>,
+    pub(super) arrivals: usize,
+    /// What other shards left for our connections; kept for its memory.
+    letters: Letters,
 }
 
 impl Shard {
@@ -145,8 +126,7 @@ impl Shard {
         index: usize,
         servers: Arc<[Arc<Mutex<Server>>]>,
         slices: Slices,
-        listeners: Vec<Socket>,
-        drops: Arc<IoDrops>,
+        exits: Exits,
         wake: Arc<EventFd>,
         orders: mpsc::Receiver<Control>,
     ) -> io::Result<Self> {
@@ -154,30 +134,26 @@ impl Shard {
         // No interest in writing: every send would wake us. Edges are enough, as a short batch shows that a socket is empty.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(&*wake, EpollEvent::new(flags, Token::Wake.pack()))?;
-        for (number, listener) in (0..).zip(&listeners) {
+        for (number, listener) in (0..).zip(&exits.listeners) {
             epoll.add(listener, EpollEvent::new(flags, Token::Listener(number).pack()))?;
         }
         Ok(Self {
             index,
             servers,
             slices,
-            listeners,
-            sockets: Sockets::default(),
-            drops,
+            exits,
             epoll,
             wake,
             orders,
             inbox: Inbox::new(),
             origins: [Token::Wake; SLOTS],
-            outbox: Outbox::default(),
-            sender: Sender::new(),
             across: Vec::new(),
             outputs: VecDeque::new(),
             unfinished: Vec::new(),
             deadline: None,
             wall_set: Instant::now(),
             arrivals: 0,
-            chosen: Vec::new(),
+            letters: Letters::default(),
         })
     }
 
@@ -204,14 +180,11 @@ impl Shard {
                 let token = Token::unpack(event.data());
                 if token == Token::Wake {
                     if !self.obey(now) {
-                        return;
+                        return self.exits.legs.close_all(now);
                     }
                     continue;
                 }
-                if event.events().contains(EpollFlags::EPOLLERR) {
-                    self.read_errors(now, token);
-                }
-                self.read(now, token);
+                self.serve(now, token, event.events());
             }
             self.process(now);
             let soon = now.saturating_duration_since(last) < SOON;
@@ -221,15 +194,34 @@ impl Shard {
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.with_server(|server| server.handle_timeout(now));
             }
+            self.look_after_legs(now);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Server> {
+    /// A socket has something to tell.
+    fn serve(&mut self, now: Instant, token: Token, events: EpollFlags) {
+        if let Token::Leg { slot, generation } = token {
+            let ending = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+            let (writable, ending) = (events.contains(EpollFlags::EPOLLOUT), events.intersects(ending));
+            let leg = self.exits.legs.leg(slot, generation);
+            self.exits.legs.tell(leg, writable, ending);
+            if ending || events.contains(EpollFlags::EPOLLIN) {
+                self.read(now, token);
+            }
+            return;
+        }
+        if events.contains(EpollFlags::EPOLLERR) {
+            self.read_errors(now, token);
+        }
+        self.read(now, token);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Server> {
         lock(&self.servers[self.index])
     }
 
     /// Lets the server do something rare, and acts on what comes of it.
-    fn with_server(&mut self, act: impl FnOnce(&mut Server)) {
+    pub(super) fn with_server(&mut self, act: impl FnOnce(&mut Server)) {
         {
             let mut server = lock(&self.servers[self.index]);
             act(&mut server);
@@ -240,7 +232,9 @@ impl Shard {
     }
 
     fn wait(&self, events: &mut [EpollEvent]) -> usize {
-        let timeout = match self.deadline {
+        let legs = self.exits.legs.deadline();
+        let deadline = self.deadline.map_or(legs, |at| Some(legs.map_or(at, |other| at.min(other))));
+        let timeout = match deadline {
             _ if !self.unfinished.is_empty() => EpollTimeout::ZERO,
             None => EpollTimeout::NONE,
             Some(deadline) => {
@@ -256,10 +250,18 @@ impl Shard {
     /// Does what was ordered; false: stop.
     fn obey(&mut self, now: Instant) -> bool {
         let _ = self.wake.read();
+        let mut letters = std::mem::take(&mut self.letters);
+        self.exits.collect(now, &mut letters);
+        self.letters = letters;
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Control::Revoke(id) => self.with_server(|server| server.revoke(now, &id)),
-                Control::Drain => self.with_server(|server| server.drain(now)),
+                Control::Drain => {
+                    self.exits.legs.drain(now);
+                    self.with_server(|server| server.drain(now));
+                }
+                Control::Adopt(connection) => self.adopt(now, *connection),
+                Control::SetKeys(keys) => self.with_server(|server| server.set_keys(now, &keys)),
                 Control::Stop => return false,
             }
         }
@@ -268,14 +270,17 @@ impl Shard {
 
     fn socket(&self, token: Token) -> Option<&Socket> {
         match token {
-            Token::Wake => None,
-            Token::Listener(index) => self.listeners.get(usize::from(index)),
-            Token::Relay { at, v6 } => self.sockets.get(at, v6),
+            Token::Wake | Token::Leg { .. } => None,
+            Token::Listener(index) => self.exits.listeners.get(usize::from(index)),
+            Token::Relay { at, v6 } => self.exits.sockets.get(at, v6),
         }
     }
 
     /// Takes in what a socket has, within its turn's bounds.
-    fn read(&mut self, now: Instant, token: Token) {
+    pub(super) fn read(&mut self, now: Instant, token: Token) {
+        if let Token::Leg { slot, generation } = token {
+            return self.read_leg(now, token, self.exits.legs.leg(slot, generation));
+        }
         for _ in 0..RECEIVES {
             if self.inbox.free() == 0 {
                 self.process(now);
@@ -283,9 +288,9 @@ impl Shard {
             let (first, free) = (self.inbox.len(), self.inbox.free());
             // Looked up anew each time: what was just processed may have closed it.
             let socket = match token {
-                Token::Wake => None,
-                Token::Listener(index) => self.listeners.get(usize::from(index)),
-                Token::Relay { at, v6 } => self.sockets.get(at, v6),
+                Token::Wake | Token::Leg { .. } => None,
+                Token::Listener(index) => self.exits.listeners.get(usize::from(index)),
+                Token::Relay { at, v6 } => self.exits.sockets.get(at, v6),
             };
             let Some(socket) = socket else { return };
             match self.inbox.receive(socket) {
@@ -305,7 +310,7 @@ impl Shard {
     }
 
     /// The socket has its next turn even if no edge comes; one turn, however often it was served in this one.
-    fn stand_in_line(&mut self, token: Token) {
+    pub(super) fn stand_in_line(&mut self, token: Token) {
         if !self.unfinished.contains(&token) {
             self.unfinished.push(token);
         }
@@ -324,37 +329,25 @@ impl Shard {
     }
 
     /// Asks the server about everything in the inbox, and sends it on its way.
-    fn process(&mut self, now: Instant) {
+    pub(super) fn process(&mut self, now: Instant) {
         if self.inbox.len() == 0 {
             return;
         }
         let mut server = lock(&self.servers[self.index]);
         for slot in 0..self.inbox.len() {
-            let Some(arrival) = self.inbox.arrival(slot) else { continue };
-            if arrival.truncated {
-                self.drops.count(IoDrop::Truncated, 1);
-                continue;
-            }
-            let origin = self.origins[slot];
-            let tuple = match origin {
-                Token::Listener(index) => self.listeners.get(usize::from(index)).map(|listener| FiveTuple {
-                    client: arrival.from,
-                    server: match arrival.to {
-                        Some(ip) => SocketAddr::new(ip, listener.local().port()),
-                        None => listener.local(),
-                    },
-                    transport: Transport::Udp,
-                }),
-                _ => None,
-            };
+            let Some(arrival) = self.arrival(slot) else { continue };
             let mut offset = 0;
             loop {
-                let end = (offset + arrival.segment).min(arrival.len);
-                let packet = self.inbox.bytes(slot).get(offset..end).unwrap_or_default();
-                let route = match (origin, tuple) {
-                    (Token::Relay { at, .. }, _) => server.handle_peer(now, at, arrival.from, packet.len()),
-                    (_, Some(tuple)) => server.handle_client(now, tuple, packet),
-                    _ => Route::Here,
+                let rest = self.inbox.bytes(slot).get(offset..arrival.len).unwrap_or_default();
+                let step = match arrival.segment {
+                    Some(segment) => segment.min(rest.len()),
+                    // Only whole frames were taken in.
+                    None => frame::length(rest).ok().flatten().unwrap_or(rest.len()).min(rest.len()),
+                };
+                let packet = &rest[..step];
+                let route = match arrival.from {
+                    From::Peer(at, peer) => server.handle_peer(now, at, peer, packet.len()),
+                    From::Client(tuple) => server.handle_client(now, tuple, packet),
                 };
                 let place = Place { slot: slot as u16, offset: offset as u32 };
                 match route {
@@ -362,23 +355,52 @@ impl Shard {
                     Route::Across { from, to, room, payload } => {
                         self.across.push(Across { from, to, room, place, payload });
                     }
-                    route => {
-                        put(&self.listeners, &mut self.outbox, &mut self.inbox, &self.drops, place, route);
-                    }
+                    route => self.exits.put(now, &mut self.inbox, place, route),
                 }
                 collect(&mut server, &mut self.outputs);
-                offset = end;
+                offset += step;
                 if offset >= arrival.len {
                     break;
+                }
+                if self.exits.is_full() || self.across.len() >= ACROSS {
+                    drop(server);
+                    self.cross(now);
+                    self.exits.send(&self.inbox);
+                    server = lock(&self.servers[self.index]);
                 }
             }
         }
         self.deadline = server.poll_timeout();
         drop(server);
         self.cross(now);
-        self.send();
+        self.exits.send(&self.inbox);
         self.inbox.clear();
         self.act();
+    }
+
+    /// What is in a slot of the inbox; `None`: nothing to be handed to the server.
+    fn arrival(&self, slot: usize) -> Option<Arrival> {
+        let origin = self.origins[slot];
+        if let Token::Leg { slot: leg, generation } = origin {
+            let link = self.exits.legs.get(self.exits.legs.leg(leg, generation))?;
+            let len = self.inbox.stream_len(slot);
+            return Some(Arrival { from: From::Client(link.client), len, segment: None });
+        }
+        let arrival = self.inbox.arrival(slot)?;
+        if arrival.truncated {
+            self.exits.counts.count(IoDrop::Truncated, 1);
+            return None;
+        }
+        let from = match origin {
+            Token::Relay { at, .. } => From::Peer(at, arrival.from),
+            Token::Listener(index) => {
+                let local = self.exits.listeners.get(usize::from(index))?.local();
+                let server = arrival.to.map_or(local, |ip| SocketAddr::new(ip, local.port()));
+                From::Client(FiveTuple { client: arrival.from, server, transport: Transport::Udp })
+            }
+            Token::Wake | Token::Leg { .. } => return None,
+        };
+        Some(Arrival { from, len: arrival.len, segment: Some(arrival.segment) })
     }
 
     /// Has the other shards' servers decide about packets for their allocations, one lock at a time.
@@ -386,7 +408,7 @@ impl Shard {
         let mut held: Option<(usize, MutexGuard<'_, Server>)> = None;
         for packet in &self.across {
             let Some(shard) = self.slices.shard(packet.to.port()) else {
-                self.drops.count(IoDrop::NoSocket, 1);
+                self.exits.counts.count(IoDrop::NoSocket, 1);
                 continue;
             };
             if held.as_ref().is_none_or(|(index, _)| *index != shard) {
@@ -398,75 +420,35 @@ impl Shard {
             match server.handle_relayed(now, packet.to, packet.from, packet.room, len) {
                 Route::Client { to, head, .. } => {
                     let route = Route::Client { to, head, payload: packet.payload };
-                    put(&self.listeners, &mut self.outbox, &mut self.inbox, &self.drops, packet.place, route);
+                    self.exits.put(now, &mut self.inbox, packet.place, route);
                 }
                 Route::Here => {}
-                Route::Peer { .. } | Route::Across { .. } => self.drops.count(IoDrop::NoSocket, 1),
+                Route::Peer { .. } | Route::Across { .. } => self.exits.counts.count(IoDrop::NoSocket, 1),
             }
         }
         drop(held);
         self.across.clear();
     }
 
-    /// Sends what is in the outbox: first everything for clients, with one call per client-facing socket where the
-    /// kernel takes it, then each relay socket's share.
-    fn send(&mut self) {
-        let drops = &self.drops;
-        let mut lost = |packets, error: &io::Error| drops.count(IoDrop::of(error), packets);
-        for (number, listener) in (0u8..).zip(&self.listeners) {
-            self.chosen.clear();
-            let trains = (0u16..).zip(self.outbox.trains());
-            self.chosen
-                .extend(trains.filter(|(_, t)| t.via == Via::Listener(number)).map(|(index, _)| index));
-            if !self.chosen.is_empty() {
-                self.sender.send(listener, &self.inbox, &self.outbox, &self.chosen, &mut lost);
-            }
-        }
-        let trains = self.outbox.trains();
-        let mut at = 0;
-        while let Some(train) = trains.get(at) {
-            let first = at;
-            at += 1;
-            let Via::Relay(allocation) = train.via else { continue };
-            let v6 = train.to.is_ipv6();
-            while trains.get(at).is_some_and(|t| t.via == train.via && t.to.is_ipv6() == v6) {
-                at += 1;
-            }
-            let Some(socket) = self.sockets.get(allocation, v6) else {
-                let packets = trains[first..at].iter().map(|t| u64::from(t.count)).sum();
-                drops.count(IoDrop::NoSocket, packets);
-                continue;
-            };
-            self.chosen.clear();
-            self.chosen.extend(first as u16..at as u16);
-            self.sender.send(socket, &self.inbox, &self.outbox, &self.chosen, &mut lost);
-        }
-        self.outbox.clear();
-    }
-
     /// Does what the server asked for.
     fn act(&mut self) {
+        if self.outputs.is_empty() {
+            return;
+        }
+        let now = Instant::now();
         while let Some(output) = self.outputs.pop_front() {
             match output {
-                Output::Send { to, message } => {
-                    let Some((_, listener)) = find(&self.listeners, to.server) else {
-                        self.drops.count(IoDrop::NoSocket, 1);
-                        continue;
-                    };
-                    if let Err(error) = listener.send(to.client, to.server.ip(), &message) {
-                        self.drops.count(IoDrop::of(&error), 1);
-                    }
-                }
+                Output::Send { to, message } => self.exits.answer(now, to, &message),
+                Output::HangUp { client } => self.hang_up(now, client.transport, Ending::Ended),
                 Output::OpenRelay { at, local } => {
                     let result = self.open(at, local);
-                    let now = Instant::now();
                     let mut server = lock(&self.servers[self.index]);
                     server.relay_opened(now, at, result, local);
                     collect(&mut server, &mut self.outputs);
                     self.deadline = server.poll_timeout();
                 }
-                Output::CloseRelay { at } => self.sockets.close(at),
-                Output::CloseFamily { at, local } => self.sockets.close_family(at, local.is_ipv6()),
+                Output::CloseRelay { at } => self.exits.sockets.close(at),
+                Output::CloseFamily { at, local } => self.exits.sockets.close_family(at, local.is_ipv6()),
                 // The seam for a kernel offload, which is not here.
                 Output::ChannelBound { .. } | Output::ChannelUnbound { .. } => {}
             }
@@ -479,12 +461,12 @@ impl Shard {
             _ => RelayFailure::Refused,
         };
         let v6 = local.is_ipv6();
-        let socket = self.sockets.open(at, local).map_err(failure)?;
+        let socket = self.exits.sockets.open(at, local).map_err(failure)?;
         let bound = socket.local();
         let event =
             EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Token::Relay { at, v6 }.pack());
         if self.epoll.add(socket, event).is_err() {
-            self.sockets.close_family(at, v6);
+            self.exits.sockets.close_family(at, v6);
             return Err(RelayFailure::Refused);
         }
         Ok(bound)
@@ -501,44 +483,6 @@ fn collect(server: &mut Server, outputs: &mut VecDeque<Output>) {
     }
 }
 
-/// The client-facing socket for packets from our address `server`.
-fn find(listeners: &[Socket], server: SocketAddr) -> Option<(u8, &Socket)> {
-    (0u8..).zip(listeners).find(|(_, listener)| {
-        let local = listener.local();
-        local == server
-            || (local.ip().is_unspecified()
-                && local.port() == server.port()
-                && local.is_ipv4() == server.is_ipv4())
-    })
-}
-
-/// Puts a packet with a way out into the outbox.
-fn put(
-    listeners: &[Socket],
-    outbox: &mut Outbox,
-    inbox: &mut Inbox,
-    drops: &IoDrops,
-    place: Place,
-    route: Route,
-) {
-    match route {
-        Route::Here | Route::Across { .. } => {}
-        Route::Peer { at, peer, payload, dont_fragment } => {
-            let way = Way { via: Via::Relay(at), to: peer, source: peer.ip(), dont_fragment };
-            outbox.push(inbox, place, payload, way, None);
-        }
-        Route::Client { to, head, payload } => {
-            let Some((number, _)) = find(listeners, to.server) else {
-                drops.count(IoDrop::NoSocket, 1);
-                return;
-            };
-            let (via, source) = (Via::Listener(number), to.server.ip());
-            let way = Way { via, to: to.client, source, dont_fragment: false };
-            outbox.push(inbox, place, payload, way, Some(&head));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -550,13 +494,15 @@ mod tests {
         let config = crate::turn::Config {
             realm: "tests".into(),
             software: String::new(),
-            secrets: Vec::new(),
+            keys: Keys::default(),
             nonce_key: [0; 32],
             relays: Vec::new(),
             ports: 50000..=50001,
             all_ports: 50000..=50001,
             census: crate::turn::Census::default(),
             own: Vec::new(),
+            discovery: Vec::new(),
+            alternate: Vec::new(),
             peers: crate::turn::PeerPolicy::default(),
             limits: crate::turn::Limits::default(),
             room_scope: true,
@@ -567,8 +513,8 @@ mod tests {
         let wake = Arc::new(EventFd::new().unwrap());
         let slices = Slices::cut(&(50000..=50001), 1).unwrap();
         let (_orders, inbox) = mpsc::sync_channel(1);
-        let mut shard =
-            Shard::new(0, [server].into(), slices, vec![listener], Arc::default(), wake, inbox).unwrap();
+        let exits = Exits::new(0, vec![listener], Arc::new([]), Arc::default());
+        let mut shard = Shard::new(0, [server].into(), slices, exits, wake, inbox).unwrap();
         let flood = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for turn in 1..=3 {
             for _ in 0..256 {

@@ -17,13 +17,18 @@ use ring::rand::SystemRandom;
 
 use crate::turn;
 
+use super::connection::Connection;
+use super::exits::Exits;
 use super::listen;
 use super::listen::StartError;
+use super::mailbox::Mailbox;
 use super::ports::Slices;
 use super::shard::Control;
 use super::shard::Shard;
-use super::stats::IoDrops;
+use super::stats::Ending;
+use super::stats::IoCounts;
 use super::stats::Stats;
+use super::steer;
 
 /// Orders that may wait for a shard; whoever gives one more waits until there is room.
 const ORDERS: usize = 1024;
@@ -36,7 +41,7 @@ pub struct Settings {
     /// How many threads; 0 counts as 1.
     pub shards: usize,
     /// For the servers. `ports` is set here, to each shard's slice of `all_ports`; the listening addresses are added to
-    /// `own`.
+    /// `own`, and are `discovery`.
     pub turn: turn::Config,
 }
 
@@ -51,7 +56,7 @@ pub struct Relay {
 #[derive(Debug)]
 struct Handle {
     server: Arc<Mutex<turn::Server>>,
-    drops: Arc<IoDrops>,
+    counts: Arc<IoCounts>,
     orders: mpsc::SyncSender<Control>,
     wake: Arc<EventFd>,
     thread: Option<thread::JoinHandle<()>>,
@@ -76,33 +81,27 @@ impl Relay {
             let mut config = settings.turn.clone();
             config.ports = slice.clone();
             config.own.extend(&listening);
+            config.discovery.clone_from(&listening);
             let mut seed = [0; 32];
             SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("no random bytes"))?;
             servers.push(Arc::new(Mutex::new(turn::Server::new(config, seed, now, wall))));
         }
         let servers: Arc<[_]> = servers.into();
 
+        let wake = || EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).map(Arc::new);
+        let wakes = sets.iter().map(|_| wake()).collect::<Result<Vec<_>, _>>().map_err(io::Error::from)?;
+        let mailboxes: Arc<[_]> = wakes.iter().map(|wake| Mailbox::new(Arc::clone(wake))).collect();
         let mut relay = Self { shards: Vec::new(), listening, scopes: settings.turn.scopes };
-        for (index, listeners) in sets.into_iter().enumerate() {
-            let wake = Arc::new(
-                EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
-                    .map_err(io::Error::from)?,
-            );
-            let drops = Arc::new(IoDrops::default());
+        for (index, (listeners, wake)) in sets.into_iter().zip(wakes).enumerate() {
+            let counts = Arc::new(IoCounts::default());
             let (orders, inbox) = mpsc::sync_channel(ORDERS);
-            let shard = Shard::new(
-                index,
-                Arc::clone(&servers),
-                slices.clone(),
-                listeners,
-                Arc::clone(&drops),
-                Arc::clone(&wake),
-                inbox,
-            )?;
+            let exits = Exits::new(index, listeners, Arc::clone(&mailboxes), Arc::clone(&counts));
+            let shard =
+                Shard::new(index, Arc::clone(&servers), slices.clone(), exits, Arc::clone(&wake), inbox)?;
             let thread = thread::Builder::new().name(format!("relay-{index}")).spawn(move || shard.run())?;
             relay.shards.push(Handle {
                 server: Arc::clone(&servers[index]),
-                drops,
+                counts,
                 orders,
                 wake,
                 thread: Some(thread),
@@ -117,10 +116,33 @@ impl Relay {
         self.listening.clone()
     }
 
+    /// Serves TURN to a client over its connection from here on. Where too much waits already, it is closed and counted.
+    pub fn adopt(&self, mut connection: Connection) {
+        for address in [&mut connection.client, &mut connection.server] {
+            *address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        }
+        // Where the same client's datagrams go, too: limits for an address hold for both together.
+        let shard = steer::shard_of(connection.client.ip(), self.shards.len());
+        let Some(shard) = self.shards.get(shard) else { return };
+        match shard.orders.try_send(Control::Adopt(Box::new(connection))) {
+            Ok(()) => {
+                let _ = shard.wake.write(1);
+            }
+            Err(_) => shard.counts.ended(Ending::Refused),
+        }
+    }
+
     /// Ends every allocation of the credential `id`, and every later one is up to the credential's expiry. Returns
     /// before it is done, usually; waits only behind a thousand other orders.
     pub fn revoke(&self, id: &str) {
         self.order(&|| Control::Revoke(id.to_owned()));
+    }
+
+    /// Lets these in from here on, and nobody else: allocations of a secret or user that is not among them end, all others
+    /// live on. Returns before it is done, usually.
+    pub fn set_keys(&self, keys: turn::Keys) {
+        let keys = Arc::new(keys);
+        self.order(&|| Control::SetKeys(Arc::clone(&keys)));
     }
 
     /// No new allocations from here on; those that live go on.
@@ -140,7 +162,7 @@ impl Relay {
         let mut sum = Stats::default();
         for shard in &self.shards {
             let server = shard.server.lock().unwrap_or_else(PoisonError::into_inner);
-            sum.add(server.stats(), &shard.drops);
+            sum.add(server.stats(), &shard.counts);
         }
         sum
     }

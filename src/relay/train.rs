@@ -83,6 +83,9 @@ impl Piece {
     }
 }
 
+/// So many packets are sent before there are more: streams may bring many small ones at once.
+const PIECES: usize = 4096;
+
 /// Everything that leaves at the end of a batch; never holds more than one inbox brings in.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -96,6 +99,11 @@ impl Outbox {
         self.trains.clear();
         self.pieces.clear();
         self.heads.clear();
+    }
+
+    /// There should be no more in it.
+    pub(super) fn is_full(&self) -> bool {
+        self.pieces.len() >= PIECES
     }
 
     pub(super) fn trains(&self) -> &[Train] {

@@ -47,6 +47,26 @@ pub fn encode(address: SocketAddr, transaction: &TransactionId) -> ([u8; LONGEST
     }
 }
 
+/// Writes the value of an address attribute that is not XORed: MAPPED-ADDRESS and its relatives (RFC 8489, section 14.1).
+/// Only the first `usize` bytes count (8 or 20).
+#[must_use]
+pub fn plain(address: SocketAddr) -> ([u8; LONGEST], usize) {
+    let mut value = [0; LONGEST];
+    value[2..4].copy_from_slice(&address.port().to_be_bytes());
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            value[1] = 1;
+            value[4..8].copy_from_slice(&ip.octets());
+            (value, 8)
+        }
+        IpAddr::V6(ip) => {
+            value[1] = 2;
+            value[4..].copy_from_slice(&ip.octets());
+            (value, LONGEST)
+        }
+    }
+}
+
 /// The magic cookie and the transaction id, one after the other.
 fn mask(transaction: &TransactionId) -> u128 {
     let mut mask = [0; 16];

@@ -65,3 +65,23 @@ pub const ICMP: u16 = 0x8004;
 pub const SOFTWARE: u16 = a::ATTR_SOFTWARE.0;
 /// RFC 8489, section 14.7.
 pub const FINGERPRINT: u16 = a::ATTR_FINGERPRINT.0;
+/// RFC 8489, section 14.11.
+pub const PASSWORD_ALGORITHMS: u16 = a::ATTR_PASSWORD_ALGORITHMS.0;
+/// RFC 8489, section 14.12.
+pub const PASSWORD_ALGORITHM: u16 = a::ATTR_PASSWORD_ALGORITHM.0;
+/// RFC 8489, section 14.4.
+pub const USERHASH: u16 = a::ATTR_USER_HASH.0;
+/// RFC 8489, section 14.15.
+pub const ALTERNATE_SERVER: u16 = a::ATTR_ALTERNATE_SERVER.0;
+/// RFC 8489, section 14.1.
+pub const MAPPED_ADDRESS: u16 = a::ATTR_MAPPED_ADDRESS.0;
+/// RFC 5780, section 7.2.
+pub const CHANGE_REQUEST: u16 = a::ATTR_CHANGE_REQUEST.0;
+/// RFC 5780, section 7.3.
+pub const RESPONSE_ORIGIN: u16 = a::ATTR_RESPONSE_ORIGIN.0;
+/// RFC 5780, section 7.4.
+pub const OTHER_ADDRESS: u16 = a::ATTR_OTHER_ADDRESS.0;
+/// RFC 5780, section 7.5.
+pub const RESPONSE_PORT: u16 = a::ATTR_RESPONSE_PORT.0;
+/// RFC 5780, section 7.6.
+pub const PADDING: u16 = a::ATTR_PADDING.0;

@@ -7,6 +7,7 @@ pub mod address;
 pub mod attribute;
 pub mod channel_data;
 pub mod fingerprint;
+pub mod frame;
 pub mod integrity;
 pub mod message;
 pub mod writer;

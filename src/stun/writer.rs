@@ -53,6 +53,12 @@ impl<'b> Writer<'b> {
         self.attribute(kind, &value[..length])
     }
 
+    /// Appends an address that is not XORed.
+    pub fn plain_address(&mut self, kind: u16, address: SocketAddr) -> &mut Self {
+        let (value, length) = address::plain(address);
+        self.attribute(kind, &value[..length])
+    }
+
     /// Appends ERROR-CODE (RFC 8489, section 14.8).
     pub fn error(&mut self, code: u16, reason: &str) -> &mut Self {
         self.parts(

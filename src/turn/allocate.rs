@@ -20,6 +20,7 @@ use super::server::Server;
 use super::stats::{KINDS, PUBLIC};
 use super::usage::Usage;
 use super::wire::{Proof, Request};
+use crate::stun::Mac;
 use crate::stun::attribute;
 
 /// REQUESTED-TRANSPORT's number for UDP.
@@ -77,16 +78,15 @@ impl Server {
             Some(true) => Kind::Pair,
         };
         // 10. Quotas.
-        let username = request.username.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
-        if self.is_over_quota(&from, username) {
+        if self.is_over_quota(&from, &proof.username) {
             return Err(code::QUOTA_REACHED);
         }
-        // 11. No redirection to other servers; but none that is about to stop takes anything on.
+        // 11. Who is about to stop takes nothing on, and says where else to go, if anywhere.
         if self.draining {
-            return Err(code::INSUFFICIENT_CAPACITY);
+            return self.try_alternate(&from, request, &proof.mac);
         }
-        let room = match self.scopes.room(user(username)) {
-            None if credential::is_member(user(username)) => return Err(code::UNAUTHENTICATED),
+        let room = match self.scopes.room(user(&proof.username)) {
+            None if credential::is_member(user(&proof.username)) => return Err(code::UNAUTHENTICATED),
             room => room,
         };
         let lifetime = self.limits.granted(request.lifetime);
@@ -108,19 +108,13 @@ impl Server {
         if sides == [None; 2] {
             return Err(code::INSUFFICIENT_CAPACITY);
         }
-        let opening = Opening {
-            echo: request.echo(),
-            kind,
-            lifetime,
-            tries: 0,
-            reserved,
-            failed,
-            proof: proof.clone(),
-        };
+        let opening =
+            Opening { echo: request.echo(), kind, lifetime, tries: 0, reserved, failed, mac: proof.mac };
         let slot = self.table.insert(Allocation {
             client: from,
-            username: username.into(),
+            username: proof.username,
             key: proof.key,
+            by: proof.by,
             sides,
             permissions: Permissions::default(),
             channels: Channels::default(),
@@ -142,6 +136,15 @@ impl Server {
             }
         }
         Ok(Answer::Later)
+    }
+
+    /// RFC 8489, section 10: 300 with another server's address of the client's family, or 508.
+    fn try_alternate(&self, from: &FiveTuple, request: &Request<'_>, mac: &Mac) -> Result<Answer, u16> {
+        let same_family = |other: &&SocketAddr| other.is_ipv4() == from.client.is_ipv4();
+        let other = *self.alternate.iter().find(same_family).ok_or(code::INSUFFICIENT_CAPACITY)?;
+        Ok(Answer::Now(request.echo().error(code::TRY_ALTERNATE, &self.software, Some(mac), |writer| {
+            writer.plain_address(attribute::ALTERNATE_SERVER, other);
+        })))
     }
 
     /// The families to allocate, and the one of two that is not supported.
@@ -267,9 +270,9 @@ impl Server {
         let Some(opening) = allocation.opening.take() else { return };
         let (client, sides) = (allocation.client, allocation.sides);
         let answer = if sides == [None; 2] {
-            self.stats.opened(client.transport); // `end` takes it off
-            self.end(slot);
-            self.refuse(&opening.echo, code::INSUFFICIENT_CAPACITY, &opening.proof.mac)
+            self.stats.opened(client.transport); // `take_down` takes it off
+            self.take_down(slot);
+            self.refuse(&opening.echo, code::INSUFFICIENT_CAPACITY, &opening.mac)
         } else {
             self.stats.opened(client.transport);
             self.stats.allocations_total += 1;
@@ -288,7 +291,7 @@ impl Server {
                 self.reservations.add(now, token, family, port);
                 token
             });
-            opening.echo.success(&self.software, Some(&opening.proof.mac), |writer| {
+            opening.echo.success(&self.software, Some(&opening.mac), |writer| {
                 for family in Family::BOTH {
                     let side = sides[family.index()];
                     if let Some(address) = side.and_then(|side| self.relayed.public(family, side.port)) {

@@ -7,13 +7,16 @@ use std::time::Instant;
 use super::channels::Channels;
 use super::credential;
 use super::family::Family;
+use super::keys::Tag;
 use super::meter::Bucket;
+use super::password::Key;
 use super::permissions::Permissions;
 use super::ports::Kind;
 use super::route::FiveTuple;
 use super::scopes::Room;
 use super::usage::Usage;
-use super::wire::{Echo, Proof};
+use super::wire::Echo;
+use crate::stun::Mac;
 
 /// A relayed address: its port (the IP is the configuration's) and the time to expiry of its family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +31,8 @@ pub(super) struct Side {
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) echo: Echo,
-    pub(super) proof: Proof,
+    /// Signs the answer.
+    pub(super) mac: Mac,
     pub(super) kind: Kind,
     /// Seconds.
     pub(super) lifetime: u32,
@@ -44,10 +48,12 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) client: FiveTuple,
-    /// `<unix expiry>:<id>`.
+    /// `<unix expiry>:<id>`, or a user's name.
     pub(super) username: Box<str>,
     /// The long-term key of that user name.
-    pub(super) key: [u8; 16],
+    pub(super) key: Key,
+    /// The secret or user that let it in: it lives no longer than that.
+    pub(super) by: Tag,
     /// By family.
     pub(super) sides: [Option<Side>; 2],
     pub(super) permissions: Permissions,

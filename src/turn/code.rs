@@ -4,6 +4,7 @@
 
 use webrtc_stun::error_code as e;
 
+pub(super) const TRY_ALTERNATE: u16 = e::CODE_TRY_ALTERNATE.0;
 pub(super) const BAD_REQUEST: u16 = e::CODE_BAD_REQUEST.0;
 pub(super) const UNAUTHENTICATED: u16 = e::CODE_UNAUTHORIZED.0;
 pub(super) const FORBIDDEN: u16 = e::CODE_FORBIDDEN.0;
@@ -20,6 +21,7 @@ pub(super) const INSUFFICIENT_CAPACITY: u16 = e::CODE_INSUFFICIENT_CAPACITY.0;
 /// The reason phrase that the RFCs give.
 pub(super) fn reason(code: u16) -> &'static str {
     match code {
+        TRY_ALTERNATE => "Try Alternate",
         BAD_REQUEST => "Bad Request",
         UNAUTHENTICATED => "Unauthenticated",
         FORBIDDEN => "Forbidden",

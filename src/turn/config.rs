@@ -4,21 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::census::Census;
+use super::keys::Keys;
 use super::peers::PeerPolicy;
 use super::scopes::Scopes;
 
-/// Everything a [`Server`](super::Server) needs to know; it never changes while the server lives.
+/// Everything a [`Server`](super::Server) needs to know; but for the keys it never changes while the server lives.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// REALM, for the long-term credential mechanism (RFC 8489, section 9.2).
     pub realm: String,
     /// SOFTWARE of every answer (RFC 8489, section 14.14); empty: none. Cut at 64 bytes.
     pub software: String,
-    /// Shared secrets of the `<unix expiry>:<id>` user names. The first signs, all verify; empty: nobody gets in.
-    pub secrets: Vec<SecretString>,
+    /// Who is let in; none: nobody. [`Server::set_keys`](super::Server::set_keys) changes them.
+    pub keys: Keys,
     /// Key of the nonces. The same for all shards, so that a nonce of one is good at another.
     pub nonce_key: [u8; 32],
     /// Where relayed addresses come from: at most one per family (further ones are ignored).
@@ -29,6 +28,11 @@ pub struct Config {
     pub all_ports: RangeInclusive<u16>,
     /// The daemon's listening addresses, never a peer. A wildcard address stands for every local one.
     pub own: Vec<SocketAddr>,
+    /// The addresses that clients reach the server at over UDP. Where those of a family are two addresses with the same two
+    /// ports, they serve behaviour discovery (RFC 5780).
+    pub discovery: Vec<SocketAddr>,
+    /// Other servers, for clients that come while this one drains (300): the first of each family counts.
+    pub alternate: Vec<SocketAddr>,
     /// Which peers may be talked to.
     pub peers: PeerPolicy,
     /// How much of everything there may be.

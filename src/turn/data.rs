@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::allocation::Allocation;
 use super::family::Family;
-use super::route::{AllocationId, FiveTuple, Head, Route, Span};
+use super::route::{AllocationId, FiveTuple, Head, Route, Span, Transport};
 use super::server::Server;
 use super::stats::Drop;
 use super::usage::Way;
@@ -194,7 +194,7 @@ impl Server {
         let to = allocation.client;
         let channel = allocation.channels.to(from).filter(|channel| channel.bound);
         let head = match channel {
-            Some(channel) => channel_head(channel.number, length as u16),
+            Some(channel) => channel_head(channel.number, length as u16, to.transport),
             None => {
                 let transaction = self.indication_id();
                 match data_head(from, length, &transaction) {
@@ -238,11 +238,15 @@ fn is_foreign(kind: u16) -> bool {
         )
 }
 
-fn channel_head(number: u16, length: u16) -> Head {
+fn channel_head(number: u16, length: u16, transport: Transport) -> Head {
     let mut bytes = [0; Head::MAX];
     bytes[..channel_data::HEADER].copy_from_slice(&channel_data::head(number, length));
-    // RFC 8656, section 12.5: over UDP nobody pads.
-    Head { bytes, len: channel_data::HEADER as u8, padding: 0 }
+    // RFC 8656, section 12.5: over a stream to a multiple of four; over UDP nobody pads.
+    let padding = match transport {
+        Transport::Udp => 0,
+        Transport::Tcp(_) | Transport::Tls(_) => (length.wrapping_neg() & 3) as u8,
+    };
+    Head { bytes, len: channel_data::HEADER as u8, padding }
 }
 
 /// A Data indication up to its DATA value (section 11.4). `None`: too long for one.

@@ -1,14 +1,23 @@
 //! STUN messages from clients: whether they are let in, and which file answers them.
 
+use super::allowance::{Allowance, FACTOR};
 use super::auth::Denied;
 use super::code;
+use super::nonce;
+use super::password::PASSWORD_ALGORITHMS;
 use super::route::{FiveTuple, Route};
 use super::server::Server;
 use super::stats::Drop;
 use super::wire::{Echo, Proof, Request};
 use crate::stun::attribute;
 use crate::stun::method;
-use crate::stun::{Class, Mac, Message};
+use crate::stun::{Class, HEADER, Mac, Message};
+
+/// Bytes of ERROR-CODE's value without a phrase.
+pub(super) const ERROR_CODE: usize = 4;
+
+/// Bytes of an Allocate with REQUESTED-TRANSPORT alone, a browser's first request.
+const LEAST_ALLOCATE: usize = 28;
 
 /// What a request came to, if it was not refused with an error code.
 #[derive(Debug)]
@@ -34,25 +43,6 @@ impl Server {
         }
     }
 
-    /// RFC 8489, section 12: what the client's address looks like from here.
-    fn handle_binding(&mut self, from: FiveTuple, message: Message<'_>) -> Route {
-        let Ok(request) = Request::read(message) else { return self.drop(Drop::Malformed) };
-        if !self.rate.allows(self.now(), from.client.ip()) {
-            return self.drop(Drop::RateLimited);
-        }
-        let echo = request.echo();
-        let answer = if request.unknown.is_empty() {
-            self.stats.bindings += 1;
-            echo.success(&self.software, None, |writer| {
-                writer.address(attribute::XOR_MAPPED_ADDRESS, from.client);
-            })
-        } else {
-            self.unknown_attributes(&echo, &request.unknown, None)
-        };
-        self.send(from, answer);
-        Route::Here
-    }
-
     fn handle_request(&mut self, from: FiveTuple, message: Message<'_>) -> Route {
         let Ok(request) = Request::read(message) else { return self.drop(Drop::Malformed) };
         let echo = request.echo();
@@ -69,7 +59,7 @@ impl Server {
         }
         let proof = match self.authenticate(&from, &request, slot) {
             Ok(proof) => proof,
-            Err(denied) => return self.deny(from, &echo, denied),
+            Err(denied) => return self.deny(from, &request, denied),
         };
         let mac = proof.mac.clone();
         let answer = if request.unknown.is_empty() {
@@ -106,8 +96,7 @@ impl Server {
             None => Err(code::ALLOCATION_MISMATCH),
             Some(_) if is_allocate => Err(code::ALLOCATION_MISMATCH),
             Some(slot) => {
-                let username = self.table.get(slot).map(|held| held.username.as_bytes());
-                if username != request.username {
+                if self.table.get(slot).is_none_or(|held| held.username != proof.username) {
                     return Err(code::WRONG_CREDENTIALS);
                 }
                 if request.malformed {
@@ -122,23 +111,45 @@ impl Server {
         }
     }
 
-    /// RFC 8489, section 9.2.4: realm and a new nonce, and no integrity, for there is no key to share.
-    fn deny(&mut self, from: FiveTuple, echo: &Echo, denied: Denied) -> Route {
+    /// RFC 8489, section 9.2.4: realm and a new nonce, and no integrity, for there is no key to share. Over UDP the answer
+    /// stays within its bound (`allowance.rs`).
+    fn deny(&mut self, from: FiveTuple, request: &Request<'_>, denied: Denied) -> Route {
         match denied {
             Denied::Challenge => self.stats.challenges += 1,
             Denied::Unauthenticated => self.stats.unauthorized += 1,
             Denied::Stale => self.stats.stale_nonces += 1,
             Denied::Incomplete => {}
+            // An answer that says nothing about the password would be taken for one that does.
+            Denied::Throttled => return self.drop(Drop::Throttled),
         }
-        // Whoever has a stale nonce has shown the right password.
-        if denied != Denied::Stale && !self.rate.allows(self.now(), from.client.ip()) {
+        let echo = request.echo();
+        let code = denied.code();
+        let anew = denied != Denied::Incomplete;
+        let features = self.offers_algorithms.then(|| {
+            let anonymity = self.keyring.unhashes_all();
+            nonce::PASSWORD_ALGORITHMS | if anonymity { nonce::USERNAME_ANONYMITY } else { 0 }
+        });
+        let nonce = self.nonces.issue(from.client, self.wall_seconds(), features);
+        let mut room = Allowance::new(&from, &echo, request.message.as_bytes().len());
+        let fits = room.takes(ERROR_CODE)
+            && (!anew || room.takes(self.realm.len()) && room.takes(nonce.as_bytes().len()))
+            && (!anew || features.is_none() || room.takes(PASSWORD_ALGORITHMS.len()));
+        if !fits {
+            return self.drop(Drop::Amplification);
+        }
+        if !self.rate.allows(self.now(), from.client.ip()) {
             return self.drop(Drop::RateLimited);
         }
-        let nonce = self.nonces.issue(from.client, self.wall_seconds());
-        let answer = echo.error(denied.code(), &self.software, None, |writer| {
-            if denied != Denied::Incomplete {
+        let reason = code::reason(code);
+        let phrase = if room.extends(reason.len()) { reason } else { "" };
+        let software = if room.takes(self.software.len()) { &self.software } else { "" };
+        let answer = echo.brief_error(code, phrase, software, |writer| {
+            if anew {
                 writer.attribute(attribute::REALM, self.realm.as_bytes());
-                writer.attribute(attribute::NONCE, &nonce);
+                writer.attribute(attribute::NONCE, nonce.as_bytes());
+                if features.is_some() {
+                    writer.attribute(attribute::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
+                }
             }
         });
         self.send(from, answer);
@@ -156,9 +167,25 @@ impl Server {
     }
 
     fn unknown_attributes(&self, echo: &Echo, unknown: &[u16], mac: Option<&Mac>) -> Vec<u8> {
-        let list: smallvec::SmallVec<[u8; 32]> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
         echo.error(code::UNKNOWN_ATTRIBUTE, &self.software, mac, |writer| {
-            writer.attribute(attribute::UNKNOWN_ATTRIBUTES, &list);
+            writer.attribute(attribute::UNKNOWN_ATTRIBUTES, &list(unknown));
         })
     }
+}
+
+/// UNKNOWN-ATTRIBUTES' value.
+pub(super) fn list(unknown: &[u16]) -> smallvec::SmallVec<[u8; 32]> {
+    unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect()
+}
+
+/// Whether the answer to the least first request there is, an Allocate with REQUESTED-TRANSPORT and no more, has room for
+/// PASSWORD-ALGORITHMS beside a realm of this length.
+pub(super) fn fits_algorithms(realm: &str) -> bool {
+    let padded = |length: usize| 4 + length.next_multiple_of(4);
+    let answer = HEADER
+        + padded(ERROR_CODE)
+        + padded(realm.len())
+        + padded(nonce::LONGEST)
+        + padded(PASSWORD_ALGORITHMS.len());
+    answer <= FACTOR * LEAST_ALLOCATE
 }

@@ -13,6 +13,9 @@ pub(super) type Ticks = u64;
 
 const PER_SECOND: Ticks = 16_000_000_000;
 
+/// A second's worth, and what is lost by rounding until it has come in a thousand packets.
+const BURST: Ticks = PER_SECOND + 1024;
+
 /// Binary digits behind the point in what a byte takes.
 const FRACTION: u32 = 14;
 
@@ -47,7 +50,7 @@ impl Rate {
         let takes =
             (bytes as u64).saturating_mul(self.per_byte).saturating_add((1 << FRACTION) - 1) >> FRACTION;
         let full = full.max(now).saturating_add(takes);
-        (full - now <= PER_SECOND).then_some(full)
+        (full - now <= BURST).then_some(full)
     }
 }
 
@@ -163,7 +166,7 @@ mod tests {
                 let mut sum = 0;
                 for (end, bytes) in &times[first..] {
                     sum += bytes;
-                    let may = u128::from(rate) * u128::from(end - begin + PER_SECOND);
+                    let may = u128::from(rate) * u128::from(end - begin + BURST);
                     prop_assert!(sum * u128::from(PER_SECOND) <= may);
                 }
             }
@@ -186,6 +189,15 @@ mod tests {
             for (now, bytes) in packets {
                 prop_assert!(bucket.take(Rate::new(0), now, bytes));
             }
+        }
+    }
+
+    #[test]
+    fn a_seconds_worth_passes_at_once() {
+        for thousandth in [3, 7, 999, 1000, 48_271] {
+            let (limit, mut bucket) = (Rate::new(thousandth * 1000), Bucket::default());
+            let passed = (0..9999).take_while(|_| bucket.take(limit, 0, thousandth as usize)).count();
+            assert_eq!(passed, 1000);
         }
     }
 

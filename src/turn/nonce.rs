@@ -1,18 +1,60 @@
-//! Nonces that need no memory: the second they were made in, and a tag over it and the client's address.
+//! Nonces that need no memory: the second they were made in, and a tag over it and the client's address. In front, for
+//! clients that know RFC 8489, what the server can do (section 9.2, "nonce cookie").
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
 /// Seconds a nonce is good for (RFC 8656, section 5, wants at most an hour).
-const LIFETIME: u64 = 3600;
+const LIFETIME: i64 = 3600;
 
 /// Seconds another shard's clock may be ahead.
-const SKEW: u64 = 60;
+const SKEW: i64 = 60;
 
-/// Eight hex digits of time and 24 of tag.
-pub(super) type Nonce = [u8; 32];
+/// What a nonce starts with that tells of security features.
+const COOKIE: &[u8; 9] = b"obMatJos2";
+
+/// The cookie and four characters of base64 with the features.
+const HEAD: usize = COOKIE.len() + 4;
+
+/// Three bytes of time and eight of tag, as base64.
+const BODY: usize = 15;
+
+/// Bytes of the longest nonce.
+pub(super) const LONGEST: usize = HEAD + BODY;
+
+/// Security features (RFC 8489, section 18.1). Bit 0 is the rightmost of 24, as the errata have it and the sample in appendix B.1.
+pub(super) type Features = u32;
+
+/// There is a PASSWORD-ALGORITHMS.
+pub(super) const PASSWORD_ALGORITHMS: Features = 1;
+
+/// USERHASH may be sent instead of USERNAME.
+pub(super) const USERNAME_ANONYMITY: Features = 2;
+
+/// A nonce with a cookie, or its body alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nonce {
+    bytes: [u8; LONGEST],
+    has_cookie: bool,
+}
+
+impl Nonce {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        if self.has_cookie { &self.bytes } else { &self.bytes[HEAD..] }
+    }
+}
+
+/// The features that a nonce speaks of, whoever made it; `None`: it has no cookie.
+pub(super) fn features(nonce: &[u8]) -> Option<Features> {
+    let features = nonce.strip_prefix(COOKIE)?.get(..4)?;
+    let mut bytes = [0; 4];
+    let decoded = BASE64_STANDARD_NO_PAD.decode_slice(features, &mut bytes[1..]).ok()?;
+    (decoded == 3).then_some(u32::from_be_bytes(bytes))
+}
 
 /// Makes and checks nonces.
 #[derive(Debug)]
@@ -25,51 +67,56 @@ impl Nonces {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
     }
 
-    /// A nonce for `client`, made at `wall` seconds since 1970.
-    pub(super) fn issue(&self, client: SocketAddr, wall: u64) -> Nonce {
-        let made = wall as u32;
-        let mut nonce = [0; 32];
-        let tag = self.tag(client, made);
-        hex(&made.to_be_bytes(), &mut nonce[..8]);
-        hex(&tag.as_ref()[..12], &mut nonce[8..]);
+    /// A nonce for `client`, made at `wall` seconds since 1970. Without features it has no cookie.
+    pub(super) fn issue(&self, client: SocketAddr, wall: u64, features: Option<Features>) -> Nonce {
+        let mut nonce = Nonce { bytes: [0; LONGEST], has_cookie: features.is_some() };
+        let (head, body) = nonce.bytes.split_at_mut(HEAD);
+        if let Some(features) = features {
+            head[..COOKIE.len()].copy_from_slice(COOKIE);
+            let bits = &features.to_be_bytes()[1..];
+            // Three bytes are four characters.
+            let _ = BASE64_STANDARD_NO_PAD.encode_slice(bits, &mut head[COOKIE.len()..]);
+        }
+        body.copy_from_slice(&self.body(client, wall, features));
         nonce
     }
 
     /// Whether `nonce` was made for `client`, and not too long before `wall`.
     pub(super) fn is_fresh(&self, nonce: &[u8], client: SocketAddr, wall: u64) -> bool {
-        let Some(made) = nonce
-            .get(..8)
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        else {
-            return false;
-        };
-        let age = i64::from((wall as u32).wrapping_sub(made) as i32);
-        if age < -(SKEW as i64) || age >= LIFETIME as i64 {
+        let features = features(nonce);
+        let body = if features.is_some() { nonce.get(HEAD..) } else { Some(nonce) };
+        let Some(body) = body.filter(|body| body.len() == BODY) else { return false };
+        let mut made = [0; 4];
+        if BASE64_URL_SAFE_NO_PAD.decode_slice(&body[..4], &mut made[1..]) != Ok(3) {
             return false;
         }
-        let mut tag = [0; 24];
-        hex(&self.tag(client, made).as_ref()[..12], &mut tag);
-        nonce.get(8..).is_some_and(|theirs| theirs.ct_eq(&tag).into())
+        // The seconds are cut to 24 bits, half a year; the tag covers them all.
+        let age = (wall as u32).wrapping_sub(u32::from_be_bytes(made)) << 8;
+        let age = i64::from(age.cast_signed() >> 8);
+        if !(-SKEW..LIFETIME).contains(&age) {
+            return false;
+        }
+        let made = wall.wrapping_add_signed(-age);
+        self.body(client, made, features).ct_eq(body).into()
     }
 
-    fn tag(&self, client: SocketAddr, made: u32) -> hmac::Tag {
-        let mut text = [0; 22];
+    fn body(&self, client: SocketAddr, made: u64, features: Option<Features>) -> [u8; BODY] {
+        let mut text = [0; 16 + 2 + 8 + 4];
         let ip = match client.ip() {
             std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             std::net::IpAddr::V6(ip) => ip,
         };
         text[..16].copy_from_slice(&ip.octets());
         text[16..18].copy_from_slice(&client.port().to_be_bytes());
-        text[18..].copy_from_slice(&made.to_be_bytes());
-        hmac::sign(&self.key, &text)
-    }
-}
-
-fn hex(bytes: &[u8], out: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, out) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-        out[0] = DIGITS[usize::from(byte >> 4)];
-        out[1] = DIGITS[usize::from(byte & 15)];
+        text[18..26].copy_from_slice(&made.to_be_bytes());
+        // A stranger on the way cannot take the features out of a nonce, nor its cookie.
+        text[26..].copy_from_slice(&features.unwrap_or(u32::MAX).to_be_bytes());
+        let mut bytes = [0; 11];
+        bytes[..3].copy_from_slice(&made.to_be_bytes()[5..]);
+        bytes[3..].copy_from_slice(&hmac::sign(&self.key, &text).as_ref()[..8]);
+        let mut body = [0; BODY];
+        // Eleven bytes are fifteen characters.
+        let _ = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut body);
+        body
     }
 }

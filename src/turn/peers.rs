@@ -172,6 +172,10 @@ pub(super) fn spellings(ip: IpAddr) -> SmallVec<[IpAddr; 3]> {
         found.push(embedded(64)); // the Teredo server
         found.push(IpAddr::V4(Ipv4Addr::from_bits(!(bits as u32)))); // the client, inverted
     }
+    // ISATAP has any prefix (RFC 5214, section 6.1).
+    if matches!((bits >> 32) as u32, 0x0000_5efe | 0x0200_5efe) {
+        found.push(embedded(0));
+    }
     found
 }
 

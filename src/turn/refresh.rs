@@ -32,9 +32,12 @@ impl Server {
             asked => self.limits.granted(asked),
         };
         if lifetime == 0 {
+            let both = allocation.sides.iter().flatten().count() > 1;
             match meant {
-                Some(family) => self.end_family(slot, family),
-                None => self.end(slot),
+                Some(family) if both => self.end_family(slot, family),
+                _ => {
+                    self.take_down(slot);
+                }
             }
         } else {
             for family in Family::BOTH {

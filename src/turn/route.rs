@@ -178,6 +178,12 @@ pub enum Output {
         /// As asked for in `OpenRelay`.
         local: SocketAddr,
     },
+    /// The allocation of this client, who came over a connection, has ended by nothing that it asked for: close the
+    /// connection.
+    HangUp {
+        /// Whose.
+        client: FiveTuple,
+    },
     /// Data between `peer` and `client` may bypass the state machine as ChannelData `number`: the seam for a kernel offload.
     ChannelBound {
         /// Whose channel.

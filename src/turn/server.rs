@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ahash::RandomState;
-use ring::hmac;
 
 use super::config::{Config, Limits};
-use super::credential;
+use super::discovery::Discovery;
 use super::family::Family;
+use super::keys::{Keyring, Keys, Tagger};
+use super::message::fits_algorithms;
 use super::meter::Meter;
 use super::nonce::Nonces;
 use super::peers::PeerPolicy;
@@ -22,6 +23,7 @@ use super::route::{AllocationId, FiveTuple, Output, Route};
 use super::scopes::Scopes;
 use super::stats::{Drop, Stats};
 use super::table::Table;
+use super::throttle::Throttle;
 use super::timers::Timers;
 use crate::stun::{Message, TransactionId};
 
@@ -36,8 +38,14 @@ const LONGEST_SOFTWARE: usize = 64;
 pub struct Server {
     pub(super) realm: String,
     pub(super) software: String,
-    pub(super) signers: Vec<hmac::Key>,
+    pub(super) keyring: Keyring,
+    tagger: Tagger,
     pub(super) nonces: Nonces,
+    /// PASSWORD-ALGORITHMS goes with each nonce: settled once, or a stranger could have it left out.
+    pub(super) offers_algorithms: bool,
+    pub(super) throttle: Throttle,
+    pub(super) discovery: Discovery,
+    pub(super) alternate: Vec<SocketAddr>,
     pub(super) own: Vec<SocketAddr>,
     pub(super) policy: PeerPolicy,
     pub(super) limits: Limits,
@@ -54,6 +62,7 @@ pub struct Server {
     pub(super) outputs: VecDeque<Output>,
     pub(super) stats: Stats,
     pub(super) draining: bool,
+    hasher: RandomState,
     /// The time of the packet in hand.
     now: Instant,
     /// What the clock on the wall showed at some instant.
@@ -74,10 +83,17 @@ impl Server {
         while software.len() > LONGEST_SOFTWARE {
             software.pop();
         }
+        let tagger = Tagger::new(&mut random);
         Self {
+            keyring: Keyring::new(&config.keys, &config.realm, &tagger, &hasher),
+            tagger,
+            offers_algorithms: fits_algorithms(&config.realm),
+            throttle: Throttle::new(now, hasher.clone()),
+            discovery: Discovery::new(&config.discovery),
+            alternate: config.alternate,
+            hasher: hasher.clone(),
             realm: config.realm,
             software,
-            signers: config.secrets.iter().map(credential::signer).collect(),
             nonces: Nonces::new(&config.nonce_key),
             own: config.own,
             policy: config.peers,
@@ -136,6 +152,31 @@ impl Server {
     pub fn revoke(&mut self, now: Instant, id: &str) {
         self.catch_up(now);
         while let Some(&slot) = self.table.of_user(id).first() {
+            self.end(slot);
+        }
+    }
+
+    /// The connection of a client is gone, and with it its allocation.
+    pub fn client_gone(&mut self, now: Instant, client: FiveTuple) {
+        self.catch_up(now);
+        if let Some(slot) = self.table.find(&client) {
+            self.take_down(slot);
+        }
+    }
+
+    /// Whether this client has an allocation, or will have one once its sockets are open.
+    #[must_use]
+    pub fn has_allocation(&self, client: &FiveTuple) -> bool {
+        self.table.find(client).is_some()
+    }
+
+    /// Lets these in from here on, and nobody else. Allocations of a secret, or of a user with its password, that is no
+    /// longer among them end at once; all others live on undisturbed.
+    pub fn set_keys(&mut self, now: Instant, keys: &Keys) {
+        self.catch_up(now);
+        self.keyring = Keyring::new(keys, &self.realm, &self.tagger, &self.hasher);
+        self.throttle.reset();
+        for slot in self.table.matching(|held| !self.keyring.holds(held.by)) {
             self.end(slot);
         }
     }
@@ -228,10 +269,18 @@ impl Server {
         }
     }
 
-    /// Ends an allocation: its sockets close, its ports are free again, nothing of it is left.
+    /// Ends an allocation that its client did not give up: a connection that it came over is closed, too.
     pub(super) fn end(&mut self, slot: u32) {
+        let client = self.take_down(slot);
+        if let Some(client) = client.filter(|client| client.transport.leg().is_some()) {
+            self.outputs.push_back(Output::HangUp { client });
+        }
+    }
+
+    /// Ends an allocation: its sockets close, its ports are free again, nothing of it is left. Returns whose it was.
+    pub(super) fn take_down(&mut self, slot: u32) -> Option<FiveTuple> {
         let at = self.table.id(slot);
-        let Some(allocation) = self.table.remove(slot) else { return };
+        let allocation = self.table.remove(slot)?;
         self.timers.set(slot, allocation.timer, None);
         for channel in allocation.channels.iter().filter(|channel| channel.bound) {
             self.outputs.push_back(Output::ChannelUnbound { at, number: channel.number });
@@ -253,6 +302,7 @@ impl Server {
             self.stats.closed(allocation.client.transport);
         }
         self.outputs.push_back(Output::CloseRelay { at });
+        Some(allocation.client)
     }
 
     /// Ends one family of an allocation, and the allocation with its last.

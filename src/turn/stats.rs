@@ -80,6 +80,10 @@ drops! {
     Hairpin = "hairpin",
     /// An unauthenticated request over the rate limit of its source prefix.
     RateLimited = "rate_limited",
+    /// A request whose answer would be too long for somebody who has shown no password (over UDP, three times as long).
+    Amplification = "amplification",
+    /// A request with credentials that was not looked at: too many wrong ones of that user name and address before it.
+    Throttled = "throttled",
     /// A request sent again while its first copy is still being worked on.
     InProgress = "in_progress",
     /// Something for an allocation that is gone.

@@ -81,6 +81,13 @@ impl Table {
         self.by_user.get(user).map_or(&[], |slots| slots)
     }
 
+    /// The slots of all allocations that `wanted` is true of.
+    pub(super) fn matching(&self, wanted: impl Fn(&Allocation) -> bool) -> Vec<u32> {
+        let held =
+            (0..).zip(&self.slots).filter_map(|(slot, place)| Some((slot, place.allocation.as_deref()?)));
+        held.filter(|(_, allocation)| wanted(allocation)).map(|(slot, _)| slot).collect()
+    }
+
     /// How many allocations a client's address has, or its /64.
     pub(super) fn of_ip(&self, ip: IpAddr) -> u32 {
         self.per_ip.get(&site(ip)).copied().unwrap_or(0)
@@ -139,7 +146,7 @@ impl Table {
 }
 
 /// What a household has of an address: all of an IPv4 one, the first 64 bits of an IPv6 one.
-fn site(ip: IpAddr) -> u64 {
+pub(super) fn site(ip: IpAddr) -> u64 {
     match ip {
         IpAddr::V4(ip) => ip.to_bits().into(),
         IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,

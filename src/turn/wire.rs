@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::code;
+use super::keys::Tag;
+use super::password::Key;
 use super::reservations::Token;
 use crate::stun::attribute;
 use crate::stun::attribute::comprehension_required;
@@ -25,10 +27,16 @@ pub(super) struct Echo {
     pub(super) fingerprint: bool,
 }
 
-/// A key that a request proved to know; signs the answer.
+/// What a request proved: who sent it.
 #[derive(Clone, Debug)]
 pub(super) struct Proof {
-    pub(super) key: [u8; 16],
+    /// As in USERNAME, or what USERHASH stands for.
+    pub(super) username: Box<str>,
+    /// The long-term key of that user name.
+    pub(super) key: Key,
+    /// The secret or user that let it in.
+    pub(super) by: Tag,
+    /// Signs the answer.
     pub(super) mac: Mac,
 }
 
@@ -40,13 +48,30 @@ pub(super) struct Integrity<'a> {
     pub(super) value: &'a [u8],
 }
 
+/// What a Binding request asks for about its answer's way (RFC 5780, section 7).
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Discovery<'a> {
+    /// CHANGE-REQUEST's flags.
+    pub(super) change: Option<u32>,
+    /// RESPONSE-PORT.
+    pub(super) port: Option<u16>,
+    pub(super) padding: Option<&'a [u8]>,
+    /// One of them has a value of the wrong size.
+    pub(super) malformed: bool,
+}
+
 /// A request's attributes; of those that come twice the first counts (RFC 8489, section 14).
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     pub(super) message: Message<'a>,
     pub(super) username: Option<&'a [u8]>,
+    pub(super) userhash: Option<&'a [u8]>,
     pub(super) realm: Option<&'a [u8]>,
     pub(super) nonce: Option<&'a [u8]>,
+    /// PASSWORD-ALGORITHMS, the server's own list given back.
+    pub(super) algorithms: Option<&'a [u8]>,
+    /// PASSWORD-ALGORITHM, the one chosen.
+    pub(super) algorithm: Option<&'a [u8]>,
     pub(super) integrity: Option<Integrity<'a>>,
     pub(super) fingerprint: bool,
     /// Seconds.
@@ -61,6 +86,7 @@ pub(super) struct Request<'a> {
     pub(super) channel: Option<u16>,
     pub(super) dont_fragment: bool,
     pub(super) data: Option<attribute::Attribute<'a>>,
+    pub(super) discovery: Discovery<'a>,
     /// Comprehension-required types that we do not know (420).
     pub(super) unknown: SmallVec<[u16; 4]>,
     /// Some attribute that we know has a value of the wrong size (400).
@@ -76,8 +102,11 @@ impl<'a> Request<'a> {
         let mut request = Self {
             message,
             username: None,
+            userhash: None,
             realm: None,
             nonce: None,
+            algorithms: None,
+            algorithm: None,
             integrity: None,
             fingerprint: false,
             lifetime: None,
@@ -89,6 +118,7 @@ impl<'a> Request<'a> {
             channel: None,
             dont_fragment: false,
             data: None,
+            discovery: Discovery::default(),
             unknown: SmallVec::new(),
             malformed: false,
             end: message.as_bytes().len(),
@@ -99,6 +129,8 @@ impl<'a> Request<'a> {
                     return Err(Malformed);
                 }
                 request.fingerprint = true;
+            } else if found.kind == attribute::MESSAGE_INTEGRITY_SHA256 {
+                request.take_sha256(found);
             } else if found.offset < request.end {
                 request.take(found);
             }
@@ -110,16 +142,14 @@ impl<'a> Request<'a> {
         let attribute::Attribute { kind, value, offset } = found;
         match kind {
             attribute::USERNAME => first(&mut self.username, value),
+            attribute::USERHASH => first(&mut self.userhash, value),
             attribute::REALM => first(&mut self.realm, value),
             attribute::NONCE => first(&mut self.nonce, value),
-            // RFC 8489, sections 14.5 and 14.6: what follows the first of these is ignored. (A request with both is
-            // checked by SHA-1, for we never asked for more.)
+            attribute::PASSWORD_ALGORITHMS => first(&mut self.algorithms, value),
+            attribute::PASSWORD_ALGORITHM => first(&mut self.algorithm, value),
+            // RFC 8489, section 14.5: what follows is ignored, but for its SHA-256 form.
             attribute::MESSAGE_INTEGRITY => {
                 self.integrity = Some(Integrity { algorithm: Algorithm::Sha1, offset, value });
-                self.end = offset;
-            }
-            attribute::MESSAGE_INTEGRITY_SHA256 => {
-                self.integrity = Some(Integrity { algorithm: Algorithm::Sha256, offset, value });
                 self.end = offset;
             }
             attribute::LIFETIME => {
@@ -152,14 +182,40 @@ impl<'a> Request<'a> {
             | attribute::UNKNOWN_ATTRIBUTES
             | attribute::XOR_RELAYED_ADDRESS
             | attribute::XOR_MAPPED_ADDRESS => {}
-            unknown
-                if comprehension_required(unknown)
-                    && self.unknown.len() < MOST_UNKNOWN
-                    && !self.unknown.contains(&unknown) =>
-            {
-                self.unknown.push(unknown);
+            // Known to a Binding request alone, and there only where the server has the addresses for it.
+            attribute::CHANGE_REQUEST => {
+                let value = sized::<4>(value, &mut self.discovery.malformed).map(u32::from_be_bytes);
+                self.discovery.change = self.discovery.change.or(value);
+                self.unknown(kind);
             }
+            attribute::RESPONSE_PORT => {
+                // RFC 5780, section 7.5: a port and two bytes of padding, which some count in and some do not.
+                let value = value.first_chunk::<2>().map(|port| u16::from_be_bytes(*port));
+                self.discovery.malformed |= value.is_none();
+                self.discovery.port = self.discovery.port.or(value);
+                self.unknown(kind);
+            }
+            attribute::PADDING => {
+                first(&mut self.discovery.padding, value);
+                self.unknown(kind);
+            }
+            unknown if comprehension_required(unknown) => self.unknown(unknown),
             _ => {}
+        }
+    }
+
+    /// RFC 8489, section 14.6: it may stand behind the SHA-1 form, and then it is the one that counts.
+    fn take_sha256(&mut self, found: attribute::Attribute<'a>) {
+        if self.integrity.is_none_or(|held| held.algorithm == Algorithm::Sha1) {
+            let attribute::Attribute { value, offset, .. } = found;
+            self.integrity = Some(Integrity { algorithm: Algorithm::Sha256, offset, value });
+            self.end = self.end.min(offset);
+        }
+    }
+
+    fn unknown(&mut self, kind: u16) {
+        if self.unknown.len() < MOST_UNKNOWN && !self.unknown.contains(&kind) {
+            self.unknown.push(kind);
         }
     }
 
@@ -221,6 +277,20 @@ impl Echo {
     ) -> Vec<u8> {
         self.answer(Class::Error, software, mac, |writer| {
             writer.error(code, code::reason(code));
+            body(writer);
+        })
+    }
+
+    /// An error response to somebody whom no key is known of, with this reason phrase.
+    pub(super) fn brief_error(
+        &self,
+        code: u16,
+        phrase: &str,
+        software: &str,
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Vec<u8> {
+        self.answer(Class::Error, software, None, |writer| {
+            writer.error(code, phrase);
             body(writer);
         })
     }

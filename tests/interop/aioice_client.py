@@ -1,16 +1,24 @@
-"""aioice as a client of our relay: one named case a run, `aioice_client.py CASE HOST PORT USERNAME PASSWORD`.
+"""aioice as a client of our relay: one named case a run,
+`aioice_client.py CASE HOST PORT USERNAME PASSWORD TRANSPORT CA`; TRANSPORT is udp, tcp or tls, CA the file of the authority.
 
 Ends with 0 when everything that was sent came back; a traceback says what did not.
 """
 
 import asyncio
 import os
+import ssl
 import sys
 
 import aioice
 from aioice import stun, turn
 
 MESSAGES = 50
+
+TRANSPORT, CA = sys.argv[6:]
+LEG = {
+    "transport": "udp" if TRANSPORT == "udp" else "tcp",
+    "ssl": ssl.create_default_context(cafile=CA) if TRANSPORT == "tls" else False,
+}
 
 
 class Inbox(asyncio.DatagramProtocol):
@@ -38,7 +46,7 @@ class Echo(Inbox):
 
 
 async def allocate(server, username, password, **more):
-    return await turn.create_turn_endpoint(Inbox, server, username, password, **more)
+    return await turn.create_turn_endpoint(Inbox, server, username, password, **LEG, **more)
 
 
 async def echo(server, username, password):
@@ -109,6 +117,8 @@ async def ice(server, username, password):
             turn_server=server,
             turn_username=username,
             turn_password=password,
+            turn_transport=LEG["transport"],
+            turn_ssl=LEG["ssl"],
             transport_policy=aioice.TransportPolicy.RELAY,
             use_ipv6=":" in server[0],
         )
@@ -141,5 +151,5 @@ async def wrong_password(server, username, password):
 
 
 if __name__ == "__main__":
-    case, host, port, username, password = sys.argv[1:]
+    case, host, port, username, password = sys.argv[1:6]
     asyncio.run(asyncio.wait_for(globals()[case]((host, int(port)), username, password), 40))

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { request } from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { freePort, start } from '../e2e/support/callgate.mjs';
@@ -12,7 +13,7 @@ let daemon, echo, echoPort;
 before(async () => {
   // The client leaves its allocations behind when it gives up, and comes from one address, so one worker has them all.
   const limits = { allocations_per_user: 0, allocations_per_ip: 0 };
-  daemon = await start({ config: { turn: { limits, relay_ports: '10000-29999' } } });
+  daemon = await start({ tls: true, config: { turn: { limits, relay_ports: '10000-29999' } } });
   echoPort = await freePort('udp');
   echo = spawn('turnutils_peer', ['-L', '127.0.0.1', '-L', '::1', '-p', `${echoPort}`], { stdio: 'ignore' });
 });
@@ -29,11 +30,11 @@ after(async () => {
  * has it for those from 0x5000 on. So a run with channels is repeated until the client draws well: one in four does
  * for one channel.
  */
-async function uclient(flags, { server = '127.0.0.1', messages = 100, clients = 1 } = {}) {
+async function uclient(flags, { server = '127.0.0.1', port = daemon.turnPort, messages = 100, clients = 1 } = {}) {
   const args = [
     ...flags.split(' ').filter(Boolean),
     ...['-n', messages, '-m', clients, '-z', 5, '-l', 400, '-e', server, '-r', echoPort],
-    ...['-p', daemon.turnPort, '-W', daemon.secret, '-u', 'uclient', server],
+    ...['-p', port, '-W', daemon.secret, '-u', 'uclient', server],
   ].map(String);
   for (let tries = 1; ; tries++) {
     // Where nothing answers it waits for ever.
@@ -62,6 +63,54 @@ describe('turnutils_uclient loses nothing', { concurrency: 3 }, () => {
   test('with extra permissions', () => uclient('-G -s -c'));
   test('with twenty clients', () => uclient('-s -c', { clients: 20, messages: 50 }));
 });
+
+const loads = {
+  'a channel': ['-c'],
+  'channels on an even port and its reserved neighbour': [''],
+  'send indications': ['-s', { clients: 4 }],
+  'from client to client, by channels': ['-y -c'],
+  'from client to client, by indications': ['-y -s', { clients: 4 }],
+  'over IPv6, with a channel': ['-x -c', { server: '::1' }],
+  'over IPv6, from client to client': ['-x -y -s', { server: '::1', clients: 2 }],
+  'with twenty clients': ['-s -c', { clients: 20, messages: 50 }],
+};
+
+for (const [leg, flags, port] of [
+  ['TCP', '-t', () => daemon.turnPort],
+  ['TLS', '-t -S', () => daemon.tlsPort],
+]) {
+  describe(`turnutils_uclient loses nothing over ${leg}`, { concurrency: 3 }, () => {
+    for (const [what, [more, options]] of Object.entries(loads)) {
+      test(what, () => uclient(`${flags} ${more}`, { port: port(), ...options }));
+    }
+  });
+}
+
+test('TURN over TCP is on the port of the page too', () => uclient('-t -s -c', { port: daemon.httpPort, clients: 4 }));
+
+test('a TLS port serves the page, while TURN runs over it', async () => {
+  let running = true;
+  const turn = uclient('-t -S -s -c', { port: daemon.tlsPort, clients: 4, messages: 300 }).finally(() => (running = false));
+  turn.catch(() => {}); // told below
+  let pages = 0;
+  for (; running; pages++) {
+    const text = await page(`https://localhost:${daemon.tlsPort}/`);
+    assert.match(text, /<title>/);
+  }
+  await turn;
+  assert.ok(pages >= 5, `${pages} pages only`);
+});
+
+/** A page over a new connection; only our own authority is trusted. */
+const page = (url) =>
+  new Promise((done, failed) => {
+    const asked = request(url, { ca: daemon.ca, agent: false, timeout: 5_000 }, async (answer) => {
+      let text = '';
+      for await (const chunk of answer.setEncoding('utf8')) text += chunk;
+      done(text);
+    });
+    asked.on('timeout', () => asked.destroy(new Error('no answer'))).on('error', failed).end();
+  });
 
 test('a wrong secret gets no allocation', async () => {
   const before = (await daemon.metrics()).sum('callgate_allocations_total');

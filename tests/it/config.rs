@@ -50,6 +50,19 @@ fn check_prints_what_is_meant_and_masks_secrets() {
 }
 
 #[test]
+fn check_warns_of_an_address_that_is_not_on_this_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[public]\naddresses = [\"203.0.113.7/203.0.113.8\"]\n";
+    let out = finish(command(&folder, config).arg("check"));
+    assert_eq!(out.code, Some(0), "the network may come later: {}", out.stderr);
+    for wanted in ["warning", "callgate.toml:2", "203.0.113.8 is not an address of this host"] {
+        assert!(out.stderr.contains(wanted), "{wanted:?} is not in {}", out.stderr);
+    }
+    let out = finish(command(&folder, "public.addresses = [\"203.0.113.7/127.0.0.1\"]\n").arg("check"));
+    assert!(out.code == Some(0) && out.stderr.is_empty(), "{}", out.stderr);
+}
+
+#[test]
 fn all_mistakes_come_at_once_with_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[turn]\nrelm = \"x\"\nrelay_ports = \"9-1\"\n\n[htpp]\nlisten = []\n";

@@ -17,7 +17,10 @@ pub(in crate::relay) const SLOTS: usize = 32;
 pub(in crate::relay) const HEADROOM: usize = 64;
 /// The most that UDP delivers at once, with or without GRO.
 const ROOM: usize = 65_536;
-const STRIDE: usize = HEADROOM + ROOM;
+/// Room for one read from a stream: the longest frame but for its last byte, and a good deal more. (What is not used has
+/// no memory behind it.)
+const STREAM_ROOM: usize = 2 * ROOM;
+const STRIDE: usize = HEADROOM + STREAM_ROOM;
 
 /// What arrived in a slot.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +124,25 @@ impl Inbox {
         let Ok(n) = usize::try_from(n) else { return Err(io::Error::last_os_error()) };
         self.filled += n;
         Ok(n)
+    }
+
+    /// Room in the next free slot, for what is read from a stream.
+    pub(in crate::relay) fn room(&mut self) -> Option<&mut [u8]> {
+        let index = (self.filled < SLOTS).then_some(self.filled)?;
+        Some(&mut self.whole_mut(index)[HEADROOM..])
+    }
+
+    /// Takes that slot, with so many bytes in it.
+    pub(in crate::relay) fn took(&mut self, len: usize) {
+        if let Some(header) = self.headers.get_mut(self.filled) {
+            header.msg_len = len.min(STREAM_ROOM) as u32;
+            self.filled += 1;
+        }
+    }
+
+    /// Bytes of what was read from a stream into slot `index`.
+    pub(in crate::relay) fn stream_len(&self, index: usize) -> usize {
+        self.headers.get(index).map_or(0, |header| header.msg_len as usize)
     }
 
     /// Slots in use.

@@ -3,8 +3,6 @@
 use webrtc_stun::attributes as a;
 
 use super::world::{Ask, Client, REALM, SECRET, WALL, World};
-use crate::stun::{Algorithm, Mac, Writer, attribute, method};
-use crate::stun::{Class, TransactionId};
 use crate::turn::credential;
 use secrecy::SecretString;
 
@@ -15,7 +13,7 @@ fn the_first_request_is_answered_with_realm_and_nonce() {
     let answer = world.ask_raw(&alice, &Ask::allocate().udp().build());
     assert_eq!(answer.code(), 401);
     assert_eq!(answer.get(a::ATTR_REALM).unwrap(), REALM.as_bytes());
-    assert_eq!(answer.get(a::ATTR_NONCE).unwrap().len(), 32);
+    assert_eq!(answer.get(a::ATTR_NONCE).unwrap().len(), 28);
     assert!(answer.get(a::ATTR_MESSAGE_INTEGRITY).is_none());
     assert_eq!(world.server.stats().challenges, 1);
     assert_eq!(world.server.stats().unauthorized, 0, "asking for a nonce is no failure");
@@ -184,29 +182,6 @@ fn what_follows_the_integrity_does_not_count() {
     let permission = Ask::permission().peer("9.9.9.9:1").signed(&alice).peer("9.9.9.10:1").build();
     assert_eq!(world.ask_raw(&alice, &permission).code(), 0);
     assert_eq!(world.packet(alice.tuple, &Ask::send("9.9.9.10:1", b"x").build()), crate::turn::Route::Here);
-}
-
-#[test]
-fn sha256_integrity_is_taken_and_given() {
-    let mut world = World::new();
-    let mut alice = Client::new("198.18.0.1:4000");
-    world.ask(&mut alice, Ask::refresh(0));
-    let key = alice.key().0;
-    let mac = Mac::new(Algorithm::Sha256, &key);
-    let id: TransactionId = [9; 12];
-    let mut request = Vec::new();
-    Writer::new(&mut request, method::ALLOCATE, Class::Request, id)
-        .attribute(attribute::REQUESTED_TRANSPORT, &[17, 0, 0, 0])
-        .attribute(attribute::USERNAME, alice.username.as_bytes())
-        .attribute(attribute::REALM, alice.realm.as_bytes())
-        .attribute(attribute::NONCE, &alice.nonce)
-        .integrity(&mac);
-    let answer = world.ask_raw(&alice, &request);
-    assert_eq!(answer.code(), 0);
-    let message = crate::stun::Message::parse(&answer.message.raw).unwrap();
-    let signed =
-        message.attributes().find(|found| found.kind == attribute::MESSAGE_INTEGRITY_SHA256).unwrap();
-    assert!(mac.check(&message, signed.offset, signed.value));
 }
 
 #[test]

@@ -3,16 +3,26 @@
 
 mod world;
 
+mod abuse;
 mod allocate;
+mod alternate;
 mod auth;
+mod bound;
 mod channel;
 mod data;
+mod discovery;
 mod icmp;
+mod keys;
+mod legs;
 mod limits;
 mod model;
 mod permission;
+mod rate;
 mod refresh;
 mod retransmission;
+mod rfc8489;
 mod scope;
 mod strangers;
+mod throttle;
 mod time;
+mod usage;

@@ -181,7 +181,7 @@ impl Model {
     }
 
     fn refresh_nonce(&mut self, who: usize) {
-        let challenge = self.world.ask_raw(&self.clients[who], &Ask::allocate().build());
+        let challenge = self.world.ask_raw(&self.clients[who], &Ask::allocate().udp().build());
         self.clients[who].nonce = challenge.get(a::ATTR_NONCE).unwrap();
     }
 

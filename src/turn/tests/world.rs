@@ -15,8 +15,8 @@ use webrtc_stun::message::{Getter, Message, MessageType, Method, Setter};
 use webrtc_stun::xoraddr::XorMappedAddress;
 
 use crate::turn::{
-    AllocationId, Config, FiveTuple, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route, Scopes,
-    Server, Transport, credential,
+    AllocationId, Config, FiveTuple, Keys, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route,
+    Scopes, Server, Transport, credential,
 };
 
 pub(super) const SECRET: &str = "north";
@@ -32,7 +32,7 @@ pub(super) fn config() -> Config {
     Config {
         realm: REALM.into(),
         software: "callgate".into(),
-        secrets: vec![SecretString::from(SECRET), SecretString::from("south")],
+        keys: keys(&[SECRET, "south"], &[]),
         nonce_key: [7; 32],
         relays: vec![
             RelayAddress { local: "10.0.0.5".parse().unwrap(), public: "192.0.2.5".parse().unwrap() },
@@ -42,10 +42,20 @@ pub(super) fn config() -> Config {
         all_ports: 50000..=51999,
         census: crate::turn::Census::default(),
         own: vec![addr("8.8.4.4:3478"), addr("0.0.0.0:3478")],
+        discovery: vec![],
+        alternate: vec![],
         peers: PeerPolicy::default(),
         limits: Limits::default(),
         room_scope: true,
         scopes: Scopes::default(),
+    }
+}
+
+pub(super) fn keys(secrets: &[&str], users: &[(&str, &str)]) -> Keys {
+    let user = |(name, password): &(&str, &str)| ((*name).to_owned(), SecretString::from(*password));
+    Keys {
+        secrets: secrets.iter().map(|secret| SecretString::from(*secret)).collect(),
+        users: users.iter().map(user).collect(),
     }
 }
 
@@ -124,7 +134,7 @@ impl World {
     /// Sends a request with the client's credentials (getting a nonce first) and returns the answer.
     pub(super) fn ask(&mut self, client: &mut Client, ask: Ask) -> Answer {
         if client.nonce.is_empty() {
-            let challenge = self.ask_raw(client, &Ask::allocate().build());
+            let challenge = self.ask_raw(client, &Ask::allocate().udp().build());
             assert_eq!(challenge.code(), 401);
             client.nonce = challenge.get(a::ATTR_NONCE).unwrap();
         }
@@ -197,6 +207,17 @@ impl Client {
             realm: REALM.into(),
             nonce: vec![],
         }
+    }
+
+    /// A user with a password of its own.
+    pub(super) fn user(address: &str, name: &str, password: &str) -> Self {
+        Self { username: name.into(), password: password.into(), ..Self::new(address) }
+    }
+
+    /// The same client at another address.
+    pub(super) fn moved(&self, address: &str) -> Self {
+        let tuple = FiveTuple { client: addr(address), ..self.tuple };
+        Self { tuple, nonce: vec![], ..self.clone() }
     }
 
     pub(super) fn key(&self) -> MessageIntegrity {

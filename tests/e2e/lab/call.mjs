@@ -2,6 +2,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openBrowser } from '../support/browser.mjs';
 import { until } from '../support/callgate.mjs';
 
@@ -23,11 +24,12 @@ function recordConnections() {
 }
 
 /**
- * Opens the page at `origin` and joins `room`; `netns` is where the browser runs, `relay` forces the relay. The peer:
+ * Opens the page at `origin` and joins `room`; `netns` is where the browser runs, `relay` forces the relay, `ca` is the file
+ * of the authority it trusts. The peer:
  * `{ name, page, log, connected(), selected(), watch(), others(), way(), wait(), screenshot(), close() }`.
  */
-export async function openPeer({ name, origin, room, relay = false, netns }) {
-  const browser = await openBrowser({ netns, origin });
+export async function openPeer({ name, origin, room, relay = false, netns, ca }) {
+  const browser = await openBrowser({ netns, origin, ca });
   const log = [];
   try {
     const page = await browser.newPage({ viewport: { width: 1000, height: 700 } });
@@ -82,6 +84,8 @@ function peer({ name, browser, page, log }) {
     page,
     log,
     selected,
+    /** The IP address of the relay that this side has, undefined if there is none. */
+    relayAddress: async () => (await stats()).find((s) => s.type === 'local-candidate' && s.candidateType === 'relay')?.address,
     connected: () =>
       wait('connected', () => page.evaluate(() => window.recorded.some((pc) => pc.connectionState === 'connected')), {
         timeout: 30_000,
@@ -93,6 +97,13 @@ function peer({ name, browser, page, log }) {
         timeout: 20_000,
       });
     },
+    /** Waits until a second's worth of pictures came within a second or so: a picture that was still on its way is none. */
+    flowsAgain: () =>
+      wait('pictures flow again', async () => {
+        const before = await framesDecoded();
+        await sleep(500);
+        return (await framesDecoded()) - before >= 5;
+      }, { timeout: 30_000, every: 0 }),
     wait,
     /** How many others the page believes to be in the room. */
     others: () => page.evaluate(() => window.callgate.room.peers.size),
@@ -105,7 +116,8 @@ function peer({ name, browser, page, log }) {
         const pair = await selected();
         if (!pair || (direct && isRelayed(pair))) return undefined;
         const text = await page.getByTestId('route-text').textContent();
-        return (isRelayed(pair) ? /^Relayed over UDP/ : /^Direct over UDP/).test(text) && pair;
+        const said = `${isRelayed(pair) ? 'Relayed' : 'Direct'} over ${pair.protocol.toUpperCase()}`;
+        return text.startsWith(said) && pair;
       }),
     screenshot: (title) => {
       mkdirSync(artifacts, { recursive: true });
@@ -138,9 +150,11 @@ export async function pingBothWays(...peers) {
       window.labChannel = channel;
     });
   }
+  // What comes before the channel is open here is lost.
+  const open = (peer) => peer.wait('the data channel open', () => peer.page.evaluate(() => window.labChannel.readyState === 'open'));
+  await Promise.all(peers.map(open));
   const trips = [];
   for (const peer of peers) {
-    await peer.wait('the data channel open', () => peer.page.evaluate(() => window.labChannel.readyState === 'open'));
     const trip = await peer.page.evaluate(async (name) => {
       const begun = performance.now();
       window.labChannel.send(`ping of ${name}`);

@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../support/callgate.mjs';
 import { useLab } from './lab.mjs';
 
-const lab = useLab({ rooms: { grace: '2s' } });
 const places = ['symA', 'symB'];
+const lab = useLab({ places, config: { rooms: { grace: '2s' } } });
 /** The transport's own ping finds a silent one out: 25 s + 20 s, and then the grace. */
 const noPong = 70_000;
 

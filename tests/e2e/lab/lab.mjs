@@ -4,20 +4,28 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before } from 'node:test';
 import { start, until } from '../support/callgate.mjs';
 import { openPeer, pingBothWays } from './call.mjs';
-import { buildNetwork, internet, serverAddresses, serverName } from './network.mjs';
+import { buildNetwork, insideAddress, internet, serverAddresses, serverName } from './network.mjs';
 
-/** Sets the lab up for the tests of this file. What it returns is filled in before the first test. */
-export function useLab(config = {}) {
+/** Where a place's page comes from, if not from the plain port. */
+const origins = { only443: `https://${serverName}` };
+
+/**
+ * Sets the lab up for the tests of this file: `places` as in network.mjs, `config` over the daemon's; `oneToOne` puts the
+ * server behind 1:1 NAT. What it returns is filled in before the first test.
+ */
+export function useLab({ places, oneToOne = false, config = {} }) {
   const lab = { network: undefined, daemon: undefined, peers: [] };
   let calls = 0;
 
   before(async () => {
-    lab.network = buildNetwork();
+    lab.network = buildNetwork({ places, oneToOne });
     lab.daemon = await start({
       netns: lab.network.server,
+      tls: true,
       config: {
-        public: { addresses: serverAddresses },
+        public: { addresses: oneToOne ? [`${serverAddresses[0]}/${insideAddress}`] : serverAddresses },
         http: { port: 3000, listen: ['[::]:3000'] },
+        tls: { port: 443, listen: ['[::]:443'] },
         turn: { port: 3478, listen: ['[::]:3478'], relay_ports: '49152-50151', peers: { allow: internet } },
         ...config,
       },
@@ -33,12 +41,17 @@ export function useLab(config = {}) {
     lab.peers = [];
   });
 
-  /** Opens a browser in each place, all in one room, and waits until each sees video and data flows both ways. */
+  /**
+   * Opens a browser in each place, all in one room, and waits until each sees video and data flows both ways. `relay`
+   * forces the relay, for all or for the places listed.
+   */
   lab.call = async (title, places, { relay = false, direct = false } = {}) => {
     const room = `lab-${++calls}`;
-    const origin = `http://${serverName}:3000`;
     for (const name of places) {
-      lab.peers.push(await openPeer({ name, origin, room, relay, netns: lab.network.client[name] }));
+      const origin = origins[name] ?? `http://${serverName}:3000`;
+      const forced = Array.isArray(relay) ? relay.includes(name) : relay;
+      const netns = lab.network.client[name];
+      lab.peers.push(await openPeer({ name, origin, room, relay: forced, netns, ca: lab.daemon.caFile }));
     }
     await Promise.all(lab.peers.map((peer) => peer.connected()));
     await Promise.all(lab.peers.map((peer) => peer.watch()));

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { isRelayed } from './call.mjs';
 import { useLab } from './lab.mjs';
 
-const lab = useLab({ rooms: { grace: '2s' } });
+const lab = useLab({ places: ['symA', 'symB', 'coneC', 'coneD', 'v6only'], config: { rooms: { grace: '2s' } } });
 const limits = { timeout: 90_000 };
 
 async function call(t, places, options) {
@@ -18,8 +18,17 @@ async function call(t, places, options) {
 }
 
 describe('a call connects', () => {
-  for (const places of [['symA', 'symB'], ['symA', 'coneC'], ['v6only', 'symB']]) {
-    test(`${places.join(' with ')}, through the relay`, limits, async (t) => {
+  for (const [places, names] of [
+    [['symA', 'symB'], 'symA with symB'],
+    [['symA', 'coneC'], 'symA with coneC'],
+    [['v6only', 'symB'], 'one that has IPv6 only with symB, which has IPv4 only'],
+  ]) {
+    test(`${names}, through the relay`, limits, async (t) => {
+      for (const place of places) {
+        const v6 = lab.network.addresses(place).some((address) => address.includes(':'));
+        const v4 = lab.network.addresses(place).some((address) => address.includes('.'));
+        assert.deepEqual([place, v4, v6], [place, place !== 'v6only', place === 'v6only']);
+      }
       const pairs = await call(t, places);
       assert.ok(pairs.every(isRelayed), JSON.stringify(pairs));
       assert.ok((await lab.daemon.metrics()).sum('callgate_allocations') >= 1);

@@ -1,6 +1,7 @@
 // Debian's Chromium, headless, with fake camera and microphone; optionally inside a network namespace.
 
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -24,10 +25,12 @@ const executable = process.env.CHROMIUM ?? '/usr/lib/chromium/chromium';
 
 /**
  * Opens a browser. `origin` is a plain-http origin that shall have a camera as if it were https; `netns` runs the
- * browser inside that network namespace. Playwright's `Browser`, with its folder removed on close.
+ * browser inside that network namespace; `ca` is the file of a certificate authority that it trusts, for pages and for TURN
+ * over TLS. Playwright's `Browser`, with its folder removed on close.
  */
-export async function openBrowser({ netns, origin, args = [] } = {}) {
+export async function openBrowser({ netns, origin, ca, args = [] } = {}) {
   const home = await mkdtemp(join(tmpdir(), 'callgate-browser-'));
+  if (ca) await trust(home, ca);
   let executablePath = executable;
   if (netns) {
     // exec keeps the debugging pipe, and makes the browser the very process that Playwright started.
@@ -43,4 +46,13 @@ export async function openBrowser({ netns, origin, args = [] } = {}) {
   });
   browser.on('disconnected', () => rm(home, { recursive: true, force: true, maxRetries: 5 }).catch(() => {}));
   return browser;
+}
+
+/** Chromium reads the authorities that its user trusts from here. */
+async function trust(home, ca) {
+  const store = join(home, '.pki/nssdb');
+  await mkdir(store, { recursive: true });
+  for (const args of [['-N', '--empty-password'], ['-A', '-n', 'callgate test CA', '-t', 'C,,', '-i', ca]]) {
+    execFileSync('certutil', ['-d', `sql:${store}`, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  }
 }

@@ -12,12 +12,13 @@ import { spawn, execFile } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { makeCertificate } from './certificate.mjs';
 
 const root = resolve(import.meta.dirname, '../../..');
 const running = new Set();
@@ -38,13 +39,17 @@ export function binary() {
  *
  * `config` is an object of sections, laid over the defaults below; `env` is added to the environment; `netns` names a
  * network namespace to run in (the caller then chooses listening addresses that are free there); `quiet: false` shows
- * the daemon's log. Resolves to `{ url, host, httpPort, turnPort, secret, pid, log(), metrics(), exited, kill(), stop() }`.
+ * the daemon's log; `tls` opens a TLS port with a certificate for callgate.test, localhost and loopback, and gives
+ * `tlsPort`, `ca` (PEM) and `caFile`.
+ * Resolves to `{ url, host, httpPort, turnPort, secret, pid, log(), metrics(), exited, kill(), stop() }`.
  */
-export async function start({ config = {}, env = {}, netns, quiet = true } = {}) {
+export async function start({ config = {}, env = {}, netns, quiet = true, tls = false } = {}) {
   const httpPort = config.http?.port ?? (await freePort('tcp'));
-  const turnPort = config.turn?.port ?? (await freePort('udp'));
-  const settings = merge(defaults(httpPort, turnPort), withoutPorts(config));
+  const turnPort = config.turn?.port ?? (await freePort('both'));
+  const tlsPort = tls ? (config.tls?.port ?? (await freePort('tcp'))) : undefined;
   const folder = await mkdtemp(join(tmpdir(), 'callgate-test-'));
+  const pem = tls && makeCertificate(folder, ['callgate.test', 'localhost', '127.0.0.1', '::1']);
+  const settings = merge(defaults(httpPort, turnPort, tlsPort, pem), withoutPorts(config));
   const file = join(folder, 'callgate.toml');
   await writeFile(file, toml(settings));
 
@@ -72,6 +77,9 @@ export async function start({ config = {}, env = {}, netns, quiet = true } = {})
     host: '127.0.0.1',
     httpPort,
     turnPort,
+    tlsPort,
+    ca: tls ? await readFile(pem.ca, 'utf8') : undefined,
+    caFile: tls ? pem.ca : undefined,
     secret: settings.turn.secrets[0],
     pid: child.pid,
     exited,
@@ -107,8 +115,17 @@ export function credentials(secret, { id = 'test', ttl = 3600 } = {}) {
   return { username, credential: createHmac('sha1', secret).update(username).digest('base64') };
 }
 
-/** A port that is free on both loopback addresses; `protocol` is 'tcp' or 'udp'. */
-export function freePort(protocol = 'tcp') {
+/** A port that is free on every address of this machine; `protocol` is 'tcp', 'udp' or 'both'. */
+export async function freePort(protocol = 'tcp') {
+  if (protocol !== 'both') return probe(protocol, 0);
+  for (;;) {
+    const port = await probe('udp', 0);
+    if (await probe('tcp', port).catch(() => false)) return port;
+  }
+}
+
+/** Takes the port, or any if it is 0, and leaves it again. */
+function probe(protocol, wanted) {
   return new Promise((done, failed) => {
     const socket = protocol === 'tcp' ? createServer() : createSocket('udp6');
     socket.once('error', failed);
@@ -116,8 +133,8 @@ export function freePort(protocol = 'tcp') {
       const { port } = socket.address();
       socket.close(() => done(port));
     };
-    if (protocol === 'tcp') socket.listen(0, '::', bound);
-    else socket.bind(0, '::', bound);
+    if (protocol === 'tcp') socket.listen(wanted, '::', bound);
+    else socket.bind(wanted, '::', bound);
   });
 }
 
@@ -131,12 +148,14 @@ export async function until(what, look, { timeout = 10_000, every = 50 } = {}) {
   }
 }
 
-function defaults(httpPort, turnPort) {
+function defaults(httpPort, turnPort, tlsPort, pem) {
   // Above the kernel's ephemeral range, so that nobody else's sockets are in the way.
   const first = 61_000 + 2 * Math.floor(Math.random() * 2_000);
+  const { certificate, key } = pem || {};
   return {
     public: { addresses: ['127.0.0.1', '::1'] },
     http: { listen: [`127.0.0.1:${httpPort}`, `[::1]:${httpPort}`] },
+    ...(pem && { tls: { listen: [`127.0.0.1:${tlsPort}`, `[::1]:${tlsPort}`], certificate, key } }),
     turn: {
       listen: [`127.0.0.1:${turnPort}`, `[::1]:${turnPort}`],
       secrets: [randomBytes(16).toString('hex')],
@@ -151,7 +170,8 @@ function defaults(httpPort, turnPort) {
 function withoutPorts(config) {
   const { port: _http, ...http } = config.http ?? {};
   const { port: _turn, ...turn } = config.turn ?? {};
-  return { ...config, http, turn };
+  const { port: _tls, ...tls } = config.tls ?? {};
+  return { ...config, http, turn, tls };
 }
 
 /** What a developer's shell sets for callgate must not reach the test. */

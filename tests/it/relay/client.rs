@@ -59,7 +59,7 @@ impl Message {
         &self.0
     }
 
-    fn set_length(&mut self, more: usize) {
+    pub(super) fn set_length(&mut self, more: usize) {
         let length = (self.0.len() - 20 + more) as u16;
         self.0[2..4].copy_from_slice(&length.to_be_bytes());
     }
@@ -106,7 +106,7 @@ pub(super) fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn key(password: &[u8]) -> hmac::Key {
+pub(super) fn key(password: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password)
 }
 

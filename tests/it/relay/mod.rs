@@ -1,6 +1,8 @@
 //! The relay end to end: real sockets on loopback, clients that speak TURN.
 
 mod client;
+mod legs;
+mod stream;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use callgate::relay::{IoDrop, Relay, Settings, StartError, Stats};
 use callgate::turn::credential::{self, Credential};
-use callgate::turn::{Census, Config, Limits, PeerPolicy, RelayAddress, Scopes};
+use callgate::turn::{Census, Config, Keys, Limits, PeerPolicy, RelayAddress, Scopes};
 use client::{Client, Message, attribute, channel_data, read_xor_address};
 use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
@@ -33,13 +35,15 @@ fn settings(listen: &str, shards: usize) -> Settings {
         turn: Config {
             realm: "tests".into(),
             software: "callgate".into(),
-            secrets: vec![SecretString::from(SECRET)],
+            keys: Keys { secrets: vec![SecretString::from(SECRET)], users: Vec::new() },
             nonce_key: [7; 32],
             relays: vec![local("127.0.0.1"), local("::1")],
             ports: ports.clone(),
             all_ports: ports,
             census: Census::default(),
             own: Vec::new(),
+            discovery: Vec::new(),
+            alternate: Vec::new(),
             peers: PeerPolicy {
                 allow: vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
                 deny: Vec::new(),
@@ -285,6 +289,26 @@ fn a_revoked_credential_loses_its_allocations_on_every_shard() {
         drop(peer(&client.relayed.to_string()));
     }
     other.request(Message::new(client::REFRESH)).unwrap();
+}
+
+#[test]
+fn a_secret_that_goes_takes_its_allocations_along_on_every_shard() {
+    let (relay, server) = start("127.0.0.1:0", 2);
+    let clients: Vec<_> = (1..=6).map(|n| on_host(n, server, "old")).collect();
+    let keys = |secrets: &[&str]| Keys {
+        secrets: secrets.iter().map(|secret| SecretString::from(*secret)).collect(),
+        users: vec![("camera".to_owned(), SecretString::from("hunter22"))],
+    };
+    relay.set_keys(keys(&["a new one", SECRET]));
+    let camera = Credential { username: "camera".into(), password: "hunter22".into() };
+    let camera = Client::allocated(server, camera);
+    assert_eq!(relay.stats().turn.allocations, 7, "whose secret stays, stays");
+    relay.set_keys(keys(&["a new one"]));
+    eventually(&relay, "the camera's is left", |s| s.turn.allocations == 1);
+    for client in clients {
+        assert_eq!(client.request(Message::new(client::REFRESH)).unwrap_err(), 401);
+    }
+    camera.request(Message::new(client::REFRESH)).unwrap();
 }
 
 #[test]

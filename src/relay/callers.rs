@@ -1,0 +1,95 @@
+//! What a shard does with its clients' connections: takes them in, reads them, closes them.
+
+use std::time::Instant;
+
+use nix::sys::epoll::EpollEvent;
+use nix::sys::epoll::EpollFlags;
+
+use crate::turn::Leg;
+use crate::turn::Transport;
+
+use super::connection::Connection;
+use super::link::Next;
+use super::shard::RECEIVES;
+use super::shard::Shard;
+use super::stats::Ending;
+use super::token::Token;
+
+impl Shard {
+    /// A new connection: it is watched, and what was read of it already is looked at in this very turn.
+    pub(super) fn adopt(&mut self, now: Instant, connection: Connection) {
+        let leg = self.exits.legs.open(now, connection);
+        let token = Token::Leg { slot: leg.slot, generation: leg.generation };
+        // Interest in writing costs nothing here: a stream tells of room only after there was none.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        let watched = self
+            .exits
+            .legs
+            .get(leg)
+            .is_some_and(|link| self.epoll.add(link, EpollEvent::new(flags, token.pack())).is_ok());
+        if watched {
+            self.read(now, token);
+        } else {
+            self.exits.legs.close(now, leg, Ending::Failed);
+        }
+    }
+
+    /// Takes in what a connection has, within its turn's bounds.
+    pub(super) fn read_leg(&mut self, now: Instant, token: Token, leg: Leg) {
+        for _ in 0..RECEIVES {
+            if self.inbox.free() == 0 {
+                self.process(now);
+            }
+            let first = self.inbox.len();
+            let taken = self.inbox.room().and_then(|room| self.exits.legs.receive(leg, room));
+            let Some(taken) = taken else { return };
+            if taken.bytes > 0 {
+                self.inbox.took(taken.bytes);
+                self.origins[first] = token;
+                self.arrivals += 1;
+            }
+            match taken.next {
+                Next::More => {}
+                Next::Nothing => return,
+                Next::End(ending) => {
+                    // What came before the end still counts.
+                    self.process(now);
+                    return self.drop_leg(now, leg, ending);
+                }
+            }
+        }
+        self.stand_in_line(token);
+    }
+
+    /// Closes a connection that the server has no use for any more.
+    pub(super) fn hang_up(&mut self, now: Instant, client: Transport, ending: Ending) {
+        if let Some(leg) = client.leg() {
+            self.exits.legs.close(now, leg, ending);
+        }
+    }
+
+    /// Closes a connection, and ends its client's allocation.
+    fn drop_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
+        if let Some(client) = self.exits.legs.close(now, leg, ending) {
+            self.with_server(|server| server.client_gone(now, client));
+        }
+    }
+
+    /// Sends what waits for the clients, and closes the connections that are broken or have nothing to do here.
+    pub(super) fn look_after_legs(&mut self, now: Instant) {
+        self.exits.legs.flush(now);
+        while let Some(leg) = self.exits.legs.next_broken() {
+            self.drop_leg(now, leg, Ending::Failed);
+        }
+        if self.exits.legs.deadline().is_none_or(|due| due > now) {
+            return;
+        }
+        while let Some(client) = self.exits.legs.next_due(now) {
+            let allocated = self.lock().has_allocation(&client);
+            let Some(leg) = client.transport.leg() else { continue };
+            if let Some(ending) = self.exits.legs.look(now, leg, allocated) {
+                self.drop_leg(now, leg, ending);
+            }
+        }
+    }
+}

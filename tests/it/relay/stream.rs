@@ -1,0 +1,256 @@
+//! A TURN client over TCP or TLS for these tests, and the little of a gate that brings its connection to the relay.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use callgate::relay::{Connection, Relay};
+use callgate::turn::credential::Credential;
+use ring::hmac;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use super::client::{self, Message, attribute, read_xor_address};
+
+/// Accepts, ends the TLS handshake, and hands over.
+pub(super) struct Gate {
+    listener: TcpListener,
+    tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
+    /// Connections that have not been dropped.
+    pub(super) open: Arc<AtomicUsize>,
+}
+
+/// Counts the connections that live.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Gate {
+    pub(super) fn new(tls: bool) -> Gate {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Gate { listener, tls: tls.then(certificate), open: Arc::default() }
+    }
+
+    /// Both of them: what is said holds for TCP and for TLS.
+    pub(super) fn each() -> [Gate; 2] {
+        [Gate::new(false), Gate::new(true)]
+    }
+
+    /// A client on the loopback host `127.0.0.n`, connected and handed over, having sent `first` already.
+    pub(super) fn connect(&self, relay: &Relay, n: u8, login: Credential, first: &[u8]) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, n], 0)).into()).unwrap();
+        socket.connect(&self.listener.local_addr().unwrap().into()).unwrap();
+        let near = TcpStream::from(socket);
+        near.set_nodelay(true).unwrap();
+        near.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let (far, from) = self.listener.accept().unwrap();
+        far.set_nodelay(true).unwrap();
+        let server = far.local_addr().unwrap();
+        let (stream, tls): (Box<dyn Duplex>, _) = match &self.tls {
+            None => (Box::new(near.try_clone().unwrap()), None),
+            Some((server, client)) => {
+                let mut theirs = ServerConnection::new(Arc::clone(server)).unwrap();
+                let mut ours =
+                    ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+                let socket = far.try_clone().unwrap();
+                let theirs = std::thread::scope(|scope| {
+                    let handshake = scope.spawn(move || {
+                        while theirs.is_handshaking() {
+                            theirs.complete_io(&mut &socket).unwrap();
+                        }
+                        theirs
+                    });
+                    while ours.is_handshaking() {
+                        ours.complete_io(&mut &near).unwrap();
+                    }
+                    handshake.join().unwrap()
+                });
+                let stream = StreamOwned::new(ours, near.try_clone().unwrap());
+                (Box::new(stream), Some(Box::new(theirs)))
+            }
+        };
+        far.set_nonblocking(true).unwrap();
+        self.open.fetch_add(1, Ordering::SeqCst);
+        relay.adopt(Connection {
+            socket: far,
+            tls,
+            first: first.to_vec(),
+            client: from,
+            server,
+            keep: Box::new(Place(Arc::clone(&self.open))),
+        });
+        Client {
+            socket: near,
+            stream,
+            read: Vec::new(),
+            relayed: server,
+            login,
+            realm: Vec::new(),
+            nonce: Vec::new(),
+            key: client::key(b""),
+        }
+    }
+
+    /// The same, with an allocation.
+    pub(super) fn allocated(&self, relay: &Relay, n: u8, login: Credential) -> Client {
+        let mut client = self.connect(relay, n, login, &[]);
+        client.allocate().unwrap();
+        client
+    }
+}
+
+fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
+}
+
+pub(super) trait Duplex: Read + Write + Send {}
+impl<T: Read + Write + Send> Duplex for T {}
+
+pub(super) struct Client {
+    pub(super) socket: TcpStream,
+    stream: Box<dyn Duplex>,
+    read: Vec<u8>,
+    pub(super) relayed: SocketAddr,
+    login: Credential,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    key: hmac::Key,
+}
+
+impl Client {
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+        self.stream.flush().unwrap();
+    }
+
+    /// The next frame, padding and all.
+    pub(super) fn receive(&mut self) -> Vec<u8> {
+        self.next().expect("the connection is closed")
+    }
+
+    /// The next frame; `None`: the connection has ended between two frames.
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Ok(Some(len)) = callgate::stun::frame::length(&self.read)
+                && len <= self.read.len()
+            {
+                return Some(self.read.drain(..len).collect());
+            }
+            let mut buffer = [0; 65_536];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    assert!(self.read.is_empty(), "cut off within a frame");
+                    return None;
+                }
+                Ok(n) => self.read.extend(&buffer[..n]),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) =>
+                {
+                    return None;
+                }
+                Err(error) => panic!("nothing came: {error}"),
+            }
+        }
+    }
+
+    /// Waits until the relay has closed the connection, and says how long that took.
+    pub(super) fn closed_after(&mut self) -> Duration {
+        let start = Instant::now();
+        while self.next().is_some() {}
+        start.elapsed()
+    }
+
+    pub(super) fn allocate(&mut self) -> Result<Vec<u8>, u16> {
+        self.allocate_with(17, &[])
+    }
+
+    /// Allocate for a transport towards the peers, with more attributes.
+    pub(super) fn allocate_with(&mut self, transport: u8, more: &[(u16, &[u8])]) -> Result<Vec<u8>, u16> {
+        let request = || {
+            let plain = Message::new(client::ALLOCATE).with(0x0019, &[transport, 0, 0, 0]);
+            more.iter().fold(plain, |message, (kind, value)| message.with(*kind, value))
+        };
+        self.log_in(request());
+        let answer = self.request(request())?;
+        self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
+        Ok(answer)
+    }
+
+    /// Gets a nonce.
+    pub(super) fn log_in(&mut self, request: Message) {
+        let challenge = self.exchange(request.bytes());
+        self.realm = attribute(&challenge, 0x0014).unwrap().to_vec();
+        self.nonce = attribute(&challenge, 0x0015).unwrap().to_vec();
+        let realm = String::from_utf8(self.realm.clone()).unwrap();
+        let long_term =
+            webrtc_turn::auth::generate_auth_key(&self.login.username, &realm, &self.login.password);
+        self.key = client::key(&long_term);
+    }
+
+    pub(super) fn signed(&self, message: Message) -> Message {
+        let mut message = message
+            .with(0x0006, self.login.username.as_bytes())
+            .with(0x0014, &self.realm)
+            .with(0x0015, &self.nonce);
+        message.set_length(24);
+        let tag = hmac::sign(&self.key, message.bytes());
+        message.with(0x0008, tag.as_ref())
+    }
+
+    /// Sends a request with credentials; an error answer's code is the error.
+    pub(super) fn request(&mut self, message: Message) -> Result<Vec<u8>, u16> {
+        let message = self.signed(message);
+        let answer = self.exchange(message.bytes());
+        match attribute(&answer, 0x0009) {
+            Some(code) => Err(u16::from(code[2]) * 100 + u16::from(code[3])),
+            None => Ok(answer),
+        }
+    }
+
+    pub(super) fn bind(&mut self, number: u16, peer: SocketAddr) -> Result<(), u16> {
+        let [high, low] = number.to_be_bytes();
+        self.request(Message::new(client::CHANNEL_BIND).with(0x000C, &[high, low, 0, 0]).peer(peer))
+            .map(|_| ())
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
+        self.send(request);
+        for _ in 0..1000 {
+            let answer = self.receive();
+            if answer.get(8..20) == request.get(8..20) {
+                return answer;
+            }
+        }
+        panic!("no answer among a thousand frames");
+    }
+}
+
+/// ChannelData as a stream has it.
+pub(super) fn padded(number: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = client::channel_data(number, payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
