@@ -226,6 +226,31 @@ has "UDP 3478 answers" "$client" "$(far timeout 10 turnutils_stunclient -p 3478 
 has "a UDP port below 1024 answers" "$client" "$(far timeout 10 turnutils_stunclient -p 500 $server 2>&1)"
 same "editing kept the file's owner and mode" "640 root:callgate" "$(in_ stat -c '%a %U:%G' $config)"
 
+# --- reloading ------------------------------------------------------------------------------------------------------
+
+before=$(property MainPID)
+# settled: the reload has been and gone, as far as systemd is concerned.
+settled() { [ "$(property ActiveState) $(property SubState)" = "active running" ]; }
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$server" -addext "subjectAltName=IP:$server" \
+    -keyout "$work/debs/key.pem" -out "$work/debs/renewed.pem" 2>/dev/null
+chmod 644 "$work"/debs/*.pem
+in_ sh -c 'install -m 0640 -g callgate /debs/renewed.pem /etc/callgate/tls/certificate.pem; install -m 0640 -g callgate /debs/key.pem /etc/callgate/tls/key.pem'
+check "systemctl reload takes a good configuration" in_ systemctl reload callgate
+check "and the service is running after it" wait_for 5 settled
+same "as the same process" "$before" "$(property MainPID)"
+same "port 443 answers with the renewed certificate" 200 \
+    "$(http --cacert "$work/debs/renewed.pem" -o /dev/null -w '%{http_code}' "https://$server/health")"
+has "the journal tells of it" 'configuration reloaded' "$(journal -n 20)"
+has "callgate reload finds the service by itself" "process $before " "$(in_ callgate reload 2>&1)"
+in_ cp -p $config /root/good.toml
+in_ sh -c "printf 'bogus = 1\n' >>$config"
+if in_ systemctl reload callgate 2>/dev/null; then not_ok "systemctl reload fails on a wrong configuration"; else ok "systemctl reload fails on a wrong configuration"; fi
+check "and the service runs on" wait_for 5 settled
+same "as the same process again" "$before" "$(property MainPID)"
+same "callgate reload says so by exit status 2" 2 "$(in_ callgate reload >/dev/null 2>&1; echo $?)"
+same "it still answers" 200 "$(http -o /dev/null -w '%{http_code}' "http://$server/health")"
+in_ cp -p /root/good.toml $config
+
 # --- a mistake in the configuration ---------------------------------------------------------------------------------
 
 in_ cp -p $config /root/good.toml

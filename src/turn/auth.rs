@@ -90,7 +90,7 @@ impl Server {
             _ => return Err(Denied::Incomplete),
         };
         let algorithm = self.password_algorithm(request, nonce)?;
-        if !self.nonces.is_fresh(nonce, from.client, self.wall_seconds()) {
+        if !self.nonces.is_fresh(nonce, from, self.wall_seconds()) {
             return Err(Denied::Stale);
         }
         if realm != self.realm.as_bytes() {

@@ -11,6 +11,7 @@ mod bound;
 mod channel;
 mod data;
 mod discovery;
+mod forgery;
 mod icmp;
 mod keys;
 mod legs;
