@@ -18,7 +18,7 @@ before(async () => {
   const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
   execFileSync('openssl', [...made, ...subject, '-out', certificate, '-keyout', key], { stdio: 'ignore' });
   secure = await freePort('tcp');
-  daemon = await start({ config: { tls: { listen: [`127.0.0.1:${secure}`], certificate, key } } });
+  daemon = await start({ config: { tls: { listen: [`127.0.0.1:${secure}`, `[::1]:${secure}`], certificate, key } } });
   people = await openPeople(daemon, { args: ['--ignore-certificate-errors'] });
 });
 after(async () => {
