@@ -85,8 +85,9 @@ impl Server {
         if self.draining {
             return self.try_alternate(&from, request, &proof.mac);
         }
-        let room = if credential::is_member(user(&proof.username)) {
-            Some(self.scopes.room(user(&proof.username)).ok_or(code::UNAUTHENTICATED)?)
+        let id = user(&proof.username);
+        let room = if credential::is_member(id) {
+            Some(self.scopes.room(id).ok_or(code::UNAUTHENTICATED)?)
         } else {
             None
         };
