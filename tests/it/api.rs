@@ -205,7 +205,9 @@ async fn a_room_is_read_by_its_name_and_ended_by_the_operator_only() {
     }
     let mut said = String::new();
     while !said.contains("431[") {
-        said += &client.get(&poll).send().await.unwrap().text().await.unwrap();
+        let answer = client.get(&poll).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{said}");
+        said += &answer.text().await.unwrap();
     }
     let url = daemon.url("/api/rooms/tea");
     let (status, body) = get(&url).await;
