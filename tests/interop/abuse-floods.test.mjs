@@ -90,7 +90,7 @@ describe('a flood of strangers', () => {
     test(`${what} from thousands of sources`, { timeout: 60_000 }, async (t) => {
       const flood = async () => {
         const workerData = { port: daemon.turnPort, requests: requests.map((bytes) => new Uint8Array(bytes)), rate: 15_000, seconds: 5 };
-        const [tally] = await once(new Worker(new URL('./flood.mjs', import.meta.url), { workerData }), 'message');
+        const [tally] = await once(new Worker(new URL('./flood.mjs', import.meta.url), { workerData }), 'message', { signal: AbortSignal.timeout(30_000) });
         return tally;
       };
       const { sources, sent, sentBytes, answers, answerBytes, longest } = await undisturbed(t, flood);

@@ -14,7 +14,10 @@ const smallest = Math.min(...requests.map((request) => request.length));
 const tally = { sources: 0, sent: 0, sentBytes: 0, answers: 0, answerBytes: 0, longest: 0 };
 const random = () => 1 + Math.floor(Math.random() * 253);
 
+let due = 0;
+
 async function stranger() {
+  due += each;
   const socket = createSocket('udp4');
   socket.on('error', () => {});
   socket.on('message', (answer) => {
@@ -38,7 +41,7 @@ async function stranger() {
 
 const begun = performance.now();
 for (let elapsed = 0; elapsed < seconds * 1000; elapsed = performance.now() - begun) {
-  while (tally.sent < (rate * elapsed) / 1000) stranger();
+  while (due < (rate * elapsed) / 1000) stranger();
   await sleep(2);
 }
 await sleep(1_200);
