@@ -3,6 +3,7 @@
 mod client;
 mod legs;
 mod stream;
+mod tcp_relays;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -49,6 +50,8 @@ fn settings(listen: &str, shards: usize) -> Settings {
                 deny: Vec::new(),
             },
             limits: Limits::default(),
+            tcp_relays: false,
+            mobility: false,
             room_scope: true,
             scopes: Scopes::default(),
         },
