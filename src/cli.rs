@@ -16,7 +16,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::config;
-use crate::config::Mistakes;
+use crate::config::Environment;
 use crate::config::Settings;
 use crate::config::State;
 use crate::daemon;
@@ -39,6 +39,8 @@ enum Command {
     Serve,
     /// Check the configuration, and print it as it is understood, without secrets
     Check,
+    /// Check the configuration, then have the running daemon read it again
+    Reload,
     /// Make a time-limited TURN credential, as JSON
     Credentials {
         /// Whom it is for: the part of the user name behind the expiry
@@ -59,12 +61,19 @@ fn ttl(text: &str) -> Result<Duration, String> {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let environment = config::environment();
-    let outcome = config::load(cli.config.as_deref(), &environment).map_err(anyhow::Error::from);
+    let read = || config::load(cli.config.as_deref(), &environment);
+    let outcome = read().map_err(anyhow::Error::from);
     let outcome = outcome.and_then(|settings| match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             log::start(&settings.log);
-            daemon::run(&settings, &State::find(&environment))
+            daemon::run(daemon::Start {
+                settings: &settings,
+                state: &State::find(&environment),
+                environment: &environment,
+                reread: &read,
+            })
         }
+        Command::Reload => reload(&settings, &environment),
         Command::Check => check(&settings),
         Command::Credentials { user, ttl } => credentials(&settings, &State::find(&environment), &user, ttl),
     });
@@ -73,8 +82,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // Nobody is left to tell if this fails.
             let _ = writeln!(stderr(), "callgate: {error:#}");
-            let config = error.is::<Mistakes>() || error.is::<daemon::CertificateError>();
-            ExitCode::from(if config { 2 } else { 1 })
+            ExitCode::from(if daemon::is_of_configuration(&error) { 2 } else { 1 })
         }
     }
 }
@@ -89,6 +97,14 @@ fn check(settings: &Settings) -> anyhow::Result<()> {
         |file| file.display().to_string(),
     );
     print(&format!("# {file}\n\n{}", config::show(settings)))
+}
+
+fn reload(settings: &Settings, environment: &Environment) -> anyhow::Result<()> {
+    for warning in daemon::check(settings)? {
+        let _ = writeln!(stderr(), "callgate: warning: {warning}");
+    }
+    let process = daemon::reload_running(environment, &State::find(environment))?;
+    print(&format!("process {process} reads its configuration again; its log says what came of it\n"))
 }
 
 fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Duration>) -> anyhow::Result<()> {

@@ -25,7 +25,7 @@ pub struct IceServers {
     /// This host's public addresses that STUN and TURN listen on, at most one of each family. Where the URLs' host is one
     /// of them, the other one is listed too; the first is for clients of whom no host is known.
     pub addresses: SmallVec<[IpAddr; 2]>,
-    /// The UDP port of STUN and TURN.
+    /// The UDP port of STUN and TURN; 0: they do not listen on UDP.
     pub udp: u16,
     /// The port of TURN over TCP, if there is one.
     pub tcp: Option<u16>,
@@ -149,12 +149,14 @@ impl Minted {
 
     /// STUN's URLs (RFC 7064), the host to try first in front.
     pub fn stun(&self) -> impl Iterator<Item = String> {
-        self.hosts.iter().map(|host| format!("stun:{host}:{}", self.udp))
+        let hosts = self.hosts.iter().filter(|_| self.udp > 0);
+        hosts.map(|host| format!("stun:{host}:{}", self.udp))
     }
 
     /// TURN's URLs (RFC 7065) in the order to try them: UDP, then TCP, then TLS.
     pub fn turn(&self) -> impl Iterator<Item = String> {
-        let ways = [("turn", Some(self.udp), "udp"), ("turn", self.tcp, "tcp"), ("turns", self.tls, "tcp")];
+        let udp = (self.udp > 0).then_some(self.udp);
+        let ways = [("turn", udp, "udp"), ("turn", self.tcp, "tcp"), ("turns", self.tls, "tcp")];
         ways.into_iter().filter_map(|(scheme, port, transport)| Some((scheme, port?, transport))).flat_map(
             |(scheme, port, transport)| {
                 self.hosts.iter().map(move |host| format!("{scheme}:{host}:{port}?transport={transport}"))
@@ -164,7 +166,7 @@ impl Minted {
 }
 
 impl Serialize for Minted {
-    /// Two entries, whatever there is: browsers complain of many servers, and old clients look at the first few only.
+    /// Two entries, however many ways in there are: browsers complain of many servers, and old clients look at the first few only.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Stun {
@@ -176,13 +178,20 @@ impl Serialize for Minted {
             username: &'a str,
             credential: &'a str,
         }
-        let mut list = serializer.serialize_seq(Some(2))?;
-        list.serialize_element(&Stun { urls: self.stun().collect() })?;
-        list.serialize_element(&Turn {
-            urls: self.turn().collect(),
-            username: &self.credential.username,
-            credential: &self.credential.password,
-        })?;
+        let (stun, turn) = (Stun { urls: self.stun().collect() }, self.turn().collect::<SmallVec<_>>());
+        // Browsers refuse the whole array for an entry without URLs.
+        let entries = usize::from(!stun.urls.is_empty()) + usize::from(!turn.is_empty());
+        let mut list = serializer.serialize_seq(Some(entries))?;
+        if !stun.urls.is_empty() {
+            list.serialize_element(&stun)?;
+        }
+        if !turn.is_empty() {
+            list.serialize_element(&Turn {
+                urls: turn,
+                username: &self.credential.username,
+                credential: &self.credential.password,
+            })?;
+        }
         list.end()
     }
 }
@@ -294,6 +303,15 @@ mod tests {
                 ]),
             ]
         );
+    }
+
+    #[test]
+    fn what_does_not_listen_is_not_listed() {
+        let tls = IceServers { udp: 0, tls: Some(443), ..servers(Some("h"), &[]) };
+        let json = array(&tls, None);
+        assert_eq!(json.as_array().unwrap().len(), 1);
+        assert_eq!(json[0]["urls"], json!(["turns:h:443?transport=tcp"]));
+        assert_eq!(array(&IceServers { udp: 0, ..servers(Some("h"), &[]) }, None), json!([]));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use std::io::IsTerminal;
 use std::io::stderr;
+use std::sync::OnceLock;
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Log;
@@ -16,9 +19,12 @@ use crate::config::LogFormat;
 /// Crates whose debug lines hold what clients send, their tokens among it. No filter can turn those on.
 const TELLTALES: [&str; 2] = ["socketioxide", "engineioxide"];
 
+/// The filter of the process, once it logs.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(settings: &Log) {
-    let filter = EnvFilter::builder().parse_lossy(&settings.filter);
+    let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse_lossy(&settings.filter));
     let discreet = filter_fn(|about| {
         *about.level() <= Level::INFO || !TELLTALES.iter().any(|name| about.target().starts_with(name))
     });
@@ -34,5 +40,15 @@ pub fn start(settings: &Log) {
         lines.with_ansi(stderr().is_terminal()).boxed()
     };
     // Fails only when a subscriber is set already, as in tests.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(discreet)).with(filter).try_init();
+    if tracing_subscriber::registry().with(filter).with(lines.with_filter(discreet)).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// Logs what passes this filter from here on, if `start` was called.
+pub fn set_filter(filter: &str) {
+    if let Some(handle) = FILTER.get() {
+        // Fails only when the subscriber is gone, and it never goes.
+        let _ = handle.reload(EnvFilter::builder().parse_lossy(filter));
+    }
 }

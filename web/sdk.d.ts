@@ -38,7 +38,7 @@ export function join(options: JoinOptions): Promise<Room>;
  */
 export type ErrorCode =
   | 'bad-request' | 'unknown-event' | 'not-a-member' | 'no-such-room' | 'room-full' | 'room-closed' | 'too-large'
-  | 'too-many-requests' | 'already-joined' | 'resume-failed' | 'no-such-peer' | 'internal'
+  | 'too-many-requests' | 'already-joined' | 'resume-failed' | 'no-such-peer' | 'banned' | 'internal'
   | 'unreachable' | 'timeout' | 'closed'
   | (string & {});
 
@@ -111,7 +111,7 @@ export interface RoomEvents {
   state: { state: 'joined' | 'reconnecting' | 'closed'; resumed?: boolean; reason?: string; error?: CallgateError };
   /** Somebody came. `here`: it was here before us, and we joined anew. On the first join look into `room.peers`. */
   'peer-joined': { peer: Peer; here: boolean };
-  /** reason: left, lost, closed; rejoined: the server had forgotten us, and everything is built anew. */
+  /** reason: left, lost, kicked, closed; rejoined: the server had forgotten us, and everything is built anew. */
   'peer-left': { peer: Peer; reason: string };
   'peer-away': { peer: Peer };
   'peer-back': { peer: Peer };
@@ -131,7 +131,7 @@ export interface RoomEvents {
   stats: { peer: Peer } & ConnectionInfo;
   /** The server is about to end. Stay: we come back by ourselves. */
   draining: Record<string, unknown>;
-  /** The room is over for us. reason: left, timeout, what the server said, or an error's code. */
+  /** The room is over for us. reason: left, timeout, what the server said (kicked, deleted, peer-left, …), or an error's code. */
   closed: { reason: string; error?: CallgateError };
   /** Something the server did not take. The room goes on. */
   error: CallgateError;

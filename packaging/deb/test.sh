@@ -188,10 +188,13 @@ for _ in 1 2 3; do joined=$joined$(http "$io&sid=$sid" | tr '\036' '\n'); grep -
 has "who joins a room is told where the relay is" "turn:$server:3478\?transport=udp" "$joined"
 member=$(sed -n 's/.*"username":"\([^"]*\)".*/\1/p' <<<"$joined")
 credential=$(sed -n 's/.*"credential":"\([^"]*\)".*/\1/p' <<<"$joined")
-has "and gets in with the credentials that came along" 'Total lost packets 0 ' "$(uclient "$member" "$credential" -s)"
-wrong=$(uclient "$user" "wrong$password" -s)
-has "a wrong password is refused" '401|[Uu]nauthorized|Cannot complete Allocation' "$wrong"
+outside=$(uclient "$member" "$credential" -s)
+has "with the credentials that came along it gets a relay, and no way out of its room" 'permission error 403' "$outside"
+same "where nothing was relayed to" "" "$(grep -E 'Total lost packets 0 ' <<<"$outside")"
+# This client tries again and again; the relay soon stops listening to it.
+wrong=$(far timeout 5 turnutils_uclient -u "$user" -w "wrong$password" -e $client -r 3480 -n 20 -m 1 -l 200 -s $server 2>&1)
 same "with a wrong password nothing was relayed" "" "$(grep -E 'Total lost packets 0 ' <<<"$wrong")"
+has "and it was refused" '^callgate_auth_failures_total\{code="401"\} [1-9]' "$(net curl -sS --noproxy '*' http://127.0.0.1:3000/metrics)"
 kill "$peer" 2>/dev/null; peer=''
 in_ rm -r /etc/systemd/system/callgate.service.d
 in_ systemctl daemon-reload
@@ -225,6 +228,31 @@ same "port 443 answers with the operator's certificate" 200 \
 has "UDP 3478 answers" "$client" "$(far timeout 10 turnutils_stunclient -p 3478 $server 2>&1)"
 has "a UDP port below 1024 answers" "$client" "$(far timeout 10 turnutils_stunclient -p 500 $server 2>&1)"
 same "editing kept the file's owner and mode" "640 root:callgate" "$(in_ stat -c '%a %U:%G' $config)"
+
+# --- reloading ------------------------------------------------------------------------------------------------------
+
+before=$(property MainPID)
+# settled: the reload has been and gone, as far as systemd is concerned.
+settled() { [ "$(property ActiveState) $(property SubState)" = "active running" ]; }
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$server" -addext "subjectAltName=IP:$server" \
+    -keyout "$work/debs/key.pem" -out "$work/debs/renewed.pem" 2>/dev/null
+chmod 644 "$work"/debs/*.pem
+in_ sh -c 'install -m 0640 -g callgate /debs/renewed.pem /etc/callgate/tls/certificate.pem; install -m 0640 -g callgate /debs/key.pem /etc/callgate/tls/key.pem'
+check "systemctl reload takes a good configuration" in_ systemctl reload callgate
+check "and the service is running after it" wait_for 5 settled
+same "as the same process" "$before" "$(property MainPID)"
+same "port 443 answers with the renewed certificate" 200 \
+    "$(http --cacert "$work/debs/renewed.pem" -o /dev/null -w '%{http_code}' "https://$server/health")"
+has "the journal tells of it" 'configuration reloaded' "$(journal -n 20)"
+has "callgate reload finds the service by itself" "process $before " "$(in_ callgate reload 2>&1)"
+in_ cp -p $config /root/good.toml
+in_ sh -c "printf 'bogus = 1\n' >>$config"
+if in_ systemctl reload callgate 2>/dev/null; then not_ok "systemctl reload fails on a wrong configuration"; else ok "systemctl reload fails on a wrong configuration"; fi
+check "and the service runs on" wait_for 5 settled
+same "as the same process again" "$before" "$(property MainPID)"
+same "callgate reload says so by exit status 2" 2 "$(in_ callgate reload >/dev/null 2>&1; echo $?)"
+same "it still answers" 200 "$(http -o /dev/null -w '%{http_code}' "http://$server/health")"
+in_ cp -p /root/good.toml $config
 
 # --- a mistake in the configuration ---------------------------------------------------------------------------------
 

@@ -27,15 +27,11 @@ pub(super) fn start(
     let turn = &settings.turn;
     let mut nonce_key = [0; 32];
     SystemRandom::new().fill(&mut nonce_key).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    let secrets = if turn.secrets.is_empty() { vec![secret.clone()] } else { turn.secrets.clone() };
     let limits = &turn.limits;
     let config = turn::Config {
         realm: turn.realm.clone(),
         software: concat!("callgate ", env!("CARGO_PKG_VERSION")).to_owned(),
-        keys: turn::Keys {
-            secrets,
-            users: turn.users.iter().map(|user| (user.name.clone(), user.password.clone())).collect(),
-        },
+        keys: keys(settings, secret),
         nonce_key,
         relays: found
             .addresses
@@ -72,6 +68,14 @@ pub(super) fn start(
     };
     Relay::start(relay::Settings { listen: turn.listen.clone(), shards, turn: config })
         .context("the relay cannot start")
+}
+
+/// Who is let in. `secret` is the generated one, for when none is configured.
+pub(super) fn keys(settings: &Settings, secret: &SecretString) -> turn::Keys {
+    let turn = &settings.turn;
+    let secrets = if turn.secrets.is_empty() { vec![secret.clone()] } else { turn.secrets.clone() };
+    let users = turn.users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
+    turn::Keys { secrets, users }
 }
 
 fn blocks(blocks: &[config::Cidr]) -> Vec<turn::Cidr> {

@@ -6,7 +6,9 @@ mod figures;
 mod holder;
 mod media;
 mod members;
+mod process;
 mod public;
+mod reload;
 mod sessions;
 
 use std::io;
@@ -26,8 +28,10 @@ use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
+use crate::config::Mistakes;
 use crate::config::Place;
 use crate::config::Settings;
 use crate::config::State;
@@ -46,6 +50,7 @@ use crate::metrics::Metrics;
 use crate::relay;
 use crate::relay::Relay;
 use crate::shutdown::Shutdown;
+use crate::shutdown::Wish;
 use crate::signaling;
 use crate::signaling::Operator;
 use crate::signaling::Signaling;
@@ -55,8 +60,9 @@ use figures::Figures;
 use members::Members;
 use public::Found;
 use public::Interface;
+use reload::Live;
 
-pub use crate::gate::CertificateError;
+pub use process::reload as reload_running;
 
 /// How long requests may take to end once the ports are closed. With the time that signaling takes to close its own
 /// transports, the daemon is gone within 10 seconds.
@@ -69,20 +75,42 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// this host as it is now.
 ///
 /// # Errors
-/// The certificate cannot be used.
+/// The certificate cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
+    gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
+}
+
+/// What the daemon was started with.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// What it keeps between runs.
+    pub state: &'a State,
+    /// The environment of the process.
+    pub environment: &'a Environment,
+    /// Reads the configuration once more, the way it was read for `settings`.
+    pub reread: &'a dyn Fn() -> Result<Settings, Mistakes>,
+}
+
+/// Whether an error is one of the configuration: trying again would not help.
+#[must_use]
+pub fn is_of_configuration(error: &anyhow::Error) -> bool {
+    error.is::<Mistakes>()
+        || error.is::<gate::CertificateError>()
+        || matches!(error.downcast_ref(), Some(OpenError::Overlap { .. }))
 }
 
 /// Serves until it is told to stop by a signal.
 ///
 /// # Errors
 /// Something needed cannot be had (a port, a certificate), or a part died.
-pub fn run(settings: &Settings, state: &State) -> anyhow::Result<()> {
+pub fn run(start: Start<'_>) -> anyhow::Result<()> {
     let runtime = runtime().context("cannot start the runtime")?;
-    let outcome = runtime.block_on(Box::pin(serve(settings, state)));
+    let outcome = runtime.block_on(Box::pin(serve(start)));
     // What has not ended by now is not waited for.
     runtime.shutdown_background();
     outcome
@@ -116,7 +144,8 @@ fn secret(
     Ok((secret, Some(kept)))
 }
 
-async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
+async fn serve(start: Start<'_>) -> anyhow::Result<()> {
+    let Start { settings, state, environment, reread } = start;
     let started = Instant::now();
     let mut signals = Shutdown::listen().context("cannot catch signals")?;
     let descriptors = descriptors::raise();
@@ -134,6 +163,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
+    let signer = ice.signer.clone();
     let (signaling, layer) = signaling(settings, ice.clone(), &relay);
     let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
     let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
@@ -143,6 +173,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
         plain: gate.plain().collect(),
         secure: gate.secure().collect(),
         turn: relay.listening(),
+        turn_tcp: gate.turn().collect(),
         relay_ports: &settings.turn.relay_ports,
         public: &found,
         file: settings.file.as_ref(),
@@ -182,13 +213,28 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
     };
     let mut serving = gate.serve(router, Arc::new(take_turn));
 
+    let _held = process::hold(environment, state);
     readiness.serving();
     ready(&block, settings.log.format);
 
-    let signal = tokio::select! {
-        signal = signals.next() => signal,
-        () = drain_asked.notified() => "the operator's word",
-        () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
+    let mut live = Live {
+        reread,
+        started: settings,
+        current: settings.clone(),
+        state,
+        relay: &relay,
+        signer,
+        serving: &serving,
+    };
+    let signal = loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Stop(signal) => break signal,
+                Wish::Reload => reload(&mut live),
+            },
+            () = drain_asked.notified() => break "the operator's word",
+            () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
+        }
     };
     tracing::info!(signal, "stopping; the same again stops at once");
     readiness.draining();
@@ -199,7 +245,7 @@ async fn serve(settings: &Settings, state: &State) -> anyhow::Result<()> {
                 tracing::warn!(left, "connections did not end in time");
             }
         }
-        signal = signals.next() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
+        signal = signals.stop() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
     }
     // The last one to hold it: its threads end here.
     drop(relay);
@@ -312,6 +358,14 @@ fn ready(block: &Block<'_>, format: LogFormat) {
     let status = format!("serving {}", block.pages().first().map_or("", String::as_str));
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Tells whoever asked for it when it begins, and what came of it.
+fn reload(live: &mut Live<'_>) {
+    let now = NotifyState::monotonic_usec_now();
+    let _ = sd_notify::notify(&[NotifyState::Reloading, now.unwrap_or(NotifyState::MonotonicUsec(0))]);
+    let outcome = live.reload();
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&outcome)]);
 }
 
 /// A port that is taken is named with who has it, where that can be seen; a certificate's fault stays what it is.

@@ -10,8 +10,9 @@ use super::certificate::Certificate;
 use super::certificate::CertificateError;
 
 /// What a client that says what it will speak (ALPN, RFC 7301) can choose from, what we like best in front. TURN's name is
-/// RFC 7443's. Who names only others is refused in the handshake.
-const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", TURN];
+/// RFC 7443's: no browser names it for a page, and coturn's client names http/1.1 beside it. Who names only others is refused
+/// in the handshake.
+const PROTOCOLS: [&[u8]; 3] = [TURN, b"h2", b"http/1.1"];
 
 /// TURN's name in ALPN (RFC 7443, section 2).
 pub(super) const TURN: &[u8] = b"stun.turn";

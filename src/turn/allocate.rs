@@ -92,9 +92,11 @@ impl Server {
         if self.draining {
             return self.try_alternate(&from, request, &proof.mac);
         }
-        let room = match self.scopes.room(user(&proof.username)) {
-            None if credential::is_member(user(&proof.username)) => return Err(code::UNAUTHENTICATED),
-            room => room,
+        let id = user(&proof.username);
+        let room = if credential::is_member(id) {
+            Some(self.scopes.room(id).ok_or(code::UNAUTHENTICATED)?)
+        } else {
+            None
         };
         let lifetime = self.limits.granted(request.lifetime);
         let expires = self.now() + Duration::from_secs(lifetime.into());

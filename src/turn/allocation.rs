@@ -14,7 +14,7 @@ use super::password::Key;
 use super::permissions::Permissions;
 use super::ports::Kind;
 use super::route::FiveTuple;
-use super::scopes::Room;
+use super::seats::Room;
 use super::usage::Usage;
 use super::wire::Echo;
 use crate::stun::Mac;

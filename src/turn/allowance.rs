@@ -8,6 +8,9 @@ use crate::stun::HEADER;
 /// How many times its request's length an answer may have.
 pub(super) const FACTOR: usize = 3;
 
+/// The most that a UDP datagram carries over IPv4.
+const LONGEST_DATAGRAM: usize = 65_507;
+
 /// FINGERPRINT with its head.
 const FINGERPRINT: usize = 8;
 
@@ -18,7 +21,8 @@ pub(super) struct Allowance(usize);
 impl Allowance {
     /// For the answer to a request of `length` bytes. On a stream the sender is where it says.
     pub(super) fn new(from: &FiveTuple, echo: &Echo, length: usize) -> Self {
-        let most = if from.transport.leg().is_some() { usize::MAX } else { FACTOR * length };
+        let most =
+            if from.transport.leg().is_some() { usize::MAX } else { LONGEST_DATAGRAM.min(FACTOR * length) };
         let head = HEADER + if echo.fingerprint { FINGERPRINT } else { 0 };
         Self(most.saturating_sub(head))
     }

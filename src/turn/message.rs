@@ -139,7 +139,7 @@ impl Server {
             let anonymity = self.keyring.unhashes_all();
             nonce::PASSWORD_ALGORITHMS | if anonymity { nonce::USERNAME_ANONYMITY } else { 0 }
         });
-        let nonce = self.nonces.issue(from.client, self.wall_seconds(), features);
+        let nonce = self.nonces.issue(&from, self.wall_seconds(), features);
         let mut room = Allowance::new(&from, &echo, request.message.as_bytes().len());
         let fits = room.takes(ERROR_CODE)
             && (!anew || room.takes(self.realm.len()) && room.takes(nonce.as_bytes().len()))

@@ -41,6 +41,7 @@ mod refresh;
 mod relayed;
 mod replies;
 mod reservations;
+mod seats;
 mod table;
 mod throttle;
 mod timers;

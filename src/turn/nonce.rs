@@ -1,12 +1,14 @@
-//! Nonces that need no memory: the second they were made in, and a tag over it and the client's address. In front, for
-//! clients that know RFC 8489, what the server can do (section 9.2, "nonce cookie").
+//! Nonces that need no memory: the second they were made in, and a tag over it and the five-tuple. In front, for clients
+//! that know RFC 8489, what the server can do (section 9.2, "nonce cookie").
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
 use subtle::ConstantTimeEq;
+
+use super::route::{FiveTuple, Transport};
 
 /// Seconds a nonce is good for (RFC 8656, section 5, wants at most an hour).
 const LIFETIME: i64 = 3600;
@@ -67,8 +69,8 @@ impl Nonces {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
     }
 
-    /// A nonce for `client`, made at `wall` seconds since 1970. Without features it has no cookie.
-    pub(super) fn issue(&self, client: SocketAddr, wall: u64, features: Option<Features>) -> Nonce {
+    /// A nonce for the client of this five-tuple, made at `wall` seconds since 1970. Without features it has no cookie.
+    pub(super) fn issue(&self, from: &FiveTuple, wall: u64, features: Option<Features>) -> Nonce {
         let mut nonce = Nonce { bytes: [0; LONGEST], has_cookie: features.is_some() };
         let (head, body) = nonce.bytes.split_at_mut(HEAD);
         if let Some(features) = features {
@@ -77,12 +79,12 @@ impl Nonces {
             // Three bytes are four characters.
             let _ = BASE64_STANDARD_NO_PAD.encode_slice(bits, &mut head[COOKIE.len()..]);
         }
-        body.copy_from_slice(&self.body(client, wall, features));
+        body.copy_from_slice(&self.body(from, wall, features));
         nonce
     }
 
-    /// Whether `nonce` was made for `client`, and not too long before `wall`.
-    pub(super) fn is_fresh(&self, nonce: &[u8], client: SocketAddr, wall: u64) -> bool {
+    /// Whether `nonce` was made for this five-tuple, and not too long before `wall`.
+    pub(super) fn is_fresh(&self, nonce: &[u8], from: &FiveTuple, wall: u64) -> bool {
         let features = features(nonce);
         let body = if features.is_some() { nonce.get(HEAD..) } else { Some(nonce) };
         let Some(body) = body.filter(|body| body.len() == BODY) else { return false };
@@ -97,26 +99,40 @@ impl Nonces {
             return false;
         }
         let made = wall.wrapping_add_signed(-age);
-        self.body(client, made, features).ct_eq(body).into()
+        self.body(from, made, features).ct_eq(body).into()
     }
 
-    fn body(&self, client: SocketAddr, made: u64, features: Option<Features>) -> [u8; BODY] {
-        let mut text = [0; 16 + 2 + 8 + 4];
-        let ip = match client.ip() {
-            std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            std::net::IpAddr::V6(ip) => ip,
+    fn body(&self, from: &FiveTuple, made: u64, features: Option<Features>) -> [u8; BODY] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for address in [from.client, from.server] {
+            context.update(&octets(address));
+        }
+        let transport = match from.transport {
+            Transport::Udp => 0,
+            Transport::Tcp(_) => 1,
+            Transport::Tls(_) => 2,
         };
-        text[..16].copy_from_slice(&ip.octets());
-        text[16..18].copy_from_slice(&client.port().to_be_bytes());
-        text[18..26].copy_from_slice(&made.to_be_bytes());
+        context.update(&[transport]);
+        context.update(&made.to_be_bytes());
         // A stranger on the way cannot take the features out of a nonce, nor its cookie.
-        text[26..].copy_from_slice(&features.unwrap_or(u32::MAX).to_be_bytes());
+        context.update(&features.unwrap_or(u32::MAX).to_be_bytes());
         let mut bytes = [0; 11];
         bytes[..3].copy_from_slice(&made.to_be_bytes()[5..]);
-        bytes[3..].copy_from_slice(&hmac::sign(&self.key, &text).as_ref()[..8]);
+        bytes[3..].copy_from_slice(&context.sign().as_ref()[..8]);
         let mut body = [0; BODY];
         // Eleven bytes are fifteen characters.
         let _ = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut body);
         body
     }
+}
+
+fn octets(address: SocketAddr) -> [u8; 18] {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let mut octets = [0; 18];
+    octets[..16].copy_from_slice(&ip.octets());
+    octets[16..].copy_from_slice(&address.port().to_be_bytes());
+    octets
 }

@@ -62,3 +62,10 @@ impl Replies {
         self.hasher.hash_one((client, request.method, request.transaction))
     }
 }
+
+#[cfg(test)]
+impl Replies {
+    pub(super) fn len(&self) -> usize {
+        self.held.len().max(self.order.len())
+    }
+}

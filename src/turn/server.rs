@@ -374,6 +374,11 @@ impl Server {
 
 #[cfg(test)]
 impl Server {
+    /// How much is held: allocations, and answers remembered.
+    pub(super) fn footprint(&self) -> (u64, usize) {
+        (self.stats.allocations, self.replies.len())
+    }
+
     /// No allocation, user, address, timer, reservation or held port is left.
     pub(super) fn leaves_nothing(&self) -> bool {
         self.table.is_empty()

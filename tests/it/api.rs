@@ -203,6 +203,12 @@ async fn a_room_is_read_by_its_name_and_ended_by_the_operator_only() {
     for packet in ["40", r#"421["room.join",{"room":"tea","userId":"ada","name":"Ada"}]"#] {
         assert_eq!(client.post(&poll).body(packet).send().await.unwrap().status(), StatusCode::OK);
     }
+    let mut said = String::new();
+    while !said.contains("431[") {
+        let answer = client.get(&poll).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{said}");
+        said += &answer.text().await.unwrap();
+    }
     let url = daemon.url("/api/rooms/tea");
     let (status, body) = get(&url).await;
     assert_eq!(status, StatusCode::OK);

@@ -10,6 +10,7 @@ mod http;
 mod imports;
 mod readme;
 mod relay;
+mod reload;
 mod signaling;
 mod support;
 mod turn_client;

@@ -51,6 +51,14 @@ export function endInWords(code, detail) {
       return { title: 'The call is over.', text: 'This room was for two, and the other one has left.', again: true };
     case 'peer-lost':
       return { title: 'The call is over.', text: 'This room was for two, and the other one lost the connection for too long.', again: true };
+    case 'peer-kicked':
+      return { title: 'The call is over.', text: 'This room was for two, and the other one was put out by whoever runs this server.', again: true };
+    case 'kicked':
+      return { title: 'You were put out of the call.', text: 'Whoever runs this server has ended it for you.', again: true };
+    case 'banned':
+      return { title: 'This room is closed to you.', text: 'Whoever runs this server does not let you in any more.', again: false };
+    case 'deleted':
+      return { title: 'The call is over.', text: 'Whoever runs this server has ended it.', again: true };
     case 'closed':
       return { title: 'The call is over.', text: 'The room was closed.', again: true };
     case 'timeout':

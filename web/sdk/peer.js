@@ -10,7 +10,9 @@ const RESTARTS = [0, 2_000, 4_000, 8_000, 15_000];
 /** After this many in vain, the connection is thrown away and built anew. */
 const RESTARTS_TRIED = 4;
 /** "disconnected" often heals by itself: this long we wait. */
-const HEALING = 2_500;
+const HEALING = 2_000;
+/** What both sides have just agreed on gets this long to come about before it is restarted once more. */
+const SETTLING = 3_000;
 /** The newcomer offers. If it has not after this long, we do. */
 const NEWCOMER = 2_500;
 const ANSWER = 8_000;
@@ -24,7 +26,7 @@ const PING = 5_000;
  * either side may throw its connection away and offer another. Clients that know nothing of it send neither.
  *
  * `room` is what a peer needs of its room: `signal(kind, data)`, `emit(name, event)`, `configuration()`, `media()`,
- * `extra()`, `state()`, `joined()`, `data`, `receive`.
+ * `extra()`, `state()`, `joined()`, `trouble()`, `data`, `receive`.
  */
 export class Peer {
   #room;
@@ -44,6 +46,8 @@ export class Peer {
   #pings = new Map();
   #pingNumber = 0;
   #restarts = 0;
+  /** When the two sides last agreed on anything. */
+  #agreed = -Infinity;
   #timers = { restart: undefined, newcomer: undefined, answer: undefined };
   #closed = false;
 
@@ -257,6 +261,7 @@ export class Peer {
     } finally {
       if (pc === this.pc) this.#answerPending = false;
     }
+    this.#agreed = performance.now();
     for (const candidate of pc === this.pc ? this.#candidates.splice(0) : []) await this.#addCandidate(candidate);
     if (type !== 'offer' || pc !== this.pc) return;
     await Promise.race([pc.setLocalDescription(), this.#replaced]);
@@ -285,8 +290,12 @@ export class Peer {
       this.#restarts = 0;
       clearTimeout(this.#timers.restart);
       this.#timers.restart = undefined;
-    } else if (state === 'disconnected') this.#restartIn(HEALING);
+      return;
+    }
+    if (state === 'disconnected') this.#restartIn(HEALING);
     else if (state === 'failed') this.#restartIn(0);
+    else return;
+    this.#room.trouble();
   }
 
   /** Restarts after `delay`, and again with growing pauses until the connection is back. */
@@ -297,9 +306,13 @@ export class Peer {
     this.#timers.restart = setTimeout(() => {
       this.#timers.restart = undefined;
       if (this.healthy || this.#closed) return;
+      const settling = SETTLING - (performance.now() - this.#agreed);
+      if (settling > 0) return this.#restartIn(settling);
       this.#restarts += 1;
       if (this.#room.joined() && !this.away) {
         if (this.#restarts > RESTARTS_TRIED && !this.polite) this.renew();
+        // A restart on top of one that has no answer yet would be a second one after the answer.
+        else if (this.pc.signalingState === 'have-local-offer') this.#sendDescription();
         else this.restartIce();
       }
       this.#restartIn(0);
@@ -308,11 +321,15 @@ export class Peer {
 
   /** After signaling came back, or the other side did: what broke meanwhile is mended. */
   mend() {
+    if (this.#closed) return;
+    // It, or its answer, may have gone down with the other connection.
+    const pending = this.pc.signalingState === 'have-local-offer';
+    if (pending) this.#sendDescription();
     if (this.healthy || ['new', 'checking'].includes(this.pc.iceConnectionState)) return;
     this.#restarts = 0;
     clearTimeout(this.#timers.restart);
     this.#timers.restart = undefined;
-    this.#restartIn(0);
+    this.#restartIn(pending ? HEALING : 0);
   }
 
   /** Gathers anew, with the configuration the room has now. */

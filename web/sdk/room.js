@@ -3,6 +3,8 @@ import { Events } from './events.js';
 import { Peer } from './peer.js';
 
 const ANSWER = 10_000;
+/** An answer that takes longer than this, while media is in trouble too, does not come. */
+const PROBE = 2_000;
 const STATS = 2_000;
 const OUTBOX = 512;
 const TRIES = 5;
@@ -15,6 +17,9 @@ const LONGEST_TIMER = 2 ** 31 - 1;
  *
  * Signaling may come and go: what is to be sent waits in an outbox, the peers' connections are left alone. With the
  * `resume` token the server gives the same place back; if it does not, we join anew and build every connection anew.
+ *
+ * A network that is changed for another leaves a socket behind that looks alive for a long time, and browsers do not
+ * always say so: at every sign of trouble the server is asked something, and the socket given up if no answer comes.
  */
 export class Room extends Events {
   #socket;
@@ -25,6 +30,7 @@ export class Room extends Events {
   #statistics;
   #relayOnly;
   #networkChanged = false;
+  #probing = false;
   #shared = {};
   #media;
   #extra = new Set();
@@ -83,17 +89,21 @@ export class Room extends Events {
     on('room.closed', ({ reason }) => this.#end(reason ?? 'closed'));
     on('server.draining', (event) => this.emit('draining', event));
     on('error', (error) => this.emit('error', CallgateError.from(error, error.command)));
-    this.#onWindow('pagehide', ({ persisted }) => persisted || this.#leaveNow());
-    this.#onWindow('online', () => {
+    this.#onPage(globalThis.window, 'pagehide', ({ persisted }) => persisted || this.#leaveNow());
+    this.#onPage(globalThis.window, 'online', () => {
       this.#networkChanged = true;
       if (this.state === 'joined') this.#mend();
+      this.#probe();
     });
+    // Chromium's also tells of estimates that changed: no reason to restart anything by itself.
+    this.#onPage(globalThis.navigator?.connection, 'change', () => this.#probe());
+    this.#onPage(globalThis.document, 'visibilitychange', () => document.visibilityState === 'visible' && this.#probe());
   }
 
-  #onWindow(name, listener) {
-    if (typeof window === 'undefined') return;
-    window.addEventListener(name, listener);
-    this.#leaves.push(() => window.removeEventListener(name, listener));
+  #onPage(target, name, listener) {
+    if (!target?.addEventListener) return;
+    target.addEventListener(name, listener);
+    this.#leaves.push(() => target.removeEventListener(name, listener));
   }
 
   // ---- joining, and joining again ----
@@ -152,6 +162,18 @@ export class Room extends Events {
     this.#networkChanged = false;
   }
 
+  /** Asks for something useful, just to see whether an answer comes; gives the socket up if not. */
+  #probe() {
+    if (this.#probing || this.state !== 'joined' || !this.#socket.connected) return;
+    this.#probing = true;
+    this.#socket.timeout(PROBE).emit('ice.refresh', { room: this.id }, (late, ack) => {
+      this.#probing = false;
+      if (this.state !== 'joined') return;
+      if (ack?.ok) this.#takeIce(ack);
+      else if (late && this.#socket.connected) this.#reconnect();
+    });
+  }
+
   #disconnected(reason) {
     if (reason === 'io client disconnect') return;
     this.#entering = false;
@@ -163,7 +185,10 @@ export class Room extends Events {
   #reconnect() {
     if (this.self) this.#setState('reconnecting', {});
     // Not `disconnect`: that would be leaving, and the place would be gone. It comes back by itself.
-    this.#socket.io.engine.close();
+    const { engine } = this.#socket.io;
+    engine.close();
+    // It waits for what is still to be sent, which on a dead network is for ever.
+    if (engine.readyState === 'closing') engine.transport.close();
   }
 
   // ---- peers ----
@@ -176,6 +201,7 @@ export class Room extends Events {
       {
         signal: (kind, data) => this.#post('signal', { to: peerId, kind, data }),
         emit: (name, event) => this.emit(name, event),
+        trouble: () => this.#probe(),
         configuration: () => this.#configuration(),
         media: () => this.#media,
         extra: () => this.#extra,
@@ -200,8 +226,10 @@ export class Room extends Events {
   }
 
   #setAway(peer, away) {
+    const changed = peer.away !== away;
     peer.away = away;
-    this.emit(away ? 'peer-away' : 'peer-back', { peer });
+    if (changed) this.emit(away ? 'peer-away' : 'peer-back', { peer });
+    // It may be on another connection though nobody knew that it had lost the old one.
     if (!away) peer.mend();
   }
 

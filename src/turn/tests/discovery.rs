@@ -108,6 +108,9 @@ fn padding_is_given_back_as_long_as_it_came() {
         let (_, answer) = ask(&mut world, &client, Ask::binding().add(a::ATTR_PADDING, &padding)).unwrap();
         assert_eq!(answer.get(a::ATTR_PADDING).map(|value| value.len()), Some(length));
     }
+    // What would come back is longer than a datagram.
+    let longest = Ask::binding().add(a::ATTR_PADDING, &[0; 65_480]);
+    assert!(ask(&mut world, &client, longest).is_none());
     let both = Ask::binding().add(a::ATTR_PADDING, &[0; 100]).add(a::ATTR_RESPONSE_PORT, &[0x13, 0x88, 0, 0]);
     let (to, answer) = ask(&mut world, &client, both).unwrap();
     assert_eq!(

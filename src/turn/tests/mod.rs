@@ -12,6 +12,7 @@ mod channel;
 mod connect;
 mod data;
 mod discovery;
+mod forgery;
 mod icmp;
 mod keys;
 mod legs;

@@ -1,5 +1,5 @@
 //! The server against a reference that is too simple to be wrong: random requests of several clients, data, retransmissions,
-//! garbage and time. After every step both say the same.
+//! garbage and time. After every step both say the same; for clients in no room, and for the members of one.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use webrtc_stun::attributes as a;
 
 use super::world::{Ask, Client, WALL, World, addr};
-use crate::turn::{AllocationId, Route};
+use crate::turn::{AllocationId, Route, credential};
 
 const CLIENTS: usize = 3;
 
@@ -63,6 +63,10 @@ enum Step {
     Revoke {
         who: usize,
     },
+    /// The member that has the peers' addresses leaves or comes.
+    Scope {
+        there: bool,
+    },
     /// The clock moves and the server wakes up as it asked to.
     Sleep {
         seconds: u32,
@@ -93,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => who.clone().prop_map(|who| Step::Stranger { who }),
         1 => (who.clone(), prop::collection::vec(any::<u8>(), 0..60)).prop_map(|(who, bytes)| Step::Garbage { who, bytes }),
         1 => who.prop_map(|who| Step::Revoke { who }),
+        2 => any::<bool>().prop_map(|there| Step::Scope { there }),
         3 => seconds.clone().prop_map(|seconds| Step::Sleep { seconds }),
         2 => seconds.prop_map(|seconds| Step::Stall { seconds }),
     ]
@@ -105,6 +110,10 @@ struct Held {
     families: BTreeMap<u8, (SocketAddr, Instant)>,
     permissions: BTreeMap<IpAddr, Instant>,
     channels: BTreeMap<u16, (SocketAddr, Instant)>,
+}
+
+fn id(members: bool, n: usize) -> String {
+    if members { credential::member_id(&n.to_string()) } else { format!("user{n}") }
 }
 
 fn family(ip: IpAddr) -> u8 {
@@ -147,6 +156,10 @@ enum Fate {
 
 struct Model {
     world: World,
+    /// Whether the clients are members of a room.
+    members: bool,
+    /// Whether the member is there that has the addresses of `PEERS`.
+    in_scope: bool,
     clients: Vec<Client>,
     held: Vec<Option<Held>>,
     /// The relayed IPv4 address that each client had last.
@@ -155,12 +168,51 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(members: bool) -> Self {
+        let world = World::new();
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|n| Client::until(&format!("198.18.0.1:{}", 4000 + n), &format!("user{n}"), WALL * 2))
+            .map(|n| Client::until(&format!("198.18.0.1:{}", 4000 + n), &id(members, n), WALL * 2))
             .collect();
+        for n in 0..CLIENTS {
+            world.scopes.seat(&id(members, n), "room", 0);
+        }
         let relayed = (0..CLIENTS).map(|n| addr(&format!("192.0.2.5:{}", 51_000 + n))).collect();
-        Self { world: World::new(), clients, held: vec![None; CLIENTS], relayed, last: None }
+        Self { world, members, in_scope: false, clients, held: vec![None; CLIENTS], relayed, last: None }
+    }
+
+    /// Whether the room keeps a client from dealing with this peer.
+    fn is_out_of_scope(&self, number: usize) -> bool {
+        self.members && number < PEERS.len() && !self.in_scope
+    }
+
+    /// Whether somebody has this relayed address.
+    fn is_held(&self, relayed: SocketAddr) -> bool {
+        self.held.iter().flatten().flat_map(|held| held.families.values()).any(|(at, _)| *at == relayed)
+    }
+
+    /// The room has lost something: with the next packet, what is out of scope is over.
+    fn lose(&mut self) {
+        if !self.members {
+            return;
+        }
+        self.forget();
+        for client in &self.clients {
+            assert_eq!(self.world.packet(client.tuple, b"\x4a\xbc\x00\x00"), Route::Here);
+        }
+        let now = self.world.now;
+        let ours = self.relayed[0].ip();
+        let all: Vec<_> =
+            self.held.iter().flatten().flat_map(|held| held.families.values()).cloned().collect();
+        for held in self.held.iter_mut().flatten() {
+            held.permissions.retain(|ip, _| *ip == ours || self.in_scope);
+            for (peer, end) in held.channels.values_mut() {
+                let stays =
+                    if peer.ip() == ours { all.iter().any(|(at, _)| at == peer) } else { self.in_scope };
+                if !stays {
+                    *end = (*end).min(now);
+                }
+            }
+        }
     }
 
     fn peer(&self, number: usize) -> SocketAddr {
@@ -266,6 +318,8 @@ impl Model {
                 let addresses: Vec<_> = peers.iter().map(|&peer| self.peer(peer)).collect();
                 let ask = addresses.iter().fold(Ask::permission(), |ask, peer| ask.peer(&peer.to_string()));
                 let code = self.ask(who, ask).code();
+                let in_scope = self.in_scope || !self.members;
+                let out_of_scope = |number: usize| number < PEERS.len() && !in_scope;
                 let Some(held) = &mut self.held[who] else {
                     assert_eq!(code, 437);
                     return;
@@ -275,7 +329,8 @@ impl Model {
                     .zip(&addresses)
                     .find_map(|(&number, peer)| {
                         let mismatch = !held.families.contains_key(&family(peer.ip()));
-                        mismatch.then_some(443).or(Self::is_forbidden(number).then_some(403))
+                        let forbidden = Self::is_forbidden(number) || out_of_scope(number);
+                        mismatch.then_some(443).or(forbidden.then_some(403))
                     })
                     .unwrap_or(if peers.is_empty() { 400 } else { 0 });
                 assert_eq!(code, expected);
@@ -285,6 +340,8 @@ impl Model {
             }
             Step::Bind { who, number, peer } => {
                 let address = self.peer(peer);
+                let free = peer >= PEERS.len() && self.members && !self.is_held(address);
+                let out_of_scope = self.is_out_of_scope(peer) || free;
                 let code = self.ask(who, Ask::bind(number, &address.to_string())).code();
                 let Some(held) = &mut self.held[who] else {
                     assert_eq!(code, 437);
@@ -295,7 +352,7 @@ impl Model {
                     400
                 } else if !held.families.contains_key(&family(address.ip())) {
                     443
-                } else if Self::is_forbidden(peer) {
+                } else if Self::is_forbidden(peer) || out_of_scope {
                     403
                 } else {
                     0
@@ -358,9 +415,24 @@ impl Model {
                 assert!(!stun || route == Route::Here);
             }
             Step::Revoke { who } => {
-                self.world.server.revoke(now, &format!("user{who}"));
+                let id = id(self.members, who);
+                self.world.scopes.unseat(&id);
+                self.world.server.revoke(now, &id);
+                self.world.scopes.seat(&id, "room", 0);
                 self.world.settle();
                 self.held[who] = None;
+                self.lose();
+            }
+            Step::Scope { there } => {
+                self.in_scope = there;
+                let all = PEERS.map(|peer| addr(peer).ip());
+                if there {
+                    self.world.scopes.seat("room-member/peers", "room", 0);
+                    self.world.scopes.signaled("room-member/peers", &all);
+                } else {
+                    self.world.scopes.unseat("room-member/peers");
+                    self.lose();
+                }
             }
             Step::Sleep { seconds } => {
                 self.world.sleep(seconds.into());
@@ -439,8 +511,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_server_does_what_the_reference_says(steps in prop::collection::vec(step(), 1..90)) {
-        let mut model = Model::new();
+    fn the_server_does_what_the_reference_says(members: bool, steps in prop::collection::vec(step(), 1..90)) {
+        let mut model = Model::new(members);
         for step in steps {
             model.apply(step);
             model.compare();

@@ -7,15 +7,16 @@ let count = 0;
 export const freshRoom = () => `page-${process.pid}-${(count += 1)}`;
 export const id = (name) => `[data-testid="${name}"]`;
 
-/** A browser for a test file. `denied: true` answers every request for a device with no. */
-export async function openPeople(daemon, { denied = false } = {}) {
-  const browser = await openBrowser({ args: denied ? ['--use-fake-ui-for-media-stream=deny'] : [] });
+/** A browser for a test file. `denied: true` answers every request for a device with no; `args` are Chromium's. */
+export async function openPeople(daemon, { denied = false, args = [] } = {}) {
+  const browser = await openBrowser({ args: denied ? ['--use-fake-ui-for-media-stream=deny', ...args] : args });
   const contexts = [];
 
   /** Opens the page with these query parameters; `context` is Playwright's. */
-  const visit = async (query, context = {}) => {
+  const visit = async (query, { ways, ...context } = {}) => {
     const own = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...context });
     contexts.push(own);
+    if (ways) await own.addInitScript(only, ways);
     const page = await own.newPage();
     const problems = [];
     page.on('pageerror', (error) => problems.push(error.message));
@@ -26,7 +27,7 @@ export async function openPeople(daemon, { denied = false } = {}) {
 
   return {
     visit,
-    /** Opens the page and joins at once; resolves when in the room. */
+    /** Opens the page and joins at once; resolves when in the room. `context.ways`: what ICE URLs have to match. */
     join: async (room, name, query = {}, context = {}) => {
       const who = await visit({ room, name, autojoin: '1', ...query }, context);
       await who.wait('in the room', () => who.page.evaluate(() => window.callgate?.room?.state === 'joined'));
@@ -34,6 +35,24 @@ export async function openPeople(daemon, { denied = false } = {}) {
     },
     clear: () => Promise.all(contexts.splice(0).map((each) => each.close())),
     close: () => browser.close(),
+  };
+}
+
+/** In the page: keeps the browser from every way to the relay but this. */
+function only(ways) {
+  const Real = RTCPeerConnection;
+  const narrowed = ({ iceServers = [], ...rest } = {}) => ({
+    ...rest,
+    iceServers: iceServers.map(({ urls, ...server }) => ({ ...server, urls: urls.filter((url) => new RegExp(ways).test(url)) })).filter(({ urls }) => urls.length),
+  });
+  window.RTCPeerConnection = class extends Real {
+    constructor(configuration) {
+      super(narrowed(configuration));
+    }
+
+    setConfiguration(configuration) {
+      super.setConfiguration(narrowed(configuration));
+    }
   };
 }
 

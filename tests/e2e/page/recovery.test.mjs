@@ -139,3 +139,101 @@ test('the server is restarted and has forgotten everybody: the call is built ane
   await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
   assert.equal(await ada.page.locator('[data-testid=tile]').count(), 1);
 });
+
+/** Between one's page and the server: `swallow()` makes every WebSocket that is open by then a dead one that looks alive. */
+async function pairWithDyingSockets() {
+  const open = new Set();
+  const room = freshRoom();
+  const ada = await people.visit({});
+  await ada.page.routeWebSocket(/socket\.io/, (client) => {
+    const server = client.connectToServer();
+    const line = { dead: false };
+    open.add(line);
+    client.onMessage((message) => line.dead || server.send(message));
+    server.onMessage((message) => line.dead || client.send(message));
+    client.onClose(() => {});
+  });
+  await ada.page.goto(`${daemon.url}/?${new URLSearchParams({ room, name: 'Ada', autojoin: '1' })}`);
+  await ada.wait('in the room', () => ada.page.evaluate(() => window.callgate?.room?.state === 'joined'));
+  const ben = await people.join(room, 'Ben');
+  await Promise.all([ada.connected('Ben'), ben.connected('Ada')]);
+  await Promise.all([ada, ben].map(record));
+  return { ada, ben, swallow: () => open.forEach((line) => (line.dead = true)) };
+}
+
+/** Writes down what the room says of signaling, and every exchange of descriptions. */
+const record = (who) =>
+  who.page.evaluate(() => {
+    const { room } = window.callgate;
+    window.told = [];
+    for (const name of ['state', 'peer-away', 'peer-back', 'peer-left']) {
+      room.on(name, ({ state, resumed }) => window.told.push([name, state, resumed].filter((it) => it !== undefined).join(' ')));
+    }
+    window.exchanges = 0;
+    const [peer] = room.peers.values();
+    peer.pc.addEventListener('signalingstatechange', () => (window.exchanges += peer.pc.signalingState === 'stable' ? 1 : 0));
+  });
+const told = (who) => who.page.evaluate(() => window.told);
+const exchanges = (who) => who.page.evaluate(() => window.exchanges);
+
+/** For a page, media is in trouble until `cure`: the browser says so whatever is true. */
+const ail = (who) =>
+  who.page.evaluate(() => {
+    const { pc } = [...window.callgate.room.peers.values()][0];
+    Object.defineProperty(pc, 'iceConnectionState', { configurable: true, get: () => 'disconnected' });
+    pc.dispatchEvent(new Event('iceconnectionstatechange'));
+  });
+const cure = (who) =>
+  who.page.evaluate(() => {
+    const { pc } = [...window.callgate.room.peers.values()][0];
+    delete pc.iceConnectionState;
+    pc.dispatchEvent(new Event('iceconnectionstatechange'));
+  });
+
+test('a socket that only looks alive is given up when media is in trouble, and ICE restarts', async () => {
+  const { ada, ben, swallow } = await pairWithDyingSockets();
+  const before = await ada.sees('Ben');
+  swallow();
+  const begun = Date.now();
+  await ail(ada);
+  await ada.wait('joined again', async () => (await told(ada)).includes('state joined true'), { timeout: 6_000 });
+  await ada.wait('new credentials', async () => (await ada.sees('Ben')).ufrag !== before.ufrag, { timeout: 4_000 });
+  assert.ok(Date.now() - begun < 8_000, `${Date.now() - begun} ms`);
+  await cure(ada);
+  await Promise.all([ada.watch('Ben'), ben.watch('Ada')]);
+  assert.equal((await ada.sees('Ben')).peerId, before.peerId, 'the same connection');
+  assert.deepEqual(await told(ada), ['state reconnecting', 'state joined true']);
+  assert.deepEqual(await told(ben), [], 'nobody was away');
+});
+
+test('what was said into a dead socket is said again, once, and then it is quiet', async () => {
+  const { ada, ben, swallow } = await pairWithDyingSockets();
+  const before = await ben.sees('Ada');
+  swallow();
+  // Ben's offer is lost between the server and Ada; Ada's own restart never reaches the server.
+  await ben.page.evaluate(() => window.callgate.room.restartIce());
+  await ada.page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await ben.wait('new credentials', async () => {
+    const now = await ben.sees('Ada');
+    return now.ufrag !== before.ufrag && (await exchanges(ben)) > 0 && now.connection === 'connected';
+  }, { timeout: 8_000 });
+  await ada.wait('joined again', async () => (await told(ada)).includes('state joined true'));
+  await Promise.all([ada.watch('Ben'), ben.watch('Ada')]);
+  await new Promise((done) => setTimeout(done, 2_000));
+  const [mine, theirs] = [await exchanges(ada), await exchanges(ben)];
+  assert.ok(mine <= 4 && theirs <= 4, `${mine} and ${theirs} exchanges`);
+  await new Promise((done) => setTimeout(done, 6_000));
+  assert.deepEqual([await exchanges(ada), await exchanges(ben)], [mine, theirs], 'a loop');
+  assert.equal((await ada.sees('Ben')).connection, 'connected');
+});
+
+test('a healthy socket is kept, whatever media does', async () => {
+  const { ada, ben } = await pair();
+  await record(ada);
+  await ail(ada);
+  await new Promise((done) => setTimeout(done, 3_000));
+  await cure(ada);
+  await ada.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await Promise.all([ada.watch('Ben'), ben.watch('Ada')]);
+  assert.deepEqual(await told(ada), []);
+});

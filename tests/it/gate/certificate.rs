@@ -68,9 +68,11 @@ async fn open_connections_live_on_when_the_certificate_changes() {
         .await
         .unwrap();
     until(&mut socket, "\"sid\"").await;
-    // Socket.IO's CONNECT and Engine.IO's pong, in masked text frames.
-    socket.write_all(b"\x81\x82\0\0\0\x0040\x81\x81\0\0\0\x003").await.unwrap();
+    // Socket.IO's CONNECT and Engine.IO's pong, in masked text frames; a pong before the first ping would not count.
+    socket.write_all(b"\x81\x82\0\0\0\x0040").await.unwrap();
     until(&mut socket, "40{\"sid\"").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    socket.write_all(b"\x81\x81\0\0\0\x003").await.unwrap();
 
     // Half of a pair: said once, and the old one stays.
     fs::write(folder.path().join("cert.pem"), &new.0).unwrap();

@@ -1,0 +1,192 @@
+//! SIGHUP: the configuration is read again, and what can change under a running daemon changes. A configuration with a mistake
+//! changes nothing.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use anyhow::anyhow;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+
+use crate::config;
+use crate::config::Mistakes;
+use crate::config::Place;
+use crate::config::Settings;
+use crate::config::State;
+use crate::gate;
+use crate::ice::Signer;
+use crate::log;
+use crate::relay::Relay;
+
+/// Keys that need no restart.
+const LIVE: [&str; 5] = ["turn.secrets", "turn.users", "tls.certificate", "tls.key", "log.filter"];
+
+/// The parts of the daemon that a new configuration reaches.
+pub(super) struct Live<'a> {
+    /// Reads the configuration the way it was read at the start.
+    pub(super) reread: &'a dyn Fn() -> Result<Settings, Mistakes>,
+    /// What the daemon was started with.
+    pub(super) started: &'a Settings,
+    /// What is in force.
+    pub(super) current: Settings,
+    pub(super) state: &'a State,
+    pub(super) relay: &'a Relay,
+    pub(super) signer: Signer,
+    pub(super) serving: &'a gate::Serving,
+}
+
+impl Live<'_> {
+    /// Reads the configuration and applies it; says what came of it in the log, and in a line for who waits.
+    pub(super) fn reload(&mut self) -> String {
+        match self.apply() {
+            Ok(restart) => {
+                tracing::info!("configuration reloaded");
+                if restart.is_empty() {
+                    "reloaded".to_owned()
+                } else {
+                    format!("reloaded; a restart is needed for {restart}")
+                }
+            }
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    tracing::error!("{mistake:#}");
+                }
+                tracing::error!("the configuration was not reloaded: all stays as it was");
+                "not reloaded: the configuration is wrong, all stays as it was".to_owned()
+            }
+        }
+    }
+
+    /// Returns the keys that have changed and need a restart, one after the other.
+    fn apply(&mut self) -> Result<String, Vec<anyhow::Error>> {
+        let new = (self.reread)()
+            .map_err(|Mistakes(all)| all.iter().map(|mistake| anyhow!("{mistake}")).collect::<Vec<_>>())?;
+        let one = |error: anyhow::Error| vec![error];
+        if let (Some(file), None) = (&self.current.file, &new.file) {
+            return Err(one(anyhow!("{} is gone", file.display())));
+        }
+        // What can still fail comes first.
+        let secret = super::secret(self.state, "turn-secret", new.turn.secrets.first()).map_err(one)?.0;
+        if let Some(tls) = &new.tls {
+            self.serving.reload_certificates(tls).map_err(|error| one(error.into()))?;
+        }
+        let changed = changed(&self.current, &new);
+        if changed.contains("turn.secrets") || changed.contains("turn.users") {
+            self.relay.set_keys(super::media::keys(&new, &secret));
+            self.signer.set(secret);
+        }
+        if changed.contains("log.filter") {
+            log::set_filter(&new.log.filter);
+        }
+        for key in changed.iter().filter(|key| self.is_live(key)) {
+            tracing::info!(key, "changed, and in force");
+        }
+        // Since the start: what a reload could not change still waits for the restart after the next one.
+        let waiting: Vec<String> =
+            super::reload::changed(self.started, &new).into_iter().filter(|key| !self.is_live(key)).collect();
+        for key in &waiting {
+            let place = new.places.iter().find(|(written, _)| written == key);
+            let place = place.map_or(&Place::Missing, |(_, place)| place);
+            tracing::warn!(key, %place, "changed, and needs a restart to be in force");
+        }
+        self.current = new;
+        Ok(waiting.join(", "))
+    }
+
+    /// A certificate can change where there was one.
+    fn is_live(&self, key: &str) -> bool {
+        LIVE.contains(&key) && (self.started.tls.is_some() || !key.starts_with("tls."))
+    }
+}
+
+/// The keys whose values differ.
+fn changed(old: &Settings, new: &Settings) -> BTreeSet<String> {
+    let (before, after) = (values(old), values(new));
+    let mut keys: BTreeSet<String> = after
+        .iter()
+        .filter(|(key, value)| before.get(*key) != Some(*value))
+        .map(|(key, _)| key.clone())
+        .collect();
+    // Those are masked.
+    let secrets = [
+        ("turn.secrets", plain(&old.turn.secrets) == plain(&new.turn.secrets)),
+        ("turn.users", users(old) == users(new)),
+        ("admin.token", plain(old.admin.token.as_slice()) == plain(new.admin.token.as_slice())),
+        ("auth.key", plain(old.auth.key.as_slice()) == plain(new.auth.key.as_slice())),
+        ("auth.api_keys", plain(&old.auth.api_keys) == plain(&new.auth.api_keys)),
+    ];
+    keys.extend(secrets.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()));
+    keys
+}
+
+fn plain(secrets: &[SecretString]) -> Vec<&str> {
+    secrets.iter().map(ExposeSecret::expose_secret).collect()
+}
+
+fn users(settings: &Settings) -> Vec<(&str, &str)> {
+    settings.turn.users.iter().map(|user| (user.name.as_str(), user.password.expose_secret())).collect()
+}
+
+/// Every key with its value, as `callgate check` prints them.
+fn values(settings: &Settings) -> BTreeMap<String, toml::Value> {
+    let mut values = BTreeMap::new();
+    // It is TOML that we have written ourselves.
+    let table: toml::Table = config::show(settings).parse().unwrap_or_default();
+    flatten("", table, &mut values);
+    values
+}
+
+fn flatten(under: &str, table: toml::Table, into: &mut BTreeMap<String, toml::Value>) {
+    for (name, value) in table {
+        let key = if under.is_empty() { name } else { format!("{under}.{name}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&key, inner, into),
+            value => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Environment;
+
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        config::read(None, text, &Environment::new()).unwrap()
+    }
+
+    #[test]
+    fn every_change_is_seen_secrets_too() {
+        let old = settings("turn.secrets = [\"north wind\"]");
+        assert!(changed(&old, &old).is_empty());
+        for (text, keys) in [
+            ("turn.secrets = [\"south wind\"]", &["turn.secrets"][..]),
+            ("turn.secrets = [\"south wind\", \"north wind\"]", &["turn.secrets"]),
+            ("turn.secrets = [\"north wind\"]\nturn.users = [\"amy:passw0rd!\"]", &["turn.users"]),
+            ("turn.secrets = [\"north wind\"]\nadmin.token = \"open sesame\"", &["admin.token"]),
+            ("turn.secrets = [\"north wind\"]\nauth.api_keys = [\"open sesame\"]", &["auth.api_keys"]),
+            (
+                "turn.secrets = [\"north wind\"]\nturn.realm = \"x\"\nrooms.grace = \"1s\"\nhttp.listen = [\"[::]:1\"]",
+                &["http.listen", "rooms.grace", "turn.realm"],
+            ),
+        ] {
+            let found = changed(&old, &settings(text));
+            assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), keys, "{text}");
+        }
+        let (one, other) =
+            (settings("turn.users = [\"amy:passw0rd!\"]"), settings("turn.users = [\"amy:passw1rd!\"]"));
+        assert!(changed(&one, &other).contains("turn.users"), "only the password differs");
+    }
+
+    #[test]
+    fn what_can_change_live_are_keys_that_exist() {
+        let all = values(&settings(""));
+        assert!(all.len() > 20, "{all:?}");
+        for key in LIVE {
+            assert!(all.contains_key(key), "{key}");
+        }
+    }
+}
