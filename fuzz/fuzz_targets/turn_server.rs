@@ -124,6 +124,8 @@ impl World {
                 unauthenticated_per_second: 50,
                 ..Limits::default()
             },
+            tcp_relays: true,
+            mobility: true,
             room_scope: true,
             scopes: Default::default(),
         };
