@@ -17,7 +17,6 @@ use serde_json::json;
 
 use crate::config;
 use crate::config::Environment;
-use crate::config::Mistakes;
 use crate::config::Settings;
 use crate::config::State;
 use crate::daemon;
@@ -83,8 +82,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // Nobody is left to tell if this fails.
             let _ = writeln!(stderr(), "callgate: {error:#}");
-            let config = error.is::<Mistakes>() || error.is::<daemon::CertificateError>();
-            ExitCode::from(if config { 2 } else { 1 })
+            ExitCode::from(if daemon::is_of_configuration(&error) { 2 } else { 1 })
         }
     }
 }

@@ -140,6 +140,8 @@ impl World {
                 total_bytes_per_second: 200_000,
                 ..Limits::default()
             },
+            tcp_relays: true,
+            mobility: true,
             room_scope: true,
             scopes: Default::default(),
         };

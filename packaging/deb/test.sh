@@ -188,10 +188,13 @@ for _ in 1 2 3; do joined=$joined$(http "$io&sid=$sid" | tr '\036' '\n'); grep -
 has "who joins a room is told where the relay is" "turn:$server:3478\?transport=udp" "$joined"
 member=$(sed -n 's/.*"username":"\([^"]*\)".*/\1/p' <<<"$joined")
 credential=$(sed -n 's/.*"credential":"\([^"]*\)".*/\1/p' <<<"$joined")
-has "and gets in with the credentials that came along" 'Total lost packets 0 ' "$(uclient "$member" "$credential" -s)"
-wrong=$(uclient "$user" "wrong$password" -s)
-has "a wrong password is refused" '401|[Uu]nauthorized|Cannot complete Allocation' "$wrong"
+outside=$(uclient "$member" "$credential" -s)
+has "with the credentials that came along it gets a relay, and no way out of its room" 'permission error 403' "$outside"
+same "where nothing was relayed to" "" "$(grep -E 'Total lost packets 0 ' <<<"$outside")"
+# This client tries again and again; the relay soon stops listening to it.
+wrong=$(far timeout 5 turnutils_uclient -u "$user" -w "wrong$password" -e $client -r 3480 -n 20 -m 1 -l 200 -s $server 2>&1)
 same "with a wrong password nothing was relayed" "" "$(grep -E 'Total lost packets 0 ' <<<"$wrong")"
+has "and it was refused" '^callgate_auth_failures_total\{code="401"\} [1-9]' "$(net curl -sS --noproxy '*' http://127.0.0.1:3000/metrics)"
 kill "$peer" 2>/dev/null; peer=''
 in_ rm -r /etc/systemd/system/callgate.service.d
 in_ systemctl daemon-reload

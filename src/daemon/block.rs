@@ -18,7 +18,10 @@ pub(super) struct Block<'a> {
     pub(super) host: Option<&'a str>,
     pub(super) plain: Vec<SocketAddr>,
     pub(super) secure: Vec<SocketAddr>,
+    /// Over UDP.
     pub(super) turn: Vec<SocketAddr>,
+    /// The TCP ports that are open for TURN only; it is spoken on the plain and the secure ones as well.
+    pub(super) turn_tcp: Vec<SocketAddr>,
     pub(super) relay_ports: &'a RangeInclusive<u16>,
     pub(super) public: &'a Found,
     pub(super) file: Option<&'a PathBuf>,
@@ -52,14 +55,22 @@ impl Block<'_> {
 
     /// The TURN addresses as clients are told them (RFC 7065).
     pub(super) fn turns(&self) -> Vec<String> {
-        let url = |address: &SocketAddr| {
-            let port = address.port();
-            self.reachable(*address).into_iter().map(move |host| format!("turn:{host}:{port}?transport=udp"))
-        };
-        let mut urls: Vec<String> = self.turn.iter().flat_map(url).collect();
-        urls.sort();
-        urls.dedup();
-        urls
+        let tcp = if self.turn_tcp.is_empty() { &self.plain } else { &self.turn_tcp };
+        let mut all = Vec::new();
+        for (scheme, transport, addresses) in
+            [("turn", "udp", &self.turn), ("turn", "tcp", tcp), ("turns", "tcp", &self.secure)]
+        {
+            let url = |address: &SocketAddr| {
+                let port = address.port();
+                let hosts = self.reachable(*address).into_iter();
+                hosts.map(move |host| format!("{scheme}:{host}:{port}?transport={transport}"))
+            };
+            let mut urls: Vec<String> = addresses.iter().flat_map(url).collect();
+            urls.sort();
+            urls.dedup();
+            all.append(&mut urls);
+        }
+        all
     }
 
     /// By which names browsers reach a page at a listening address: over HTTP, localhost is the one that gets a camera.
@@ -156,13 +167,14 @@ mod tests {
             plain: vec!["[::]:3000".parse().unwrap()],
             secure: vec![],
             turn: vec!["0.0.0.0:3478".parse().unwrap(), "[::]:3478".parse().unwrap()],
+            turn_tcp: vec!["[::]:3478".parse().unwrap()],
             relay_ports: &(49152..=65535),
             public: &public,
             file: None,
             secret: Some(&Kept::InFile("/var/lib/callgate/turn-secret".into())),
         };
         assert_eq!(block.pages(), ["http://5.9.1.2:3000/", "http://localhost:3000/"]);
-        assert_eq!(block.turns(), ["turn:5.9.1.2:3478?transport=udp"]);
+        assert_eq!(block.turns(), ["turn:5.9.1.2:3478?transport=udp", "turn:5.9.1.2:3478?transport=tcp"]);
         let text = block.text();
         for wanted in
             ["http://localhost:3000/", "built-in defaults", "/var/lib/callgate/turn-secret", "49152-65535"]
@@ -179,6 +191,7 @@ mod tests {
             plain: vec!["127.0.0.1:3000".parse().unwrap()],
             secure: vec!["[::]:443".parse().unwrap()],
             turn: vec!["[::1]:3478".parse().unwrap()],
+            turn_tcp: vec![],
             relay_ports: &(49152..=65535),
             public: &public,
             file: None,
@@ -188,6 +201,13 @@ mod tests {
             block.pages(),
             ["https://call.example.org/", "https://localhost/", "http://127.0.0.1:3000/"]
         );
-        assert_eq!(block.turns(), ["turn:[::1]:3478?transport=udp"]);
+        assert_eq!(
+            block.turns(),
+            [
+                "turn:[::1]:3478?transport=udp",
+                "turn:127.0.0.1:3000?transport=tcp",
+                "turns:call.example.org:443?transport=tcp"
+            ]
+        );
     }
 }

@@ -57,6 +57,8 @@ pub(super) fn start(
             room_bytes_per_second: limits.room_bytes_per_second,
             total_bytes_per_second: limits.total_bytes_per_second,
         },
+        tcp_relays: turn.tcp_relays,
+        mobility: turn.mobility,
         room_scope: turn.relay_scope == config::RelayScope::Room,
         scopes: turn::Scopes::default(),
     };

@@ -45,6 +45,7 @@ use crate::http::Access;
 use crate::http::Origins;
 use crate::http::Readiness;
 use crate::ice::IceServers;
+use crate::ice::Port;
 use crate::ice::Signer;
 use crate::metrics::Metrics;
 use crate::relay;
@@ -62,7 +63,6 @@ use public::Found;
 use public::Interface;
 use reload::Live;
 
-pub use crate::gate::CertificateError;
 pub use process::reload as reload_running;
 
 /// How long requests may take to end once the ports are closed. With the time that signaling takes to close its own
@@ -76,9 +76,10 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// this host as it is now.
 ///
 /// # Errors
-/// The certificate cannot be used.
+/// The certificate cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
+    gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
 }
@@ -94,6 +95,14 @@ pub struct Start<'a> {
     pub environment: &'a Environment,
     /// Reads the configuration once more, the way it was read for `settings`.
     pub reread: &'a dyn Fn() -> Result<Settings, Mistakes>,
+}
+
+/// Whether an error is one of the configuration: trying again would not help.
+#[must_use]
+pub fn is_of_configuration(error: &anyhow::Error) -> bool {
+    error.is::<Mistakes>()
+        || error.is::<gate::CertificateError>()
+        || matches!(error.downcast_ref(), Some(OpenError::Overlap { .. }))
 }
 
 /// Serves until it is told to stop by a signal.
@@ -165,6 +174,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         plain: gate.plain().collect(),
         secure: gate.secure().collect(),
         turn: relay.listening(),
+        turn_tcp: gate.turn().collect(),
         relay_ports: &settings.turn.relay_ports,
         public: &found,
         file: settings.file.as_ref(),
@@ -270,16 +280,12 @@ fn ice_servers(
     relay: &Relay,
     gate: &Gate,
 ) -> IceServers {
-    let usual = |ports: Vec<u16>, usual: u16| {
-        ports.iter().copied().find(|&port| port == usual).or(ports.first().copied())
-    };
-    let tcp = gate.turn().chain(gate.plain()).map(|address| address.port()).collect();
     IceServers {
         host: settings.public.host.as_deref().map(Arc::from),
         addresses: found.addresses.iter().map(|address| address.public).collect(),
-        udp: relay.listening().first().map_or(0, SocketAddr::port),
-        tcp: usual(tcp, 80),
-        tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
+        udp: Port::of(relay.listening(), 3478),
+        tcp: Port::of(gate.turn().chain(gate.plain()), 80),
+        tls: Port::of(gate.secure(), 443),
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
     }

@@ -23,26 +23,26 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// A TCP listener. `[::]` takes IPv4 too; on a machine without IPv6 it means `0.0.0.0`.
+/// A TCP listener. `[::]` takes IPv4 too unless it is to be `ipv6_only`; on a machine without IPv6 it means `0.0.0.0`.
 ///
 /// # Errors
 /// The port is taken, or not ours to take.
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let bound = bind(address).or_else(|error| {
+pub(super) fn listen(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener, BindError> {
+    let bound = bind(address, ipv6_only).or_else(|error| {
         let no_ipv6 = matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
-        if no_ipv6 && address.is_ipv6() && address.ip().is_unspecified() {
+        if no_ipv6 && !ipv6_only && address.is_ipv6() && address.ip().is_unspecified() {
             tracing::info!(%address, "this machine has no IPv6; listening on IPv4 only");
-            return bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())));
+            return bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), false);
         }
         Err(error)
     });
     bound.map_err(|error| BindError { address, error })
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(ipv6_only || !address.ip().is_unspecified())?;
     }
     // Without it, a restart would have to wait for the last run's connections to be forgotten.
     socket.set_reuse_address(true)?;

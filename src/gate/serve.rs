@@ -25,12 +25,12 @@ use tower::ServiceExt;
 
 use crate::config::Cidr;
 
-use super::Caller;
-use super::Refusals;
-use super::TakeTurn;
+use super::caller::Caller;
+use super::caller::TakeTurn;
 use super::places::Place;
 use super::proxy;
 use super::proxy::Header;
+use super::refusals::Refusals;
 use super::stream;
 use super::stream::Speech;
 use super::stream::Stream;

@@ -36,6 +36,14 @@ impl Shard {
 
     /// Takes in what a connection has, within its turn's bounds.
     pub(super) fn read_leg(&mut self, now: Instant, token: Token, leg: Leg) {
+        match self.exits.legs.get(leg) {
+            None => return,
+            Some(link) => {
+                if let Some(peer) = link.spliced {
+                    return self.pump(now, peer);
+                }
+            }
+        }
         for _ in 0..RECEIVES {
             if self.inbox.free() == 0 {
                 self.process(now);
@@ -70,6 +78,9 @@ impl Shard {
 
     /// Closes a connection, and ends its client's allocation.
     fn drop_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
+        if let Some(peer) = self.exits.legs.get(leg).and_then(|link| link.spliced) {
+            return self.close_peer(now, peer);
+        }
         if let Some(client) = self.exits.legs.close(now, leg, ending) {
             self.with_server(|server| server.client_gone(now, client));
         }

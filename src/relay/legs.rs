@@ -15,7 +15,9 @@ use crate::turn::Transport;
 use super::connection::Connection;
 use super::link;
 use super::link::Link;
+use super::link::Next;
 use super::link::Taken;
+use super::peers::PeerKey;
 use super::stats::Ending;
 use super::stats::IoCounts;
 use super::stats::IoDrop;
@@ -105,6 +107,35 @@ impl Legs {
         self.slots.get(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?.link.as_deref()
     }
 
+    /// Joins a connection with one to a peer.
+    pub(super) fn splice(&mut self, leg: Leg, peer: PeerKey) -> bool {
+        self.get_mut(leg).is_some_and(|link| *link.spliced.get_or_insert(peer) == peer)
+    }
+
+    /// Reads once from a connection that is joined with one to a peer; `None`: it is gone.
+    pub(super) fn receive_raw(&mut self, leg: Leg, room: &mut [u8]) -> Option<(usize, Next)> {
+        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
+        Some(slot.link.as_deref_mut()?.receive_raw(room, &mut self.scratch))
+    }
+
+    /// Sends what a peer sent, and says how many bytes wait then; `None`: the connection is gone.
+    pub(super) fn send_raw(&mut self, now: Instant, leg: Leg, bytes: &[u8]) -> Option<usize> {
+        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
+        let link = slot.link.as_deref_mut()?;
+        if !bytes.is_empty() {
+            link.push(&[bytes], &mut self.spare);
+        }
+        link.flush(now, &mut self.spare).ok()?;
+        Some(link.queued())
+    }
+
+    /// Nothing more will be sent to this client.
+    pub(super) fn finish(&mut self, leg: Leg) {
+        if let Some(link) = self.get_mut(leg) {
+            link.finish();
+        }
+    }
+
     fn get_mut(&mut self, leg: Leg) -> Option<&mut Link> {
         let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
         slot.link.as_deref_mut()
@@ -118,7 +149,7 @@ impl Legs {
     /// Reads once from a connection; `None`: it is gone.
     pub(super) fn receive(&mut self, leg: Leg, room: &mut [u8]) -> Option<Taken> {
         let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
-        let link = slot.link.as_deref_mut()?;
+        let link = slot.link.as_deref_mut().filter(|link| link.spliced.is_none())?;
         let taken = link.receive(room, &mut self.scratch);
         self.counts.frames_in(taken.frames);
         if link.wants_write() {
@@ -240,7 +271,10 @@ impl Legs {
     pub(super) fn look(&mut self, now: Instant, leg: Leg, allocated: bool) -> Option<Ending> {
         let idle = self.idle;
         let link = self.get_mut(leg)?;
-        let stalled = link.blocked.map(|since| since + STALL);
+        // What is joined with a peer's connection ends with that, and waits as long as it may.
+        let spliced = link.spliced.is_some();
+        let stalled = link.blocked.filter(|_| !spliced).map(|since| since + STALL);
+        let allocated = allocated || spliced;
         if stalled.is_some_and(|at| at <= now) {
             return Some(Ending::Stalled);
         }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::net::Shutdown;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
@@ -15,6 +16,7 @@ use crate::stun::frame;
 use crate::turn::FiveTuple;
 
 use super::connection::Connection;
+use super::peers::PeerKey;
 use super::stats::Ending;
 
 /// What one read takes from the system; of TLS, that much ciphertext.
@@ -48,6 +50,8 @@ pub(super) struct Link {
     pub(super) dirty: bool,
     /// The client has closed its side: read until the end shows.
     pub(super) ending: bool,
+    /// It is joined with this connection to a peer (RFC 6062), and has no frames any more.
+    pub(super) spliced: Option<PeerKey>,
     /// It has been given an allocation at some time.
     pub(super) admitted: bool,
     /// When it last asked for something that it was given.
@@ -91,6 +95,7 @@ impl Link {
             blocked: None,
             dirty: false,
             ending: false,
+            spliced: None,
             admitted: false,
             heard: now,
             due,
@@ -132,6 +137,29 @@ impl Link {
             }
             return taken;
         }
+    }
+
+    /// Reads once, whatever it is. `room` must be larger than a TLS record.
+    pub(super) fn receive_raw(&mut self, room: &mut [u8], scratch: &mut [u8]) -> (usize, Next) {
+        if !self.partial.is_empty() {
+            let len = self.partial.len().min(room.len());
+            room[..len].copy_from_slice(&self.partial[..len]);
+            self.partial.drain(..len);
+            return (len, Next::More);
+        }
+        match &mut self.tls {
+            None => read(&self.socket, room, self.ending),
+            Some(tls) => read_tls(&self.socket, tls, room, scratch, self.ending),
+        }
+    }
+
+    /// Nothing more will be sent: everything is.
+    pub(super) fn finish(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut &self.socket);
+        }
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Bytes that wait to be sent.

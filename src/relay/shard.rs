@@ -35,6 +35,8 @@ use crate::turn::Transport;
 use super::connection::Connection;
 use super::exits::Exits;
 use super::mailbox::Letters;
+use super::peers::PeerKey;
+use super::peers::Peers;
 use super::ports::Slices;
 use super::stats::Ending;
 use super::stats::IoDrop;
@@ -100,8 +102,8 @@ struct Across {
 
 pub(super) struct Shard {
     index: usize,
-    servers: Arc<[Arc<Mutex<Server>>]>,
-    slices: Slices,
+    pub(super) servers: Arc<[Arc<Mutex<Server>>]>,
+    pub(super) slices: Slices,
     pub(super) exits: Exits,
     pub(super) epoll: Epoll,
     wake: Arc<EventFd>,
@@ -111,12 +113,21 @@ pub(super) struct Shard {
     pub(super) origins: [Token; SLOTS],
     across: Vec<Across>,
     outputs: VecDeque<Output>,
+    /// They are being acted on.
+    acting: bool,
     /// Sockets that had more to give than a turn allows.
     unfinished: Vec<Token>,
     deadline: Option<Instant>,
     wall_set: Instant,
     /// Arrivals of this turn.
     pub(super) arrivals: usize,
+    /// TCP allocations' side towards the peers.
+    pub(super) peers: Peers,
+    /// Connections to peers that a limit holds up, and until when.
+    pub(super) slowed: Vec<PeerKey>,
+    pub(super) slowed_until: Option<Instant>,
+    /// Where bytes are read into that go between two connections.
+    pub(super) room: Vec<u8>,
     /// What other shards left for our connections; kept for its memory.
     letters: Letters,
 }
@@ -149,10 +160,15 @@ impl Shard {
             origins: [Token::Wake; SLOTS],
             across: Vec::new(),
             outputs: VecDeque::new(),
+            acting: false,
             unfinished: Vec::new(),
             deadline: None,
             wall_set: Instant::now(),
             arrivals: 0,
+            peers: Peers::default(),
+            slowed: Vec::new(),
+            slowed_until: None,
+            room: Vec::new(),
             letters: Letters::default(),
         })
     }
@@ -194,18 +210,23 @@ impl Shard {
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.with_server(|server| server.handle_timeout(now));
             }
+            self.hurry(now);
             self.look_after_legs(now);
         }
     }
 
     /// A socket has something to tell.
     fn serve(&mut self, now: Instant, token: Token, events: EpollFlags) {
+        if let Token::Peer { slot, generation } = token {
+            return self.serve_peer(now, PeerKey { slot, generation }, events);
+        }
         if let Token::Leg { slot, generation } = token {
             let ending = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
             let (writable, ending) = (events.contains(EpollFlags::EPOLLOUT), events.intersects(ending));
             let leg = self.exits.legs.leg(slot, generation);
             self.exits.legs.tell(leg, writable, ending);
-            if ending || events.contains(EpollFlags::EPOLLIN) {
+            let spliced = self.exits.legs.get(leg).is_some_and(|link| link.spliced.is_some());
+            if ending || spliced || events.contains(EpollFlags::EPOLLIN) {
                 self.read(now, token);
             }
             return;
@@ -233,7 +254,7 @@ impl Shard {
 
     fn wait(&self, events: &mut [EpollEvent]) -> usize {
         let legs = self.exits.legs.deadline();
-        let deadline = self.deadline.map_or(legs, |at| Some(legs.map_or(at, |other| at.min(other))));
+        let deadline = [self.deadline, legs, self.slowed_until].into_iter().flatten().min();
         let timeout = match deadline {
             _ if !self.unfinished.is_empty() => EpollTimeout::ZERO,
             None => EpollTimeout::NONE,
@@ -270,16 +291,21 @@ impl Shard {
 
     fn socket(&self, token: Token) -> Option<&Socket> {
         match token {
-            Token::Wake | Token::Leg { .. } => None,
             Token::Listener(index) => self.exits.listeners.get(usize::from(index)),
             Token::Relay { at, v6 } => self.exits.sockets.get(at, v6),
+            _ => None,
         }
     }
 
     /// Takes in what a socket has, within its turn's bounds.
     pub(super) fn read(&mut self, now: Instant, token: Token) {
-        if let Token::Leg { slot, generation } = token {
-            return self.read_leg(now, token, self.exits.legs.leg(slot, generation));
+        match token {
+            Token::Leg { slot, generation } => {
+                return self.read_leg(now, token, self.exits.legs.leg(slot, generation));
+            }
+            Token::Listen(at) => return self.accept(now, at),
+            Token::Peer { slot, generation } => return self.pump(now, PeerKey { slot, generation }),
+            Token::Wake | Token::Listener(_) | Token::Relay { .. } => {}
         }
         for _ in 0..RECEIVES {
             if self.inbox.free() == 0 {
@@ -288,9 +314,9 @@ impl Shard {
             let (first, free) = (self.inbox.len(), self.inbox.free());
             // Looked up anew each time: what was just processed may have closed it.
             let socket = match token {
-                Token::Wake | Token::Leg { .. } => None,
                 Token::Listener(index) => self.exits.listeners.get(usize::from(index)),
                 Token::Relay { at, v6 } => self.exits.sockets.get(at, v6),
+                _ => None,
             };
             let Some(socket) = socket else { return };
             match self.inbox.receive(socket) {
@@ -398,7 +424,7 @@ impl Shard {
                 let server = arrival.to.map_or(local, |ip| SocketAddr::new(ip, local.port()));
                 From::Client(FiveTuple { client: arrival.from, server, transport: Transport::Udp })
             }
-            Token::Wake | Token::Leg { .. } => return None,
+            _ => return None,
         };
         Some(Arrival { from, len: arrival.len, segment: Some(arrival.segment) })
     }
@@ -432,36 +458,46 @@ impl Shard {
 
     /// Does what the server asked for.
     fn act(&mut self) {
-        if self.outputs.is_empty() {
+        // Whatever is done below may make more of them: the loop gets there.
+        if self.acting || self.outputs.is_empty() {
             return;
         }
+        self.acting = true;
         let now = Instant::now();
         while let Some(output) = self.outputs.pop_front() {
             match output {
                 Output::Send { to, message } => self.exits.answer(now, to, &message),
+                Output::Connect { connection, local, peer, ours } => {
+                    self.connect(now, connection, local, peer, ours);
+                }
+                Output::Splice { connection, client } => self.splice(now, connection, client),
+                Output::ClosePeer { connection } => self.drop_peer(now, connection),
                 Output::HangUp { client } => self.hang_up(now, client.transport, Ending::Ended),
-                Output::OpenRelay { at, local } => {
-                    let result = self.open(at, local);
+                Output::OpenRelay { at, local } | Output::Listen { at, local } => {
+                    let result = match output {
+                        Output::Listen { .. } => self.listen(at, local),
+                        _ => self.open(at, local),
+                    };
                     let mut server = lock(&self.servers[self.index]);
                     server.relay_opened(now, at, result, local);
                     collect(&mut server, &mut self.outputs);
                     self.deadline = server.poll_timeout();
                 }
-                Output::CloseRelay { at } => self.exits.sockets.close(at),
+                Output::CloseRelay { at } => {
+                    self.exits.sockets.close(at);
+                    self.peers.close_listener(at);
+                }
                 Output::CloseFamily { at, local } => self.exits.sockets.close_family(at, local.is_ipv6()),
                 // The seam for a kernel offload, which is not here.
                 Output::ChannelBound { .. } | Output::ChannelUnbound { .. } => {}
             }
         }
+        self.acting = false;
     }
 
     fn open(&mut self, at: AllocationId, local: SocketAddr) -> Result<SocketAddr, RelayFailure> {
-        let failure = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => RelayFailure::InUse,
-            _ => RelayFailure::Refused,
-        };
         let v6 = local.is_ipv6();
-        let socket = self.exits.sockets.open(at, local).map_err(failure)?;
+        let socket = self.exits.sockets.open(at, local).map_err(|error| failure(&error))?;
         let bound = socket.local();
         let event =
             EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Token::Relay { at, v6 }.pack());
@@ -473,7 +509,14 @@ impl Shard {
     }
 }
 
-fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
+pub(super) fn failure(error: &io::Error) -> RelayFailure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => RelayFailure::InUse,
+        _ => RelayFailure::Refused,
+    }
+}
+
+pub(super) fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
     server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -505,6 +548,8 @@ mod tests {
             alternate: Vec::new(),
             peers: crate::turn::PeerPolicy::default(),
             limits: crate::turn::Limits::default(),
+            tcp_relays: false,
+            mobility: false,
             room_scope: true,
             scopes: crate::turn::Scopes::default(),
         };

@@ -13,6 +13,10 @@ pub(super) enum Token {
     Relay { at: AllocationId, v6: bool },
     /// A client's connection, by its place in this shard's table.
     Leg { slot: u32, generation: u32 },
+    /// Where a TCP allocation listens.
+    Listen(AllocationId),
+    /// A TCP allocation's connection to a peer, by its place in this shard's table.
+    Peer { slot: u32, generation: u32 },
 }
 
 const SPECIAL: u64 = 1 << 63;
@@ -20,6 +24,8 @@ const V6: u64 = 1 << 62;
 /// Of the special ones: which kind, in three bits.
 const KIND: u32 = 60;
 const LEG: u64 = 1;
+const LISTEN: u64 = 2;
+const PEER: u64 = 3;
 /// Slots that fit beside the kind.
 const SLOT: u32 = (1 << 28) - 1;
 
@@ -32,6 +38,8 @@ impl Token {
             Token::Wake => u64::MAX,
             Token::Listener(index) => special(0, 0, index.into()),
             Token::Leg { slot, generation } => special(LEG, slot, generation),
+            Token::Listen(at) => special(LISTEN, at.slot, at.generation),
+            Token::Peer { slot, generation } => special(PEER, slot, generation),
             Token::Relay { at, v6 } => {
                 let family = if v6 { V6 } else { 0 };
                 family | u64::from(at.slot & 0x3FFF_FFFF) << 32 | u64::from(at.generation)
@@ -48,6 +56,8 @@ impl Token {
         match data >> KIND & 7 {
             0 => Token::Listener(low as u8),
             LEG => Token::Leg { slot, generation: low },
+            LISTEN => Token::Listen(AllocationId { slot, generation: low }),
+            PEER => Token::Peer { slot, generation: low },
             _ => Token::Wake,
         }
     }
@@ -67,6 +77,8 @@ mod tests {
             Token::Relay { at, v6: true },
             Token::Relay { at, v6: false },
             Token::Leg { slot: 0, generation: 1 },
+            Token::Listen(AllocationId { slot: SLOT, generation: 7 }),
+            Token::Peer { slot: 5, generation: u32::MAX },
             Token::Leg { slot: SLOT, generation: u32::MAX },
         ];
         for token in tokens {

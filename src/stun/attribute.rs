@@ -53,6 +53,10 @@ pub const DONT_FRAGMENT: u16 = a::ATTR_DONT_FRAGMENT.0;
 pub const MESSAGE_INTEGRITY_SHA256: u16 = a::ATTR_MESSAGE_INTEGRITY_SHA256.0;
 /// RFC 8489, section 14.2.
 pub const XOR_MAPPED_ADDRESS: u16 = a::ATTR_XORMAPPED_ADDRESS.0;
+/// RFC 6062, section 6.2.1.
+pub const CONNECTION_ID: u16 = a::ATTR_CONNECTION_ID.0;
+/// RFC 8016, section 3.1.1 (there is no constant for it in the crate).
+pub const MOBILITY_TICKET: u16 = 0x8030;
 /// RFC 8656, section 18.10.
 pub const RESERVATION_TOKEN: u16 = a::ATTR_RESERVATION_TOKEN.0;
 /// RFC 8656, section 18.11. Newer than the crate.

@@ -39,6 +39,12 @@ pub mod method {
     pub const CREATE_PERMISSION: u16 = 0x008;
     /// A number for a peer.
     pub const CHANNEL_BIND: u16 = 0x009;
+    /// A TCP connection to a peer (RFC 6062).
+    pub const CONNECT: u16 = 0x00a;
+    /// This connection is the client's end of that one.
+    pub const CONNECTION_BIND: u16 = 0x00b;
+    /// Indication: a peer has connected.
+    pub const CONNECTION_ATTEMPT: u16 = 0x00c;
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ use super::wire::{Proof, Request};
 use crate::stun::Mac;
 use crate::stun::attribute;
 
-/// REQUESTED-TRANSPORT's number for UDP.
+/// REQUESTED-TRANSPORT's numbers.
 const UDP: u8 = 17;
+const TCP: u8 = 6;
 
 /// LIFETIME when none is asked for (RFC 8656, section 3.2).
 const DEFAULT_LIFETIME: u32 = 600;
@@ -57,10 +58,16 @@ impl Server {
         proof: Proof,
     ) -> Result<Answer, u16> {
         // 3. The transport between server and peer.
-        match request.transport {
+        let is_tcp = match request.transport {
             None => return Err(code::BAD_REQUEST),
-            Some(UDP) => {}
+            Some(UDP) => false,
+            Some(TCP) if self.tcp_relays => true,
             Some(_) => return Err(code::UNSUPPORTED_TRANSPORT),
+        };
+        // RFC 6062, section 5.1: over a stream alone, and without what is about datagrams.
+        let of_datagrams = request.even_port.is_some() || request.token.is_some() || request.dont_fragment;
+        if is_tcp && (from.transport.leg().is_none() || of_datagrams || request.additional_family.is_some()) {
+            return Err(code::BAD_REQUEST);
         }
         // 4. DONT-FRAGMENT is supported, so there is nothing to check.
         // 5. A reservation fixes port and family, so neither may be asked for besides.
@@ -121,6 +128,7 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
             opening: Some(Box::new(opening)),
+            connections: is_tcp.then(Box::default),
             timer: None,
             usage: Usage::default(),
             bucket: Bucket::default(),
@@ -134,7 +142,7 @@ impl Server {
         for family in Family::BOTH {
             let local = sides[family.index()].and_then(|side| self.relayed.local(family, side.port));
             if let Some(local) = local {
-                self.outputs.push_back(Output::OpenRelay { at, local });
+                self.open_relay(at, local);
             }
         }
         Ok(Answer::Later)
@@ -217,11 +225,15 @@ impl Server {
                 if let Some(side) = &mut allocation.sides[family.index()] {
                     side.open = true;
                 }
-                self.relayed.set_holder(family, local_asked.port(), Some(at.slot));
+                if allocation.connections.is_some() {
+                    self.listeners.insert((family, local_asked.port()), at.slot);
+                } else {
+                    self.relayed.set_holder(family, local_asked.port(), Some(at.slot));
+                }
             }
             Err(failure) => {
                 if let Some(local) = self.try_again(at.slot, family, failure) {
-                    self.outputs.push_back(Output::OpenRelay { at, local });
+                    self.open_relay(at, local);
                     return;
                 }
             }
@@ -230,6 +242,15 @@ impl Server {
         if self.table.get(at.slot).is_some_and(|held| !held.sides.iter().flatten().any(waits)) {
             self.answer_allocate(at.slot);
         }
+    }
+
+    fn open_relay(&mut self, at: AllocationId, local: SocketAddr) {
+        let is_tcp = self.table.get(at.slot).is_some_and(|held| held.connections.is_some());
+        self.outputs.push_back(if is_tcp {
+            Output::Listen { at, local }
+        } else {
+            Output::OpenRelay { at, local }
+        });
     }
 
     /// Another port for one that could not be bound, if there is hope; else the side is given up.

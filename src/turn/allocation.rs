@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::channels::Channels;
+use super::connections::Connections;
 use super::credential;
 use super::family::Family;
 use super::keys::Tag;
@@ -59,6 +60,8 @@ pub(super) struct Allocation {
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
     pub(super) opening: Option<Box<Opening>>,
+    /// Of a TCP allocation (RFC 6062): its connections. It relays no datagrams.
+    pub(super) connections: Option<Box<Connections>>,
     /// Its entry in the timers; never later than [`Allocation::deadline`].
     pub(super) timer: Option<Instant>,
     /// What it has relayed.
@@ -99,7 +102,8 @@ impl Allocation {
     /// When something of it expires next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let sides = self.sides.iter().flatten().map(|side| side.expires);
-        sides.chain(self.permissions.deadline()).chain(self.channels.deadline()).min()
+        let connections = self.connections.as_ref().and_then(|held| held.deadline());
+        sides.chain(self.permissions.deadline()).chain(self.channels.deadline()).chain(connections).min()
     }
 }
 

@@ -185,8 +185,9 @@ impl Server {
         let slots = self.table.of_user(user(username)).iter().take(MOST_HELD);
         let mut held = slots.filter_map(|&slot| self.table.get(slot));
         let same = held.find(|held| *held.username == *username && held.key.algorithm() == claim.algorithm);
-        if let Some(held) = same {
-            return claim.prove(username, held.key, held.by);
+        // (Or of the same user name, signed by another secret.)
+        if let Some(proof) = same.and_then(|held| claim.prove(username, held.key, held.by)) {
+            return Some(proof);
         }
         self.keyring.secrets.iter().find_map(|secret| {
             let password = credential::password(&secret.signer, username);

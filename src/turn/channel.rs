@@ -25,6 +25,10 @@ impl Server {
         let number = request.channel.filter(|&number| channel_data::is_channel(number));
         let peer = request.peers().next().flatten().filter(|peer| peer.port() != 0);
         let (Some(number), Some(peer)) = (number, peer) else { return Err(code::BAD_REQUEST) };
+        // RFC 6062, section 5: a TCP allocation has no channels.
+        if self.table.get(slot).is_some_and(|held| held.connections.is_some()) {
+            return Err(code::FORBIDDEN);
+        }
         let renewed = self.check_binding(slot, number, peer)?;
         let permission = self.permission(slot, peer.ip())?;
         let ours = self.relayed.is_ours(peer);

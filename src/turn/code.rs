@@ -1,6 +1,4 @@
-//! Error codes (RFC 8489, section 14.8; RFC 8656, section 19).
-//!
-//! 446 (Connection Timeout or Failure) is not here: it belongs to TCP allocations (RFC 6062).
+//! Error codes (RFC 8489, section 14.8; RFC 8656, section 19; RFC 6062, section 6.3; RFC 8016, section 3.5).
 
 use webrtc_stun::error_code as e;
 
@@ -15,6 +13,9 @@ pub(super) const FAMILY_NOT_SUPPORTED: u16 = 440;
 pub(super) const WRONG_CREDENTIALS: u16 = e::CODE_WRONG_CREDENTIALS.0;
 pub(super) const UNSUPPORTED_TRANSPORT: u16 = e::CODE_UNSUPPORTED_TRANS_PROTO.0;
 pub(super) const PEER_FAMILY_MISMATCH: u16 = 443;
+/// RFC 6062, section 6.3.
+pub(super) const CONNECTION_ALREADY_EXISTS: u16 = 446;
+pub(super) const CONNECTION_TIMEOUT_OR_FAILURE: u16 = 447;
 pub(super) const QUOTA_REACHED: u16 = e::CODE_ALLOC_QUOTA_REACHED.0;
 pub(super) const INSUFFICIENT_CAPACITY: u16 = e::CODE_INSUFFICIENT_CAPACITY.0;
 
@@ -32,6 +33,8 @@ pub(super) fn reason(code: u16) -> &'static str {
         WRONG_CREDENTIALS => "Wrong Credentials",
         UNSUPPORTED_TRANSPORT => "Unsupported Transport Protocol",
         PEER_FAMILY_MISMATCH => "Peer Address Family Mismatch",
+        CONNECTION_ALREADY_EXISTS => "Connection Already Exists",
+        CONNECTION_TIMEOUT_OR_FAILURE => "Connection Timeout or Failure",
         QUOTA_REACHED => "Allocation Quota Reached",
         INSUFFICIENT_CAPACITY => "Insufficient Capacity",
         _ => "",

@@ -42,6 +42,10 @@ pub struct Config {
     /// Whether the relays of a room's members reach only what the room's other members have, besides what `peers` lets
     /// through. If not, their credentials are bound to their seat in the room all the same.
     pub room_scope: bool,
+    /// Whether there are TCP allocations (RFC 6062).
+    pub tcp_relays: bool,
+    /// Whether an allocation may move with its client to another address (RFC 8016).
+    pub mobility: bool,
     /// Shared by all shards: who is in which room, and what the daemon relays in all.
     pub scopes: Scopes,
 }

@@ -75,7 +75,8 @@ impl Server {
         if allocation.side(Family::of(peer.ip())).is_none() {
             return self.drop(Drop::PeerFamily);
         }
-        if !permits(allocation, peer) {
+        // (A TCP allocation relays no datagrams, whatever its permissions: RFC 6062, section 5.)
+        if allocation.connections.is_some() || !permits(allocation, peer) {
             return self.drop(Drop::NoPermission);
         }
         let only_ours = !is_bound(allocation, peer)

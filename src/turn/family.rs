@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// IPv4 or IPv6, with the numbers of REQUESTED-ADDRESS-FAMILY (RFC 8656, section 18.6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Family {
     V4 = 0,
     V6 = 1,

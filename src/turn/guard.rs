@@ -99,6 +99,7 @@ impl Server {
                 outputs.push_back(Output::ChannelUnbound { at, number });
             });
         });
+        self.rescope_connections(slot);
         self.arm(slot);
     }
 

@@ -39,6 +39,9 @@ impl Server {
                 Class::Request,
                 method::ALLOCATE | method::REFRESH | method::CREATE_PERMISSION | method::CHANNEL_BIND,
             ) => self.handle_request(from, message),
+            (Class::Request, method::CONNECT | method::CONNECTION_BIND) if self.tcp_relays => {
+                self.handle_request(from, message)
+            }
             _ => self.drop(Drop::Unexpected),
         }
     }
@@ -53,7 +56,11 @@ impl Server {
             self.send(from, reply);
             return Route::Here;
         }
-        let slot = self.table.find(&from);
+        let slot = match request.message.method() {
+            // The allocation is another connection's.
+            method::CONNECTION_BIND => self.of_connection(&from, &request),
+            _ => self.table.find(&from),
+        };
         if slot.and_then(|slot| self.table.get(slot)).is_some_and(|held| held.opening.is_some()) {
             return self.drop(Drop::InProgress);
         }
@@ -93,6 +100,7 @@ impl Server {
                 self.handle_allocate(from, request, proof)
             }
             // RFC 8656, section 5: nothing but an Allocate makes an allocation, and that only once.
+            None if request.message.method() == method::CONNECTION_BIND => Err(code::BAD_REQUEST),
             None => Err(code::ALLOCATION_MISMATCH),
             Some(_) if is_allocate => Err(code::ALLOCATION_MISMATCH),
             Some(slot) => {
@@ -104,6 +112,8 @@ impl Server {
                 }
                 match request.message.method() {
                     method::REFRESH => self.handle_refresh(slot, request, &proof.mac),
+                    method::CONNECT => self.handle_connect(slot, request, &proof.mac),
+                    method::CONNECTION_BIND => self.handle_connection_bind(from, slot, request, &proof.mac),
                     method::CREATE_PERMISSION => self.handle_create_permission(slot, request, &proof.mac),
                     _ => self.handle_channel_bind(slot, request, &proof.mac),
                 }

@@ -21,6 +21,8 @@ mod binding;
 mod channel;
 mod channels;
 mod code;
+mod connect;
+mod connections;
 mod data;
 mod discovery;
 mod family;
@@ -49,7 +51,9 @@ pub use census::Census;
 pub use config::{Config, Limits, RelayAddress};
 pub use keys::Keys;
 pub use peers::{Cidr, PeerPolicy};
-pub use route::{AllocationId, FiveTuple, Head, Leg, Output, RelayFailure, Route, Span, Transport};
+pub use route::{
+    AllocationId, ConnectionId, FiveTuple, Head, Leg, Output, RelayFailure, Route, Span, Transport,
+};
 pub use scopes::Scopes;
 pub use server::Server;
 pub use stats::{Drop, Drops, Flow, KINDS, PUBLIC, Stats};

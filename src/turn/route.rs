@@ -139,6 +139,10 @@ pub enum Route {
     },
 }
 
+/// Names a connection between a peer and a TCP allocation (RFC 6062) for as long as it lives, within its server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId(pub u32);
+
 /// Why a relay socket could not be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RelayFailure {
@@ -158,6 +162,39 @@ pub enum Output {
         /// One whole STUN message.
         message: Vec<u8>,
     },
+    /// Listen for TCP connections at `local` and say what came of it through `Server::relay_opened`.
+    Listen {
+        /// For whom.
+        at: AllocationId,
+        /// The local address and port to bind.
+        local: SocketAddr,
+    },
+    /// Connect over TCP from `local`, where an allocation listens, to `peer`, and say what came of it through
+    /// `Server::peer_connected`.
+    Connect {
+        /// What to call it.
+        connection: ConnectionId,
+        /// The allocation's address.
+        local: SocketAddr,
+        /// The peer's address.
+        peer: SocketAddr,
+        /// The peer is an address of this daemon: only if `Server::listens_at` says of the server that has its port that a TCP
+        /// allocation is there, it is one.
+        ours: bool,
+    },
+    /// From here on, what this connection's peer sends goes to the client as it is, and what the client sends over its own
+    /// connection `client` to the peer. Whatever was sent to the client before goes first.
+    Splice {
+        /// The peer's connection.
+        connection: ConnectionId,
+        /// The client's.
+        client: FiveTuple,
+    },
+    /// Close the peer's connection, and the client's that belongs to it.
+    ClosePeer {
+        /// Which.
+        connection: ConnectionId,
+    },
     /// Bind a UDP socket to `local` and say what came of it through `Server::relay_opened`. An allocation with two
     /// families asks twice.
     OpenRelay {
@@ -166,7 +203,7 @@ pub enum Output {
         /// The local address and port to bind.
         local: SocketAddr,
     },
-    /// Close the allocation's relay sockets (all families); its id means nothing from here on.
+    /// Close the allocation's relay sockets (all families, and where it listens); its id means nothing from here on.
     CloseRelay {
         /// Whose.
         at: AllocationId,

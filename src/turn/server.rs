@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ahash::RandomState;
+use hashbrown::HashMap;
 
 use super::config::{Config, Limits};
 use super::discovery::Discovery;
@@ -19,7 +20,7 @@ use super::rate::RateLimit;
 use super::relayed::Relayed;
 use super::replies::Replies;
 use super::reservations::Reservations;
-use super::route::{AllocationId, FiveTuple, Output, Route};
+use super::route::{AllocationId, ConnectionId, FiveTuple, Output, Route};
 use super::scopes::Scopes;
 use super::stats::{Drop, Stats};
 use super::table::Table;
@@ -62,6 +63,12 @@ pub struct Server {
     pub(super) outputs: VecDeque<Output>,
     pub(super) stats: Stats,
     pub(super) draining: bool,
+    /// Whether there are TCP allocations.
+    pub(super) tcp_relays: bool,
+    /// The slots of connections' allocations.
+    pub(super) connections: HashMap<ConnectionId, u32, RandomState>,
+    /// The slots of the TCP allocations that listen at a port.
+    pub(super) listeners: HashMap<(Family, u16), u32, RandomState>,
     hasher: RandomState,
     /// The time of the packet in hand.
     now: Instant,
@@ -106,12 +113,15 @@ impl Server {
             table: Table::new(hasher.clone(), config.census),
             timers: Timers::default(),
             reservations: Reservations::default(),
-            replies: Replies::new(hasher),
+            replies: Replies::new(hasher.clone()),
             indication: (now, random.bytes()),
             random,
             outputs: VecDeque::new(),
             stats: Stats::default(),
             draining: false,
+            tcp_relays: config.tcp_relays,
+            connections: HashMap::with_hasher(hasher.clone()),
+            listeners: HashMap::with_hasher(hasher),
             now,
             wall: (now, wall),
         }
@@ -248,6 +258,8 @@ impl Server {
         allocation.permissions.expire(now);
         let outputs = &mut self.outputs;
         allocation.channels.expire(now, |number| outputs.push_back(Output::ChannelUnbound { at, number }));
+        self.expire_connections(slot);
+        let Some(allocation) = self.table.get_mut(slot) else { return };
         let is_over = |family| allocation.side(family).is_some_and(|side| side.expires <= now);
         let over = Family::BOTH.map(is_over);
         for (family, over) in Family::BOTH.into_iter().zip(over) {
@@ -285,6 +297,7 @@ impl Server {
         for channel in allocation.channels.iter().filter(|channel| channel.bound) {
             self.outputs.push_back(Output::ChannelUnbound { at, number: channel.number });
         }
+        self.close_connections(&allocation);
         for family in Family::BOTH {
             if let Some(side) = allocation.side(family) {
                 self.relayed.release(family, side.port);
@@ -368,6 +381,10 @@ impl Server {
 
     /// No allocation, user, address, timer, reservation or held port is left.
     pub(super) fn leaves_nothing(&self) -> bool {
-        self.table.is_empty() && self.timers.next().is_none() && self.relayed.all_free()
+        self.table.is_empty()
+            && self.timers.next().is_none()
+            && self.relayed.all_free()
+            && self.connections.is_empty()
+            && self.listeners.is_empty()
     }
 }

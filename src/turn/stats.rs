@@ -90,6 +90,8 @@ drops! {
     Stale = "stale",
     /// A payload too long for the frame it would need.
     TooLong = "too_long",
+    /// A peer's connection to a TCP allocation that has as many as it may have.
+    TooManyConnections = "too_many_connections",
     /// An ICMP error that no client wants to hear of.
     Icmp = "icmp",
     /// Data to a relayed address of this daemon that belongs to another room, or to none, or from none to a room's.

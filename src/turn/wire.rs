@@ -84,6 +84,8 @@ pub(super) struct Request<'a> {
     pub(super) even_port: Option<bool>,
     pub(super) token: Option<Token>,
     pub(super) channel: Option<u16>,
+    /// CONNECTION-ID.
+    pub(super) connection: Option<u32>,
     pub(super) dont_fragment: bool,
     pub(super) data: Option<attribute::Attribute<'a>>,
     pub(super) discovery: Discovery<'a>,
@@ -116,6 +118,7 @@ impl<'a> Request<'a> {
             even_port: None,
             token: None,
             channel: None,
+            connection: None,
             dont_fragment: false,
             data: None,
             discovery: Discovery::default(),
@@ -172,6 +175,10 @@ impl<'a> Request<'a> {
                 let value =
                     sized::<4>(value, &mut self.malformed).map(|[a, b, ..]| u16::from_be_bytes([a, b]));
                 self.channel = self.channel.or(value);
+            }
+            attribute::CONNECTION_ID => {
+                let value = sized(value, &mut self.malformed).map(u32::from_be_bytes);
+                self.connection = self.connection.or(value);
             }
             attribute::DONT_FRAGMENT => self.dont_fragment = true,
             attribute::DATA => first(&mut self.data, found),

@@ -63,6 +63,21 @@ fn check_warns_of_an_address_that_is_not_on_this_host() {
 }
 
 #[test]
+fn a_port_of_turn_that_takes_one_of_ours_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "http.listen = [\"127.0.0.1:3478\"]\n";
+    for argument in ["check", "reload"] {
+        let out = finish(command(&folder, config).arg(argument));
+        assert_eq!(out.code, Some(2), "{}", out.stderr);
+        assert!(
+            out.stderr.contains("turn.listen") && out.stderr.contains("127.0.0.1:3478"),
+            "{}",
+            out.stderr
+        );
+    }
+}
+
+#[test]
 fn all_mistakes_come_at_once_with_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[turn]\nrelm = \"x\"\nrelay_ports = \"9-1\"\n\n[htpp]\nlisten = []\n";

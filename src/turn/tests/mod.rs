@@ -9,6 +9,7 @@ mod alternate;
 mod auth;
 mod bound;
 mod channel;
+mod connect;
 mod data;
 mod discovery;
 mod forgery;

@@ -46,6 +46,8 @@ pub(super) fn config() -> Config {
         alternate: vec![],
         peers: PeerPolicy::default(),
         limits: Limits::default(),
+        tcp_relays: false,
+        mobility: false,
         room_scope: true,
         scopes: Scopes::default(),
     }
@@ -121,7 +123,7 @@ impl World {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Send { to, message } => self.sent.push((to, message)),
-                Output::OpenRelay { at, local } => {
+                Output::OpenRelay { at, local } | Output::Listen { at, local } => {
                     self.opened.push((at, local));
                     let result = if self.opens.is_empty() { Ok(()) } else { self.opens.remove(0) };
                     self.server.relay_opened(self.now, at, result.map(|()| local), local);

@@ -4,6 +4,7 @@ mod client;
 mod legs;
 mod rooms;
 mod stream;
+mod tcp_relays;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -50,6 +51,8 @@ fn settings(listen: &str, shards: usize) -> Settings {
                 deny: Vec::new(),
             },
             limits: Limits::default(),
+            tcp_relays: false,
+            mobility: false,
             room_scope: true,
             scopes: Scopes::default(),
         },

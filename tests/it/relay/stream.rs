@@ -131,13 +131,26 @@ impl<T: Read + Write + Send> Duplex for T {}
 
 pub(super) struct Client {
     pub(super) socket: TcpStream,
-    stream: Box<dyn Duplex>,
+    pub(super) stream: Box<dyn Duplex>,
     read: Vec<u8>,
     pub(super) relayed: SocketAddr,
     login: Credential,
     realm: Vec<u8>,
     nonce: Vec<u8>,
     key: hmac::Key,
+}
+
+/// What comes after the frames.
+impl Read for Client {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.read.is_empty() {
+            return self.stream.read(buffer);
+        }
+        let len = self.read.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&self.read[..len]);
+        self.read.drain(..len);
+        Ok(len)
+    }
 }
 
 impl Client {
@@ -234,6 +247,20 @@ impl Client {
         let [high, low] = number.to_be_bytes();
         self.request(Message::new(client::CHANNEL_BIND).with(0x000C, &[high, low, 0, 0]).peer(peer))
             .map(|_| ())
+    }
+
+    /// Connect (RFC 6062): the CONNECTION-ID.
+    pub(super) fn connect(&mut self, peer: SocketAddr) -> Result<Vec<u8>, u16> {
+        let answer = self.request(Message::new(client::CONNECT).peer(peer))?;
+        Ok(attribute(&answer, client::CONNECTION_ID).expect("no CONNECTION-ID").to_vec())
+    }
+
+    /// ConnectionBind: from here on what is sent over this connection goes to the peer.
+    pub(super) fn bind_connection(&mut self, id: &[u8]) -> Result<(), u16> {
+        let request = || Message::new(client::CONNECTION_BIND).with(client::CONNECTION_ID, id);
+        self.log_in(request());
+        self.request(request())?;
+        Ok(())
     }
 
     fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
