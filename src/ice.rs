@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -25,16 +26,48 @@ pub struct IceServers {
     /// This host's public addresses that STUN and TURN listen on, at most one of each family. Where the URLs' host is one
     /// of them, the other one is listed too; the first is for clients of whom no host is known.
     pub addresses: SmallVec<[IpAddr; 2]>,
-    /// The UDP port of STUN and TURN; 0: they do not listen on UDP.
-    pub udp: u16,
+    /// The UDP port of STUN and TURN, if there is one.
+    pub udp: Option<Port>,
     /// The port of TURN over TCP, if there is one.
-    pub tcp: Option<u16>,
+    pub tcp: Option<Port>,
     /// The port of TURN over TLS, if there is one.
-    pub tls: Option<u16>,
+    pub tls: Option<Port>,
     /// Signs the credentials.
     pub signer: Signer,
     /// How long a credential authorizes new allocations. Fresh ones are pushed after three quarters of it.
     pub ttl: Duration,
+}
+
+/// A port that listens, on one family or both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// On IPv4.
+    pub v4: bool,
+    /// On IPv6.
+    pub v6: bool,
+}
+
+impl Port {
+    /// The port to tell clients of: the `usual` one if something listens there, else the first. Who listens on loopback only
+    /// is for a proxy on this host, and counts when there is nobody else.
+    pub fn of(listening: impl IntoIterator<Item = SocketAddr>, usual: u16) -> Option<Port> {
+        let all: SmallVec<[SocketAddr; 4]> = listening.into_iter().collect();
+        let outside = all.iter().any(|address| !address.ip().is_loopback());
+        let open = || all.iter().filter(|address| !outside || !address.ip().is_loopback());
+        let number = open()
+            .map(SocketAddr::port)
+            .find(|port| *port == usual)
+            .or(open().next().map(SocketAddr::port))?;
+        let mut port = Port { number, v4: false, v6: false };
+        for ip in open().filter(|address| address.port() == number).map(SocketAddr::ip) {
+            // `[::]` is every address of this host, IPv4 too.
+            port.v4 |= ip.to_canonical().is_ipv4() || ip.is_unspecified();
+            port.v6 |= ip.to_canonical().is_ipv6();
+        }
+        Some(port)
+    }
 }
 
 /// The secret that signs credentials, which may change. A clone is the same one.
@@ -61,13 +94,35 @@ impl Signer {
 /// One holder's servers and credential; serializes as the W3C `iceServers` array: STUN first, then TURN in the order to try it.
 #[derive(Debug)]
 pub struct Minted {
-    /// As in a URL.
-    hosts: SmallVec<[String; 2]>,
-    udp: u16,
-    tcp: Option<u16>,
-    tls: Option<u16>,
+    hosts: SmallVec<[Host; 2]>,
+    udp: Option<Port>,
+    tcp: Option<Port>,
+    tls: Option<Port>,
     credential: credential::Credential,
     ttl: u64,
+}
+
+/// A host as in a URL.
+#[derive(Debug)]
+struct Host {
+    text: String,
+    /// None: a name, whose families its DNS knows.
+    v4: Option<bool>,
+}
+
+impl Host {
+    /// An IPv6 address needs brackets in a URL.
+    fn address(address: &IpAddr) -> Host {
+        let text = match address {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => format!("[{v6}]"),
+        };
+        Host { text, v4: Some(address.is_ipv4()) }
+    }
+
+    fn has(&self, port: Port) -> bool {
+        self.v4.is_none_or(|v4| if v4 { port.v4 } else { port.v6 })
+    }
 }
 
 impl IceServers {
@@ -92,27 +147,20 @@ impl IceServers {
         (self.ttl * 3 / 4).saturating_sub(self.ttl * u32::from(spread) / 2560).max(Duration::from_millis(250))
     }
 
-    fn hosts_for(&self, header: Option<&str>) -> SmallVec<[String; 2]> {
+    fn hosts_for(&self, header: Option<&str>) -> SmallVec<[Host; 2]> {
+        let name = |name: &str| smallvec![Host { text: name.to_owned(), v4: None }];
         let host = self.host.as_deref().or_else(|| header.and_then(host_of));
         let address = match host {
             Some(host) => match host.trim_start_matches('[').trim_end_matches(']').parse() {
                 Ok(address) => Some(address),
-                Err(_) => return smallvec![host.to_owned()],
+                Err(_) => return name(host),
             },
             None => self.addresses.first().copied(),
         };
-        let Some(address) = address else { return smallvec!["localhost".to_owned()] };
+        let Some(address) = address else { return name("localhost") };
         let ours = self.addresses.contains(&address);
         let others = self.addresses.iter().filter(|other| ours && other.is_ipv4() != address.is_ipv4());
-        std::iter::once(&address).chain(others).map(bracketed).collect()
-    }
-}
-
-/// An IPv6 address needs brackets in a URL.
-fn bracketed(address: &IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
+        std::iter::once(&address).chain(others).map(Host::address).collect()
     }
 }
 
@@ -149,19 +197,21 @@ impl Minted {
 
     /// STUN's URLs (RFC 7064), the host to try first in front.
     pub fn stun(&self) -> impl Iterator<Item = String> {
-        let hosts = self.hosts.iter().filter(|_| self.udp > 0);
-        hosts.map(|host| format!("stun:{host}:{}", self.udp))
+        self.at("stun", self.udp, "")
     }
 
     /// TURN's URLs (RFC 7065) in the order to try them: UDP, then TCP, then TLS.
     pub fn turn(&self) -> impl Iterator<Item = String> {
-        let udp = (self.udp > 0).then_some(self.udp);
-        let ways = [("turn", udp, "udp"), ("turn", self.tcp, "tcp"), ("turns", self.tls, "tcp")];
-        ways.into_iter().filter_map(|(scheme, port, transport)| Some((scheme, port?, transport))).flat_map(
-            |(scheme, port, transport)| {
-                self.hosts.iter().map(move |host| format!("{scheme}:{host}:{port}?transport={transport}"))
-            },
-        )
+        let udp = self.at("turn", self.udp, "?transport=udp");
+        let tcp = self.at("turn", self.tcp, "?transport=tcp");
+        udp.chain(tcp).chain(self.at("turns", self.tls, "?transport=tcp"))
+    }
+
+    fn at(&self, scheme: &str, port: Option<Port>, transport: &str) -> impl Iterator<Item = String> {
+        let hosts = port.into_iter().flat_map(|port| {
+            self.hosts.iter().filter(move |host| host.has(port)).map(move |host| (&host.text, port.number))
+        });
+        hosts.map(move |(host, number)| format!("{scheme}:{host}:{number}{transport}"))
     }
 }
 
@@ -202,11 +252,19 @@ mod tests {
 
     use super::*;
 
+    fn port(number: u16) -> Option<Port> {
+        Some(Port { number, v4: true, v6: true })
+    }
+
+    fn hosts(servers: &IceServers, header: Option<&str>) -> Vec<String> {
+        servers.hosts_for(header).into_iter().map(|host| host.text).collect()
+    }
+
     fn servers(host: Option<&str>, addresses: &[&str]) -> IceServers {
         IceServers {
             host: host.map(Arc::from),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            udp: 3478,
+            udp: port(3478),
             tcp: None,
             tls: None,
             signer: Signer::new("north".into()),
@@ -232,10 +290,10 @@ mod tests {
             (None, Some("[x]:1"), "[2001:db8::1]"),
             (None, Some("a?transport=tcp"), "[2001:db8::1]"),
         ] {
-            let hosts = servers(configured, &["2001:db8::1"]).hosts_for(header);
-            assert_eq!(hosts.as_slice(), [expected], "{configured:?} {header:?}");
+            let found = hosts(&servers(configured, &["2001:db8::1"]), header);
+            assert_eq!(found, [expected], "{configured:?} {header:?}");
         }
-        assert_eq!(servers(None, &[]).hosts_for(None).as_slice(), ["localhost"]);
+        assert_eq!(hosts(&servers(None, &[]), None), ["localhost"]);
     }
 
     #[test]
@@ -252,8 +310,8 @@ mod tests {
             // A name has both families by itself.
             (None, Some("call.example.org"), &["call.example.org"]),
         ] {
-            let hosts = servers(configured, &both).hosts_for(header);
-            assert_eq!(hosts.as_slice(), expected, "{configured:?} {header:?}");
+            let found = hosts(&servers(configured, &both), header);
+            assert_eq!(found, expected, "{configured:?} {header:?}");
         }
     }
 
@@ -276,7 +334,7 @@ mod tests {
 
     #[test]
     fn every_way_in_is_listed_in_the_order_to_try_it() {
-        let all = IceServers { tcp: Some(80), tls: Some(443), ..servers(Some("call.example.org"), &[]) };
+        let all = IceServers { tcp: port(80), tls: port(443), ..servers(Some("call.example.org"), &[]) };
         let urls = |json: &serde_json::Value| [json[0]["urls"].clone(), json[1]["urls"].clone()];
         assert_eq!(
             urls(&array(&all, None)),
@@ -290,7 +348,7 @@ mod tests {
             ]
         );
         let both =
-            IceServers { tcp: Some(3478), tls: None, ..servers(None, &["203.0.113.7", "2001:db8::7"]) };
+            IceServers { tcp: port(3478), tls: None, ..servers(None, &["203.0.113.7", "2001:db8::7"]) };
         assert_eq!(
             urls(&array(&both, None)),
             [
@@ -307,11 +365,39 @@ mod tests {
 
     #[test]
     fn what_does_not_listen_is_not_listed() {
-        let tls = IceServers { udp: 0, tls: Some(443), ..servers(Some("h"), &[]) };
+        let tls = IceServers { udp: None, tls: port(443), ..servers(Some("h"), &[]) };
         let json = array(&tls, None);
         assert_eq!(json.as_array().unwrap().len(), 1);
         assert_eq!(json[0]["urls"], json!(["turns:h:443?transport=tcp"]));
-        assert_eq!(array(&IceServers { udp: 0, ..servers(Some("h"), &[]) }, None), json!([]));
+        assert_eq!(array(&IceServers { udp: None, ..servers(Some("h"), &[]) }, None), json!([]));
+        let v4 = Some(Port { number: 443, v4: true, v6: false });
+        let both = IceServers { udp: port(3478), tls: v4, ..servers(None, &["203.0.113.7", "2001:db8::7"]) };
+        assert_eq!(
+            array(&both, Some("[2001:db8::7]"))[1]["urls"],
+            json!([
+                "turn:[2001:db8::7]:3478?transport=udp",
+                "turn:203.0.113.7:3478?transport=udp",
+                "turns:203.0.113.7:443?transport=tcp",
+            ])
+        );
+    }
+
+    #[test]
+    fn the_port_to_tell_of_is_the_usual_one_with_all_its_families() {
+        let of = |listening: &[&str], usual: u16| {
+            let port = Port::of(listening.iter().map(|address| address.parse().unwrap()), usual);
+            port.map(|port| (port.number, port.v4, port.v6))
+        };
+        assert_eq!(of(&["[::]:3000", "[::]:80"], 80), Some((80, true, true)));
+        assert_eq!(of(&["[::]:3000", "[::]:3001"], 80), Some((3000, true, true)));
+        assert_eq!(of(&["0.0.0.0:443"], 443), Some((443, true, false)));
+        assert_eq!(of(&["203.0.113.7:443", "[2001:db8::7]:443"], 443), Some((443, true, true)));
+        assert_eq!(of(&["[2001:db8::7]:443", "203.0.113.7:8443"], 443), Some((443, false, true)));
+        assert_eq!(of(&["[::ffff:203.0.113.7]:443"], 443), Some((443, true, false)));
+        // Behind a proxy on this host.
+        assert_eq!(of(&["127.0.0.1:80", "[::]:3478"], 80), Some((3478, true, true)));
+        assert_eq!(of(&["127.0.0.1:80", "[::1]:80"], 80), Some((80, true, true)));
+        assert_eq!(of(&[], 80), None);
     }
 
     #[test]

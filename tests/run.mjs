@@ -39,7 +39,7 @@ const stages = [
   { name: 'build', run: ['cargo', 'build', '--release', '--locked'], limit: 20 },
   { name: 'signaling', run: node('tests/e2e/signaling'), counts: 'node', needs: 'build' },
   { name: 'page', run: node('tests/e2e/page'), counts: 'node', needs: 'build' },
-  { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build' },
+  { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build', limit: 20 },
   { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 15 },
   { name: 'package', run: ['packaging/deb/test.sh'], counts: 'checks', needs: 'build', limit: 15 },
   { name: 'fuzz', run: ['sh', 'tests/fuzz.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 20 },

@@ -45,6 +45,7 @@ use crate::http::Access;
 use crate::http::Origins;
 use crate::http::Readiness;
 use crate::ice::IceServers;
+use crate::ice::Port;
 use crate::ice::Signer;
 use crate::metrics::Metrics;
 use crate::relay;
@@ -279,16 +280,12 @@ fn ice_servers(
     relay: &Relay,
     gate: &Gate,
 ) -> IceServers {
-    let usual = |ports: Vec<u16>, usual: u16| {
-        ports.iter().copied().find(|&port| port == usual).or(ports.first().copied())
-    };
-    let tcp = gate.turn().chain(gate.plain()).map(|address| address.port()).collect();
     IceServers {
         host: settings.public.host.as_deref().map(Arc::from),
         addresses: found.addresses.iter().map(|address| address.public).collect(),
-        udp: relay.listening().first().map_or(0, SocketAddr::port),
-        tcp: usual(tcp, 80),
-        tls: usual(gate.secure().map(|address| address.port()).collect(), 443),
+        udp: Port::of(relay.listening(), 3478),
+        tcp: Port::of(gate.turn().chain(gate.plain()), 80),
+        tls: Port::of(gate.secure(), 443),
         signer: Signer::new(secret),
         ttl: settings.turn.credential_ttl,
     }

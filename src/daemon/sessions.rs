@@ -109,7 +109,7 @@ mod tests {
         let ice = IceServers {
             host: None,
             addresses: Default::default(),
-            udp: 3478,
+            udp: None,
             tcp: None,
             tls: None,
             signer: Signer::new("of the test".into()),

@@ -81,8 +81,7 @@ describe('a nonce', () => {
 
   test('that was altered, cut short or made up is stale', async () => {
     const ada = await client(good());
-    await ada.binding();
-    await ada.refresh(); // learns a nonce
+    await ada.challenge();
     const { nonce, realm } = ada;
     const last = nonce.at(-1) === '0' ? '1' : '0';
     for (const made of [nonce.slice(0, -1), nonce.slice(0, -1) + last, `${nonce}0`, '', randomBytes(16).toString('hex'), 'x'.repeat(700)]) {
@@ -98,7 +97,7 @@ describe('a request that was overheard', () => {
 
   test('makes nothing when it comes from another address or another port', async () => {
     const ada = await client(good());
-    await ada.refresh(); // learns a nonce
+    await ada.challenge();
     const overheard = ada.signed(method.allocate, transport);
     for (const from of ['127.0.0.1', '127.0.6.6']) {
       const eve = await client(good(), { from });
@@ -125,7 +124,7 @@ describe('a request that was overheard', () => {
 
   test('cannot be changed', async () => {
     const ada = await client(good());
-    await ada.refresh();
+    await ada.challenge();
     const request = ada.signed(method.allocate, transport);
     const before = await allocations();
     for (let at = 24; at < request.length; at += 3) {
@@ -150,7 +149,7 @@ test('an allocation is not for others to use, who have good credentials too', as
 
 test('what is signed with a key of its own is not believed', async () => {
   const ada = await client(good());
-  await ada.refresh();
+  await ada.challenge();
   for (const key of [Buffer.alloc(0), Buffer.alloc(16), createHash('md5').update(`${ada.username}:${ada.realm}:`).digest()]) {
     const named = [[attribute.username, ada.username], [attribute.realm, ada.realm], [attribute.nonce, ada.nonce]];
     const answer = await ada.ask(encode({ method: method.allocate, attributes: named, key: key.length ? key : 'x' }));
@@ -161,7 +160,7 @@ test('what is signed with a key of its own is not believed', async () => {
 test('guessing passwords is slowed down, and keeps nobody out who knows one and has the same address', async (t) => {
   const from = '127.0.77.7';
   const eve = await client({ ...good('eve'), credential: 'guess' }, { from });
-  await eve.refresh();
+  await eve.challenge();
   const [begun, before] = [Date.now(), await daemon.metrics()];
   const guesses = 1_000;
   for (let n = 0; n < guesses; n++) {

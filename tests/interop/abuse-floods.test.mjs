@@ -51,7 +51,7 @@ async function call() {
  */
 async function undisturbed(t, abuse, { growth = 4 * megabyte } = {}) {
   const [ada, bob] = await call();
-  const quiet = await stream(ada, bob, { while_: sleep(2_000) });
+  const quiet = await stream(ada, bob, { while_: sleep(1_500) });
   const before = resident(daemon.pid);
   let most = before;
   const watch = setInterval(() => (most = Math.max(most, resident(daemon.pid))), 50);
@@ -89,8 +89,8 @@ describe('a flood of strangers', () => {
   for (const [what, requests] of Object.entries(floods)) {
     test(`${what} from thousands of sources`, { timeout: 60_000 }, async (t) => {
       const flood = async () => {
-        const workerData = { port: daemon.turnPort, requests: requests.map((bytes) => new Uint8Array(bytes)), rate: 15_000, seconds: 5 };
-        const [tally] = await once(new Worker(new URL('./flood.mjs', import.meta.url), { workerData }), 'message');
+        const workerData = { port: daemon.turnPort, requests: requests.map((bytes) => new Uint8Array(bytes)), rate: 15_000, seconds: 4 };
+        const [tally] = await once(new Worker(new URL('./flood.mjs', import.meta.url), { workerData }), 'message', { signal: AbortSignal.timeout(30_000) });
         return tally;
       };
       const { sources, sent, sentBytes, answers, answerBytes, longest } = await undisturbed(t, flood);

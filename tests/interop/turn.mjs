@@ -219,27 +219,35 @@ class Turn extends EventEmitter {
     return encode({ method, id, attributes: [...attributes, ...credentials], key });
   }
 
+  /** Asks for an allocation without credentials, and keeps the realm and the nonce of the answer. */
+  async challenge() {
+    const answer = await this.ask(encode({ method: method.allocate, attributes: [[attribute.transport, Buffer.from([17, 0, 0, 0])]] }));
+    this.#learn(answer);
+    return answer;
+  }
+
+  #learn(answer) {
+    this.realm = answer.get(attribute.realm)?.toString();
+    this.nonce = answer.get(attribute.nonce)?.toString();
+    return this.nonce !== undefined;
+  }
+
   /**
    * Asks with credentials, and once more when the server gives a new nonce. `attributes` is a list or a function of the
    * transaction id. Resolves to the answer; one that never came has the code `undefined`.
    */
   async request(method, attributes = []) {
     const listed = (id) => (typeof attributes === 'function' ? attributes(id) : attributes);
-    const learn = (answer) => {
-      this.realm = answer.get(attribute.realm)?.toString();
-      this.nonce = answer.get(attribute.nonce)?.toString();
-      return this.nonce !== undefined;
-    };
     const none = { code: undefined, get: () => undefined };
     if (this.nonce === undefined) {
       const id = randomBytes(12);
       const answer = await this.ask(encode({ method, id, attributes: listed(id) }));
-      if (answer?.code !== 401 || !learn(answer)) return answer ?? none;
+      if (answer?.code !== 401 || !this.#learn(answer)) return answer ?? none;
     }
     for (let tries = 0; ; tries++) {
       const id = randomBytes(12);
       const answer = await this.ask(this.signed(method, listed(id), id));
-      if (answer?.code === 438 && tries === 0 && learn(answer)) continue;
+      if (answer?.code === 438 && tries === 0 && this.#learn(answer)) continue;
       return answer ?? none;
     }
   }

@@ -200,14 +200,17 @@ async fn a_room_is_read_by_its_name_and_ended_by_the_operator_only() {
     let open: Value = serde_json::from_str(&open[1..]).unwrap();
     let poll =
         daemon.url(&format!("/socket.io/?EIO=4&transport=polling&sid={}", open["sid"].as_str().unwrap()));
-    for packet in ["40", r#"421["room.join",{"room":"tea","userId":"ada","name":"Ada"}]"#] {
+    // Each is answered before the next is said, as clients do it.
+    for (packet, answer) in
+        [("40", "40{"), (r#"421["room.join",{"room":"tea","userId":"ada","name":"Ada"}]"#, "431[")]
+    {
         assert_eq!(client.post(&poll).body(packet).send().await.unwrap().status(), StatusCode::OK);
-    }
-    let mut said = String::new();
-    while !said.contains("431[") {
-        let answer = client.get(&poll).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK, "{said}");
-        said += &answer.text().await.unwrap();
+        let mut said = String::new();
+        while !said.contains(answer) {
+            let got = client.get(&poll).send().await.unwrap();
+            assert_eq!(got.status(), StatusCode::OK, "{said}");
+            said += &got.text().await.unwrap();
+        }
     }
     let url = daemon.url("/api/rooms/tea");
     let (status, body) = get(&url).await;

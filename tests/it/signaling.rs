@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use axum::extract::ConnectInfo;
 use callgate::ice::IceServers;
+use callgate::ice::Port;
 use callgate::ice::Signer;
 use callgate::rooms::Kind;
 use callgate::rooms::PeerId;
@@ -81,12 +82,13 @@ impl Media for Relay {
 
 async fn house(settings: Settings) -> House {
     let relay = Arc::<Relay>::default();
+    let port = |number| Some(Port { number, v4: true, v6: true });
     let ice = IceServers {
         host: Some("2001:db8::1".into()),
         addresses: Default::default(),
-        udp: 3478,
-        tcp: Some(80),
-        tls: Some(443),
+        udp: port(3478),
+        tcp: port(80),
+        tls: port(443),
         signer: Signer::new("a secret of the test".into()),
         ttl: Duration::from_secs(3600),
     };

@@ -25,7 +25,7 @@ function recordConnections() {
 
 /**
  * Opens the page at `origin` and joins `room`; `netns` is where the browser runs, `relay` forces the relay, `ca` is the file
- * of the authority it trusts. The peer:
+ * of the authority it trusts. The peer, among other things:
  * `{ name, page, log, connected(), selected(), watch(), others(), way(), wait(), screenshot(), close() }`.
  */
 export async function openPeer({ name, origin, room, relay = false, netns, ca }) {
@@ -84,6 +84,8 @@ function peer({ name, browser, page, log }) {
     page,
     log,
     selected,
+    /** The ICE user name of this side: a new one says that ICE was restarted. */
+    iceUser: async () => (await stats()).find((s) => s.type === 'transport')?.iceLocalUsernameFragment,
     /** The IP address of the relay that this side has, undefined if there is none. */
     relayAddress: async () => (await stats()).find((s) => s.type === 'local-candidate' && s.candidateType === 'relay')?.address,
     connected: () =>

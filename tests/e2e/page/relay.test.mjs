@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { freePort, start } from '../support/callgate.mjs';
+import { freePort, start, until } from '../support/callgate.mjs';
 import { freshRoom, id, openPeople } from './people.mjs';
 
+const TOKEN = 'a-token-of-the-operator';
 let daemon;
 let people;
 let folder;
@@ -18,7 +19,8 @@ before(async () => {
   const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
   execFileSync('openssl', [...made, ...subject, '-out', certificate, '-keyout', key], { stdio: 'ignore' });
   secure = await freePort('tcp');
-  daemon = await start({ config: { tls: { listen: [`127.0.0.1:${secure}`], certificate, key } } });
+  const tls = { listen: [`127.0.0.1:${secure}`, `[::1]:${secure}`], certificate, key };
+  daemon = await start({ config: { tls, admin: { token: TOKEN } } });
   people = await openPeople(daemon, { args: ['--ignore-certificate-errors'] });
 });
 after(async () => {
@@ -104,3 +106,38 @@ for (const [ways, protocol, words] of [
     await people.clear();
   });
 }
+
+test('what is relayed is counted for each member, and who is put out is relayed no more', async () => {
+  const api = (path, method = 'GET', body) =>
+    fetch(daemon.url + path, { method, body: body && JSON.stringify(body), headers: { authorization: `Bearer ${TOKEN}` } });
+  const allocations = async () => (await daemon.metrics()).sum('callgate_allocations');
+  const room = freshRoom();
+  await until('a clean start', async () => (await allocations()) === 0);
+  const names = ['Ada', 'Ben', 'Chiara'];
+  const [ada, ben, chiara] = await Promise.all(names.map((name) => people.join(room, name, { relay: '1' })));
+  await Promise.all([ada.connected('Ben'), ada.connected('Chiara'), ben.connected('Chiara')]);
+  await Promise.all([ada.watch('Ben', 10), ben.watch('Ada', 10), chiara.watch('Ada', 10)]);
+  const { members, relay } = await (await api(`/api/rooms/${room}`)).json();
+  assert.deepEqual(members.map(({ name }) => name).sort(), names);
+  for (const { name, relay: its } of members) {
+    assert.ok(its.toPeer.packets > 50 && its.toClient.packets > 50, `${name}: ${JSON.stringify(its)}`);
+    assert.ok(its.toPeer.bytes > 20 * its.toPeer.packets, `${name}: ${JSON.stringify(its)}`);
+  }
+  assert.equal(relay.toPeer.packets, members.reduce((sum, each) => sum + each.relay.toPeer.packets, 0));
+
+  const before = await allocations();
+  const { peerId } = members.find(({ name }) => name === 'Ada');
+  assert.deepEqual(await (await api(`/api/rooms/${room}/kick`, 'POST', { peerId })).json(), { kicked: 1 });
+  const kicked = Date.now();
+  await until('her relays to end', async () => (await allocations()) < before, { every: 20 });
+  assert.ok(Date.now() - kicked < 1_000, `${Date.now() - kicked} ms`);
+  await ada.waitText('ended-title', /put out/);
+  await Promise.all([ben.watch('Chiara', 10), chiara.watch('Ben', 10)]);
+
+  assert.equal((await api(`/api/rooms/${room}`, 'DELETE')).status, 204);
+  const ended = Date.now();
+  await until('all relays to end', async () => (await allocations()) === 0, { every: 20 });
+  assert.ok(Date.now() - ended < 1_000, `${Date.now() - ended} ms`);
+  await ben.waitText('ended-text', /has ended it/);
+  await people.clear();
+});

@@ -8,13 +8,15 @@ export async function join(url, room, { name = 'member', options = {} } = {}) {
   const ask = (...args) => socket.timeout(5_000).emitWithAck(...args);
   try {
     await new Promise((done, failed) => socket.once('connect', done).once('connect_error', failed));
-    const answer = await ask('room.join', { room, name });
+    const userId = `user-${name}`;
+    const answer = await ask('room.join', { room, name, userId });
     if (!answer.ok) throw new Error(`${name} does not get into ${room}: ${JSON.stringify(answer)}`);
     const { username, credential } = answer.iceServers.find((server) => server.username);
     return {
       room,
       socket,
       id: answer.self.peerId,
+      userId,
       peers: answer.peers,
       iceServers: answer.iceServers,
       /** `{ username, credential }` for TURN. */
