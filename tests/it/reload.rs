@@ -201,7 +201,7 @@ async fn soon_with_secret(daemon: &Callgate, secret: &str) -> (Client, impl Conn
 }
 
 /// The user name and password that who joins a room is handed.
-async fn handed_out(daemon: &Callgate) -> (String, String) {
+pub(crate) async fn handed_out(daemon: &Callgate) -> (String, String) {
     let client = reqwest::Client::new();
     let url = daemon.url("/socket.io/?EIO=4&transport=polling");
     let text = |url: String| async { client.get(url).send().await.unwrap().text().await.unwrap() };
