@@ -179,7 +179,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         plain: gate.plain().collect(),
         secure: gate.secure().collect(),
         turn: relay.listening(),
-        turn_tcp: gate.turn().collect(),
+        ice: &ice,
         relay_ports: &settings.turn.relay_ports,
         public: &found,
         file: settings.file.as_ref(),
@@ -198,7 +198,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
         access,
-        ice,
+        ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
         readiness: Arc::clone(&readiness),
         started,
