@@ -53,10 +53,12 @@ pub(super) const RECEIVES: usize = 4;
 const ERRORS: usize = 32;
 /// Under a steady stream, waking for every packet costs more than the packet. After this many turns in a row that came sooner than
 /// `SOON` after one another, a turn begins only after a `PAUSE`, for as long as each pause brings in more than one
-/// arrival. (The system may make it 50 µs longer.)
+/// arrival; a shorter one where a pause brings in more than `MANY`. (The system may make it 50 µs longer.)
 const STREAK: u32 = 8;
 const SOON: Duration = Duration::from_micros(200);
-const PAUSE: Duration = Duration::from_micros(100);
+const PAUSE: Duration = Duration::from_micros(250);
+const SHORT_PAUSE: Duration = Duration::from_micros(100);
+const MANY: usize = 20;
 /// How stale the servers' idea of the time of day may be.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 
@@ -180,7 +182,7 @@ impl Shard {
         loop {
             let paused = streak >= STREAK;
             if paused {
-                thread::sleep(PAUSE);
+                thread::sleep(if self.arrivals > MANY { SHORT_PAUSE } else { PAUSE });
             }
             let count = self.wait(&mut events);
             let now = Instant::now();
