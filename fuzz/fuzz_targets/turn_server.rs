@@ -3,13 +3,14 @@
 #![no_main]
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use arbitrary::Arbitrary;
 use callgate_fuzz::stun::{Algorithm, Class, Mac, Message, Writer, attribute};
 use callgate_fuzz::turn::{
     AllocationId, Config, FiveTuple, Keys, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route,
-    Server, Transport, credential,
+    Scopes, Server, Transport, credential,
 };
 use libfuzzer_sys::fuzz_target;
 use secrecy::SecretString;
@@ -23,19 +24,25 @@ enum Step<'a> {
     Request { client: u8, user: User, method: u8, style: u8, attributes: Vec<Piece<'a>> },
     Indication { client: u8, attributes: Vec<Piece<'a>> },
     Peer { allocation: u8, from: u8, length: u16 },
-    Relayed { to: u8, from: u8, length: u16 },
+    Relayed { to: u8, from: u8, room: u8, length: u16 },
     Icmp { allocation: u8, peer: u8, kind: u8, code: u8 },
     Open { result: u8 },
     Time { seconds: u16 },
     Revoke { user: bool },
     Drain,
     SetKeys { which: u8 },
+    Seat { member: u8, red: bool },
+    Unseat { member: u8 },
+    Signaled { member: u8, peers: [u8; 3] },
+    Observed { member: u8, peer: u8 },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum User {
     Alice,
     Bob,
+    /// Of a room, perhaps.
+    Member(u8),
     /// With a password of its own.
     Camera,
     /// With a wrong one.
@@ -66,8 +73,14 @@ enum Piece<'a> {
     DontFragment,
 }
 
+/// The credential ids of three who have seats now and then.
+fn member(number: u8) -> String {
+    credential::member_id(&(number % 3).to_string())
+}
+
 struct World {
     server: Server,
+    scopes: Scopes,
     now: Instant,
     waiting: Vec<(AllocationId, SocketAddr)>,
     allocations: Vec<AllocationId>,
@@ -122,6 +135,9 @@ impl World {
                 permissions: 5,
                 channels: 4,
                 unauthenticated_per_second: 50,
+                bytes_per_second: 100_000,
+                room_bytes_per_second: 150_000,
+                total_bytes_per_second: 200_000,
                 ..Limits::default()
             },
             tcp_relays: true,
@@ -129,10 +145,12 @@ impl World {
             room_scope: true,
             scopes: Default::default(),
         };
+        let scopes = config.scopes.clone();
         let now = Instant::now();
         let server = Server::new(config, [2; 32], now, UNIX_EPOCH + Duration::from_secs(WALL));
         Self {
             server,
+            scopes,
             now,
             waiting: vec![],
             allocations: vec![],
@@ -241,6 +259,7 @@ impl World {
             let (username, password) = match user {
                 User::Alice => minted("alice"),
                 User::Bob => minted("bob"),
+                User::Member(number) => minted(&member(number)),
                 User::Camera => ("camera".to_owned(), "password".to_owned()),
                 User::Mallory => ("camera".to_owned(), "guess".to_owned()),
             };
@@ -292,9 +311,9 @@ impl World {
                 let (at, from) = (self.allocation(allocation), self.peer(from));
                 check(self.server.handle_peer(self.now, at, from, length.into()), length.into());
             }
-            Step::Relayed { to, from, length } => {
-                let (to, from) = (self.peer(to), self.peer(from));
-                check(self.server.handle_relayed(self.now, to, from, None, length.into()), length.into());
+            Step::Relayed { to, from, room, length } => {
+                let (to, from, room) = (self.peer(to), self.peer(from), NonZeroU64::new(room.into()));
+                check(self.server.handle_relayed(self.now, to, from, room, length.into()), length.into());
             }
             Step::Icmp { allocation, peer, kind, code } => {
                 let (at, peer) = (self.allocation(allocation), self.peer(peer));
@@ -316,6 +335,16 @@ impl World {
             }
             Step::Revoke { user } => self.server.revoke(self.now, if user { "alice" } else { "bob" }),
             Step::Drain => self.server.drain(self.now),
+            Step::Seat { member: who, red } => {
+                self.scopes.seat(&member(who), if red { "red" } else { "blue" }, who);
+            }
+            Step::Unseat { member: who } => self.scopes.unseat(&member(who)),
+            Step::Signaled { member: who, peers } => {
+                self.scopes.signaled(&member(who), &peers.map(|peer| self.peer(peer).ip()));
+            }
+            Step::Observed { member: who, peer } => {
+                self.scopes.observed(&member(who), self.peer(peer).ip());
+            }
             Step::SetKeys { which } => self.server.set_keys(self.now, &keys(which)),
         }
         self.settle();

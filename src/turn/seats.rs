@@ -192,3 +192,86 @@ pub(super) fn canonical(ip: IpAddr) -> IpAddr {
         ip => ip,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Seat { member: usize, room: usize },
+        Unseat { member: usize },
+        Add { member: usize, ip: u32, observed: bool },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let member = 0_usize..4;
+        prop_oneof![
+            2 => (member.clone(), 0_usize..2).prop_map(|(member, room)| Step::Seat { member, room }),
+            1 => member.clone().prop_map(|member| Step::Unseat { member }),
+            30 => (member, 0_u32..50, any::<bool>()).prop_map(|(member, ip, observed)| Step::Add { member, ip, observed }),
+        ]
+    }
+
+    /// A room's name, and the addresses named and observed, each oldest first.
+    type Known = (usize, [Vec<u32>; 2]);
+
+    fn name(number: usize) -> String {
+        number.to_string()
+    }
+
+    fn ip(number: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from_bits(0x0909_0900 + number))
+    }
+
+    proptest! {
+        #[test]
+        fn who_has_what_is_what_a_search_through_all_says(steps in prop::collection::vec(step(), 1..200)) {
+            let mut seats = Seats::default();
+            let mut known: BTreeMap<usize, Known> = BTreeMap::new();
+            for step in steps {
+                let losses: Vec<_> = seats.rooms.values().map(|entry| (Arc::clone(&entry.room), entry.room.losses())).collect();
+                let before = known.clone();
+                match step {
+                    Step::Seat { member, room } => {
+                        seats.seat(&name(member), &name(room), 0);
+                        if known.get(&member).is_none_or(|(there, _)| *there != room) {
+                            known.insert(member, (room, Default::default()));
+                        }
+                    }
+                    Step::Unseat { member } => {
+                        seats.unseat(&name(member));
+                        known.remove(&member);
+                    }
+                    Step::Add { member, ip: number, observed } => {
+                        let source = if observed { Source::Observed } else { Source::Signaled };
+                        seats.add(&name(member), ip(number), source);
+                        if let Some((_, lists)) = known.get_mut(&member) {
+                            let list = &mut lists[usize::from(observed)];
+                            list.retain(|held| *held != number);
+                            list.push(number);
+                            let most = if observed { MOST_OBSERVED } else { MOST_SIGNALED };
+                            list.drain(..list.len().saturating_sub(most));
+                        }
+                    }
+                }
+                let has = |known: &BTreeMap<usize, Known>, room, number| {
+                    known.values().filter(|(there, lists)| *there == room && lists.iter().any(|list| list.contains(&number))).count()
+                };
+                for room in 0..2 {
+                    let entry = seats.rooms.get(&*name(room));
+                    let members = known.values().filter(|(there, _)| *there == room).count();
+                    prop_assert_eq!(entry.map_or(0, |entry| entry.members), members);
+                    let found: BTreeMap<_, _> = (0..50).map(|number| (ip(number), has(&known, room, number))).filter(|(_, count)| *count > 0).collect();
+                    prop_assert_eq!(entry.map_or_else(BTreeMap::new, |entry| entry.addresses.clone()), found);
+                    // Whatever goes is told of.
+                    let gone = (0..50).any(|number| has(&known, room, number) < has(&before, room, number));
+                    let told = losses.iter().any(|(held, count)| *held.name == *name(room) && held.losses() != *count);
+                    prop_assert!(told || !gone);
+                }
+            }
+        }
+    }
+}

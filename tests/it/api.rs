@@ -200,18 +200,18 @@ async fn a_room_is_read_by_its_name_and_ended_by_the_operator_only() {
     let open: Value = serde_json::from_str(&open[1..]).unwrap();
     let poll =
         daemon.url(&format!("/socket.io/?EIO=4&transport=polling&sid={}", open["sid"].as_str().unwrap()));
-    // Each is answered before the next is said, as clients do it.
-    for (packet, answer) in
-        [("40", "40{"), (r#"421["room.join",{"room":"tea","userId":"ada","name":"Ada"}]"#, "431[")]
-    {
-        assert_eq!(client.post(&poll).body(packet).send().await.unwrap().status(), StatusCode::OK);
-        let mut said = String::new();
-        while !said.contains(answer) {
-            let got = client.get(&poll).send().await.unwrap();
-            assert_eq!(got.status(), StatusCode::OK, "{said}");
-            said += &got.text().await.unwrap();
-        }
-    }
+    let say = async |packet: &'static str| {
+        assert_eq!(
+            client.post(&poll).body(packet).send().await.unwrap().status(),
+            StatusCode::OK,
+            "{packet}"
+        );
+    };
+    let hear = async || client.get(&poll).send().await.unwrap().text().await.unwrap();
+    say("40").await;
+    // Before that, nothing may be said.
+    while !hear().await.contains("40{") {}
+    say(r#"421["room.join",{"room":"tea","userId":"ada","name":"Ada"}]"#).await;
     let url = daemon.url("/api/rooms/tea");
     let (status, body) = get(&url).await;
     assert_eq!(status, StatusCode::OK);
@@ -251,6 +251,9 @@ async fn a_room_is_read_by_its_name_and_ended_by_the_operator_only() {
     assert_eq!(ask(client.get(&url).bearer_auth(ADMIN)).await.1["banned"], json!(["bob"]));
     assert_eq!(ask(client.delete(&url).bearer_auth(ADMIN)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(ask(client.delete(&url).bearer_auth(ADMIN)).await.0, StatusCode::NOT_FOUND);
-    let heard = client.get(&poll).send().await.unwrap().text().await.unwrap();
+    let mut heard = String::new();
+    while !heard.contains("room.closed") {
+        heard += &hear().await;
+    }
     assert!(heard.contains(r#"42["room.closed",{"room":"tea","reason":"deleted"}]"#), "{heard}");
 }

@@ -45,6 +45,26 @@ fn a_user_is_the_id_whatever_the_expiry() {
 }
 
 #[test]
+fn a_member_is_counted_whatever_the_address_and_the_credential() {
+    let mut world = World::with(|config| config.limits.allocations_per_user = 2);
+    let [one, two] = ["one", "two"].map(crate::turn::credential::member_id);
+    for member in [&one, &two] {
+        world.scopes.seat(member, "blue", 0);
+    }
+    world.allocate(&mut Client::named("198.18.0.1:4000", &one));
+    world.allocate(&mut Client::until("198.18.0.2:4000", &one, super::world::WALL + 60));
+    assert_eq!(world.ask(&mut Client::named("198.18.0.3:4000", &one), Ask::allocate().udp()).code(), 486);
+    world.allocate(&mut Client::named("198.18.0.3:4000", &two));
+    // And of an address the members of all rooms.
+    let mut world = World::with(|config| config.limits.allocations_per_ip = 1);
+    for (member, room) in [(&one, "blue"), (&two, "red")] {
+        world.scopes.seat(member, room, 0);
+    }
+    world.allocate(&mut Client::named("198.18.0.1:4000", &one));
+    assert_eq!(world.ask(&mut Client::named("198.18.0.1:4001", &two), Ask::allocate().udp()).code(), 486);
+}
+
+#[test]
 fn permissions_are_limited_and_all_or_nothing() {
     let mut world = World::with(|config| config.limits.permissions = 3);
     let mut alice = Client::new("198.18.0.1:4000");
