@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
@@ -20,17 +22,18 @@ use crate::stun::method;
 const MOST: usize = 16_384;
 
 /// Bytes of what a ticket says: relay port, slot, generation, number. The tag follows.
-const SAYS: usize = 2 + 4 + 4 + 4;
-const TAG: usize = 16;
+const SAYS: usize = 2 + 3 + 4 + 2;
+const TAG: usize = 13;
+const PLAIN: usize = SAYS + TAG;
 
-/// MOBILITY-TICKET's value.
-pub(super) type Ticket = [u8; SAYS + TAG];
+/// MOBILITY-TICKET's value: text, and no longer, for there are clients that keep it as a short string.
+pub(super) type Ticket = [u8; PLAIN / 3 * 4];
 
 /// What an allocation with a ticket remembers.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Mobile {
     /// Of the last ticket given out. The one before it is good, too: the answer with the last one may have been lost.
-    number: u32,
+    number: u16,
     /// The client is not where it was.
     moved: bool,
 }
@@ -41,7 +44,7 @@ pub(super) struct Told {
     /// A relay port of the allocation, by which its server is known.
     port: u16,
     at: AllocationId,
-    number: u32,
+    number: u16,
 }
 
 /// The key of the tickets, the same for all servers that have the same nonces.
@@ -52,28 +55,34 @@ pub(super) fn key(nonce_key: &[u8; 32]) -> hmac::Key {
 
 impl Told {
     fn write(self, key: &hmac::Key) -> Ticket {
-        let mut ticket = [0; SAYS + TAG];
-        let (says, tag) = ticket.split_at_mut(SAYS);
+        let mut plain = [0; PLAIN];
+        let (says, tag) = plain.split_at_mut(SAYS);
         says[..2].copy_from_slice(&self.port.to_be_bytes());
-        says[2..6].copy_from_slice(&self.at.slot.to_be_bytes());
-        says[6..10].copy_from_slice(&self.at.generation.to_be_bytes());
-        says[10..].copy_from_slice(&self.number.to_be_bytes());
+        says[2..5].copy_from_slice(&self.at.slot.to_be_bytes()[1..]);
+        says[5..9].copy_from_slice(&self.at.generation.to_be_bytes());
+        says[9..].copy_from_slice(&self.number.to_be_bytes());
         tag.copy_from_slice(&hmac::sign(key, says).as_ref()[..TAG]);
+        let mut ticket = Ticket::default();
+        // It is exactly as long.
+        let _ = BASE64_URL_SAFE_NO_PAD.encode_slice(plain, &mut ticket);
         ticket
     }
 
     fn read(ticket: &[u8], key: &hmac::Key) -> Option<Self> {
         let ticket: &Ticket = ticket.try_into().ok()?;
-        let (says, tag) = ticket.split_at(SAYS);
+        let mut plain = [0; PLAIN];
+        BASE64_URL_SAFE_NO_PAD.decode_slice(ticket, &mut plain).ok().filter(|&len| len == PLAIN)?;
+        let (says, tag) = plain.split_at(SAYS);
         let right = hmac::sign(key, says);
         if !bool::from(right.as_ref()[..TAG].ct_eq(tag)) {
             return None;
         }
-        let word = |at: usize| says.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+        let slot = u32::from_be_bytes([0, says[2], says[3], says[4]]);
+        let generation = u32::from_be_bytes([says[5], says[6], says[7], says[8]]);
         Some(Self {
             port: u16::from_be_bytes([says[0], says[1]]),
-            at: AllocationId { slot: word(2)?, generation: word(6)? },
-            number: word(10)?,
+            at: AllocationId { slot, generation },
+            number: u16::from_be_bytes([says[9], says[10]]),
         })
     }
 }
