@@ -2,6 +2,7 @@
 
 mod client;
 mod legs;
+mod mobility;
 mod rooms;
 mod stream;
 mod tcp_relays;
