@@ -3,6 +3,7 @@
 mod client;
 mod drain;
 mod legs;
+mod mobility;
 mod rooms;
 mod stream;
 mod tcp_relays;
