@@ -62,6 +62,11 @@ impl Media for Members {
         let Some(relay) = self.0.upgrade() else { return vec![Usage::default(); members.len()] };
         relay.usage(members).into_iter().map(|of| usage(of.to_peer, of.to_client)).collect()
     }
+
+    fn departed(&self, room: &str) -> Usage {
+        let of = self.0.upgrade().map(|relay| relay.scopes().departed(room)).unwrap_or_default();
+        usage(of.to_peer, of.to_client)
+    }
 }
 
 /// The relay as a whole.

@@ -26,6 +26,9 @@ pub trait Media: Send + Sync {
 
     /// What was relayed for each of these members so far, in their order.
     fn usage(&self, members: &[&str]) -> Vec<Usage>;
+
+    /// What was relayed for those who were members of this room and are not any more.
+    fn departed(&self, room: &str) -> Usage;
 }
 
 /// Packets one way.
@@ -55,5 +58,8 @@ impl Media for () {
     fn gone(&self, _: &str) {}
     fn usage(&self, members: &[&str]) -> Vec<Usage> {
         vec![Usage::default(); members.len()]
+    }
+    fn departed(&self, _: &str) -> Usage {
+        Usage::default()
     }
 }

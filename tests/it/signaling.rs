@@ -83,6 +83,11 @@ impl Media for Relay {
         let flow = |packets| Flow { packets, bytes: 100 * packets };
         (1..).zip(members).map(|(n, _)| Usage { to_peer: flow(n), to_client: flow(2 * n) }).collect()
     }
+
+    fn departed(&self, _room: &str) -> Usage {
+        let flow = |packets| Flow { packets, bytes: 100 * packets };
+        Usage { to_peer: flow(10), to_client: flow(20) }
+    }
 }
 
 async fn house(settings: Settings) -> House {
@@ -457,7 +462,7 @@ async fn the_operator_sees_what_was_relayed_for_each_member_and_in_all() {
     let whole = house.signaling.room(&RoomId::parse("r").unwrap(), true).unwrap();
     let of = |n: u64| json!({"toPeer": {"packets": n, "bytes": 100 * n}, "toClient": {"packets": 2 * n, "bytes": 200 * n}});
     assert_eq!((&whole["members"][0]["relay"], &whole["members"][1]["relay"]), (&of(1), &of(2)));
-    assert_eq!(whole["relay"], of(3));
+    assert_eq!(whole["relay"], of(13), "with what those had who have left");
     let outline = house.signaling.room(&RoomId::parse("r").unwrap(), false).unwrap();
     assert!(outline.get("members").is_none() && outline.get("relay").is_none(), "{outline}");
 }
@@ -516,8 +521,10 @@ async fn the_operator_is_told_the_figures_and_is_obeyed() {
     );
     assert_eq!(
         (&first["relay"]["toPeer"]["packets"], &stats["relay"]["allocations"]),
-        (&json!(1), &json!(7))
+        (&json!(11), &json!(7))
     );
+    let [peer] = first["peers"].as_array().unwrap().as_slice() else { panic!("{stats}") };
+    assert_eq!((&peer["userId"], &peer["relay"]["toPeer"]["packets"]), (&json!("ada"), &json!(1)));
     let mut acks = 0;
     let mut ask = async |admin: &mut Client, event: Value| -> Value {
         acks += 1;
