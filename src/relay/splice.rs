@@ -219,16 +219,17 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else { return Step::Broken };
         let Some(leg) = peer.leg else { return Step::Stuck };
         match self.exits.legs.send_raw(now, leg, &[]) {
-            Some(0) => {}
-            Some(_) => return Step::Stuck,
+            Some(true) => {}
+            Some(false) => return Step::Stuck,
             None => return Step::Broken,
         }
         let mut held = std::mem::take(&mut peer.to_client.held);
         let mut next = Next::Nothing;
         if held.is_empty() {
             if peer.to_client.read_all {
-                if !std::mem::replace(&mut peer.to_client.finished, true) {
-                    self.exits.legs.finish(leg);
+                if !peer.to_client.finished {
+                    let Some(finished) = self.exits.legs.finish(now, leg) else { return Step::Broken };
+                    peer.to_client.finished = finished;
                 }
                 return Step::Stuck;
             }
