@@ -30,7 +30,7 @@ impl Shard {
         if watched {
             self.read(now, token);
         } else {
-            self.exits.legs.close(now, leg, Ending::Failed);
+            self.close_leg(now, leg, Ending::Failed);
         }
     }
 
@@ -72,7 +72,7 @@ impl Shard {
     /// Closes a connection that the server has no use for any more.
     pub(super) fn hang_up(&mut self, now: Instant, client: Transport, ending: Ending) {
         if let Some(leg) = client.leg() {
-            self.exits.legs.close(now, leg, ending);
+            self.close_leg(now, leg, ending);
         }
     }
 
@@ -81,6 +81,12 @@ impl Shard {
         if let Some(peer) = self.exits.legs.get(leg).and_then(|link| link.spliced) {
             return self.close_peer(now, peer);
         }
+        self.close_leg(now, leg, ending);
+    }
+
+    /// Closes a connection, and ends the allocation that its client has, whatever the server last heard of it: one may have been
+    /// asked for in the very batch that led to this.
+    pub(super) fn close_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
         if let Some(client) = self.exits.legs.close(now, leg, ending) {
             self.with_server(|server| server.client_gone(now, client));
         }

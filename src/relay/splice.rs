@@ -279,7 +279,7 @@ impl Shard {
     pub(super) fn close_peer(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.remove(key) else { return };
         if let Some(leg) = peer.leg {
-            self.exits.legs.close(now, leg, Ending::Gone);
+            self.close_leg(now, leg, Ending::Gone);
         }
         self.with_server(|server| server.connection_closed(now, peer.id));
     }
@@ -288,7 +288,7 @@ impl Shard {
     pub(super) fn drop_peer(&mut self, now: Instant, connection: ConnectionId) {
         let Some(peer) = self.peers.find(connection).and_then(|key| self.peers.remove(key)) else { return };
         if let Some(leg) = peer.leg {
-            self.exits.legs.close(now, leg, Ending::Ended);
+            self.close_leg(now, leg, Ending::Ended);
         }
     }
 }
