@@ -207,7 +207,7 @@ impl World {
                         }
                     }
                 }
-                Output::OpenRelay { at, local } => {
+                Output::OpenRelay { at, local } | Output::Listen { at, local } => {
                     self.waiting.push((at, local));
                     self.allocations.push(at);
                 }
@@ -353,7 +353,7 @@ impl World {
 
 fn check(route: Route, length: usize) {
     match route {
-        Route::Here => {}
+        Route::Here | Route::Home { .. } => {}
         Route::Peer { payload, .. } | Route::Across { payload, .. } => assert!(payload.range().end <= length),
         Route::Client { payload, head, .. } => {
             assert!(payload.range().end <= length);

@@ -47,10 +47,13 @@ impl Media for Members {
         self.scopes(|scopes| scopes.signaled(member, addresses));
     }
 
+    fn unseated(&self, member: &str) {
+        self.scopes(|scopes| scopes.unseat(member));
+    }
+
     fn gone(&self, member: &str) {
+        // Its credential has ended before: what is ended here cannot be asked for again.
         if let Some(relay) = self.0.upgrade() {
-            // Its credential first: what is ended could be asked for again otherwise.
-            relay.scopes().unseat(member);
             relay.revoke(member);
         }
     }

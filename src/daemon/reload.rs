@@ -17,6 +17,7 @@ use crate::gate;
 use crate::ice::Signer;
 use crate::log;
 use crate::relay::Relay;
+use crate::signaling::Signaling;
 
 /// Keys that need no restart.
 const LIVE: [&str; 5] = ["turn.secrets", "turn.users", "tls.certificate", "tls.key", "log.filter"];
@@ -32,6 +33,7 @@ pub(super) struct Live<'a> {
     pub(super) state: &'a State,
     pub(super) relay: &'a Relay,
     pub(super) signer: Signer,
+    pub(super) signaling: &'a Signaling,
     pub(super) serving: &'a gate::Serving,
 }
 
@@ -73,17 +75,22 @@ impl Live<'_> {
         let changed = changed(&self.current, &new);
         if changed.contains("turn.secrets") || changed.contains("turn.users") {
             self.relay.set_keys(super::media::keys(&new, &secret));
-            self.signer.set(secret);
+            if self.signer.set(secret) {
+                // The old one may be out of force already.
+                self.signaling.renew();
+            }
         }
         if changed.contains("log.filter") {
             log::set_filter(&new.log.filter);
         }
-        for key in changed.iter().filter(|key| self.is_live(key)) {
+        for key in changed.iter().filter(|key| self.is_live(key, &new)) {
             tracing::info!(key, "changed, and in force");
         }
         // Since the start: what a reload could not change still waits for the restart after the next one.
-        let waiting: Vec<String> =
-            super::reload::changed(self.started, &new).into_iter().filter(|key| !self.is_live(key)).collect();
+        let waiting: Vec<String> = super::reload::changed(self.started, &new)
+            .into_iter()
+            .filter(|key| !self.is_live(key, &new))
+            .collect();
         for key in &waiting {
             let place = new.places.iter().find(|(written, _)| written == key);
             let place = place.map_or(&Place::Missing, |(_, place)| place);
@@ -93,9 +100,10 @@ impl Live<'_> {
         Ok(waiting.join(", "))
     }
 
-    /// A certificate can change where there was one.
-    fn is_live(&self, key: &str) -> bool {
-        LIVE.contains(&key) && (self.started.tls.is_some() || !key.starts_with("tls."))
+    /// A certificate can change where there was one and still is: the ports of TLS neither come nor go.
+    fn is_live(&self, key: &str, new: &Settings) -> bool {
+        let tls = self.started.tls.is_some() && new.tls.is_some();
+        LIVE.contains(&key) && (tls || !key.starts_with("tls."))
     }
 }
 

@@ -5,14 +5,17 @@ use std::time::Instant;
 use nix::sys::epoll::EpollEvent;
 use nix::sys::epoll::EpollFlags;
 
+use crate::turn::FiveTuple;
 use crate::turn::Leg;
-use crate::turn::Transport;
 
 use super::connection::Connection;
 use super::link::Next;
+use super::mailbox::Letter;
 use super::shard::RECEIVES;
 use super::shard::Shard;
+use super::shard::lock;
 use super::stats::Ending;
+use super::steer;
 use super::token::Token;
 
 impl Shard {
@@ -69,15 +72,62 @@ impl Shard {
         self.stand_in_line(token);
     }
 
-    /// Closes a connection that the server has no use for any more.
-    pub(super) fn hang_up(&mut self, now: Instant, client: Transport, ending: Ending) {
-        if let Some(leg) = client.leg() {
-            self.close_leg(now, leg, ending);
+    /// Takes over what other shards have left.
+    pub(super) fn read_letters(&mut self, now: Instant) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.exits.collect(&mut letters);
+        for (letter, bytes) in letters.iter() {
+            match letter {
+                // An answer, by its first two bits.
+                Letter::Frame(leg) if bytes.first().is_some_and(|byte| byte >> 6 == 0) => {
+                    self.exits.legs.answer(now, leg, bytes);
+                }
+                Letter::Frame(leg) => self.exits.legs.push(now, leg, &[bytes]),
+                Letter::HangUp(leg) => self.drop_leg(now, leg, Ending::Ended),
+                Letter::Packet(client) => self.read_packet(now, client, bytes),
+            }
+        }
+        letters.clear();
+        self.letters = letters;
+    }
+
+    /// A packet of a client of ours that came to another shard.
+    fn read_packet(&mut self, now: Instant, client: FiveTuple, bytes: &[u8]) {
+        if self.inbox.free() == 0 {
+            self.process(now);
+        }
+        let slot = self.inbox.len();
+        let Some(room) = self.inbox.room().and_then(|room| room.get_mut(..bytes.len())) else { return };
+        room.copy_from_slice(bytes);
+        self.inbox.took(bytes.len());
+        self.origins[slot] = Token::Wake;
+        self.visitors[slot] = Some(client);
+        self.arrivals += 1;
+    }
+
+    /// A client has moved, or one that had has moved on: the shard that its packets come to is told.
+    pub(super) fn moved(&mut self, now: Instant, client: FiveTuple, port: Option<u16>) {
+        let shard = match client.transport.leg() {
+            Some(leg) => usize::from(leg.shard),
+            None => steer::shard_of(client.client.ip(), self.servers.len()),
+        };
+        if let Some(server) = self.servers.get(shard).filter(|_| shard != self.index) {
+            lock(server).set_home(now, client, port);
+            self.exits.rouse(shard);
+        }
+    }
+
+    /// Closes the connection of a client whose allocation has ended, in whichever shard it is.
+    pub(super) fn hang_up(&mut self, now: Instant, leg: Leg) {
+        if usize::from(leg.shard) == self.index {
+            self.drop_leg(now, leg, Ending::Ended);
+        } else {
+            self.exits.post(leg.shard.into(), Letter::HangUp(leg), &[]);
         }
     }
 
     /// Closes a connection, and ends its client's allocation.
-    fn drop_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
+    pub(super) fn drop_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
         if let Some(peer) = self.exits.legs.get(leg).and_then(|link| link.spliced) {
             return self.close_peer(now, peer);
         }

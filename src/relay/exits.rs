@@ -10,6 +10,7 @@ use crate::turn::Leg;
 use crate::turn::Route;
 
 use super::legs::Legs;
+use super::mailbox::Letter;
 use super::mailbox::Letters;
 use super::mailbox::Mailbox;
 use super::sockets::Sockets;
@@ -63,7 +64,7 @@ impl Exits {
     /// Puts a packet with a way out where it leaves.
     pub(super) fn put(&mut self, now: Instant, inbox: &mut Inbox, place: Place, route: Route) {
         match route {
-            Route::Here | Route::Across { .. } => {}
+            Route::Here | Route::Across { .. } | Route::Home { .. } => {}
             Route::Peer { at, peer, payload, dont_fragment } => {
                 let way = Way { via: Via::Relay(at), to: peer, source: peer.ip(), dont_fragment };
                 self.outbox.push(inbox, place, payload, way, None);
@@ -92,25 +93,40 @@ impl Exits {
     fn push(&mut self, now: Instant, leg: Leg, parts: &[&[u8]]) {
         if usize::from(leg.shard) == self.shard {
             self.legs.push(now, leg, parts);
-        } else if !self.mailboxes.get(usize::from(leg.shard)).is_some_and(|its| its.post(leg, parts)) {
+        } else {
+            self.post(leg.shard.into(), Letter::Frame(leg), parts);
+        }
+    }
+
+    /// Leaves a letter for another shard.
+    pub(super) fn post(&self, shard: usize, letter: Letter, parts: &[&[u8]]) {
+        if !self.mailboxes.get(shard).is_some_and(|its| its.post(letter, parts)) {
             self.counts.count(IoDrop::MailboxFull, 1);
         }
     }
 
-    /// Takes over what other shards have left for our connections. `letters` is empty memory, before and after.
-    pub(super) fn collect(&mut self, now: Instant, letters: &mut Letters) {
-        let Some(mailbox) = self.mailboxes.get(self.shard) else { return };
-        mailbox.take(letters);
-        for (leg, frame) in letters.iter() {
-            self.legs.push(now, leg, &[frame]);
+    /// Takes out what other shards have left.
+    pub(super) fn collect(&mut self, letters: &mut Letters) {
+        if let Some(mailbox) = self.mailboxes.get(self.shard) {
+            mailbox.take(letters);
         }
-        letters.clear();
+    }
+
+    /// Has another shard look after what its server wants done.
+    pub(super) fn rouse(&self, shard: usize) {
+        if let Some(mailbox) = self.mailboxes.get(shard) {
+            mailbox.rouse();
+        }
     }
 
     /// Sends a message of the server's own.
     pub(super) fn answer(&mut self, now: Instant, to: FiveTuple, message: &[u8]) {
         if let Some(leg) = to.transport.leg() {
-            self.legs.answer(now, leg, message);
+            if usize::from(leg.shard) == self.shard {
+                self.legs.answer(now, leg, message);
+            } else {
+                self.post(leg.shard.into(), Letter::Frame(leg), &[message]);
+            }
             return;
         }
         let Some((_, listener)) = find(&self.listeners, to.server) else {

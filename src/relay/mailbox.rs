@@ -1,4 +1,5 @@
-//! Frames for connections of another shard: the one way on which payload goes from thread to thread.
+//! What one shard leaves for another: frames for its connections, packets of clients that have moved. The one way on which
+//! payload goes from thread to thread.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -7,10 +8,13 @@ use std::sync::PoisonError;
 
 use nix::sys::eventfd::EventFd;
 
+use crate::turn::FiveTuple;
 use crate::turn::Leg;
 
 /// Bytes that may lie in a mailbox; twice what one connection's queue holds.
 const ROOM: usize = 512 << 10;
+/// And letters.
+const MOST: usize = 16 << 10;
 
 /// Where other shards leave what is for this one's connections.
 #[derive(Debug)]
@@ -19,11 +23,22 @@ pub(super) struct Mailbox {
     wake: Arc<EventFd>,
 }
 
-/// Frames, one after the other, with their addressees.
+/// What a letter is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Letter {
+    /// A frame for this connection.
+    Frame(Leg),
+    /// Nothing but an end: close this connection.
+    HangUp(Leg),
+    /// A packet that came from this client.
+    Packet(FiveTuple),
+}
+
+/// Bytes, one letter's after the other's.
 #[derive(Default, Debug)]
 pub(super) struct Letters {
     bytes: Vec<u8>,
-    addressed: Vec<(Leg, u32)>,
+    letters: Vec<(Letter, u32)>,
 }
 
 impl Mailbox {
@@ -32,20 +47,29 @@ impl Mailbox {
         Self { letters: Mutex::default(), wake }
     }
 
-    /// Leaves a frame; false: there is no room.
-    pub(super) fn post(&self, to: Leg, parts: &[&[u8]]) -> bool {
+    /// Leaves a letter; false: there is no room.
+    pub(super) fn post(&self, letter: Letter, parts: &[&[u8]]) -> bool {
         let mut letters = self.lock();
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        let (Ok(size), true) = (u32::try_from(len), letters.bytes.len() + len <= ROOM) else { return false };
-        let was_empty = letters.addressed.is_empty();
+        let (Ok(size), true) =
+            (u32::try_from(len), letters.bytes.len() + len <= ROOM && letters.letters.len() < MOST)
+        else {
+            return false;
+        };
+        let was_empty = letters.letters.is_empty();
         parts.iter().for_each(|part| letters.bytes.extend_from_slice(part));
-        letters.addressed.push((to, size));
+        letters.letters.push((letter, size));
         drop(letters);
         // One call for all that comes before the shard looks.
         if was_empty {
             let _ = self.wake.write(1);
         }
         true
+    }
+
+    /// Has the shard look after what its server wants done.
+    pub(super) fn rouse(&self) {
+        let _ = self.wake.write(1);
     }
 
     /// Takes everything out, in exchange for `emptied`.
@@ -62,16 +86,16 @@ impl Mailbox {
 impl Letters {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.addressed.clear();
+        self.letters.clear();
     }
 
-    /// Each frame and whom it is for, in the order in which they came.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Leg, &[u8])> {
-        self.addressed.iter().scan(0, |start, &(leg, len)| {
+    /// Each with its bytes, in the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Letter, &[u8])> {
+        self.letters.iter().scan(0, |start, &(letter, len)| {
             let end = *start + len as usize;
-            let frame = self.bytes.get(*start..end).unwrap_or_default();
+            let bytes = self.bytes.get(*start..end).unwrap_or_default();
             *start = end;
-            Some((leg, frame))
+            Some((letter, bytes))
         })
     }
 }
@@ -81,8 +105,8 @@ mod tests {
     use super::*;
     use nix::sys::eventfd::EfdFlags;
 
-    fn leg(slot: u32) -> Leg {
-        Leg { shard: 0, slot, generation: 1 }
+    fn leg(slot: u32) -> Letter {
+        Letter::Frame(Leg { shard: 0, slot, generation: 1 })
     }
 
     #[test]

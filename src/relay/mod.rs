@@ -4,6 +4,7 @@
 //! of another shard is decided by that shard's server and sent from here. Only where it is for a client's connection, which
 //! is the other shard's alone to write to, a copy is left in that shard's mailbox.
 
+mod acts;
 mod callers;
 mod connection;
 mod exits;

@@ -26,7 +26,6 @@ use crate::turn::AllocationId;
 use crate::turn::FiveTuple;
 use crate::turn::Keys;
 use crate::turn::Output;
-use crate::turn::RelayFailure;
 use crate::turn::Route;
 use crate::turn::Server;
 use crate::turn::Span;
@@ -34,11 +33,11 @@ use crate::turn::Transport;
 
 use super::connection::Connection;
 use super::exits::Exits;
+use super::mailbox::Letter;
 use super::mailbox::Letters;
 use super::peers::PeerKey;
 use super::peers::Peers;
 use super::ports::Slices;
-use super::stats::Ending;
 use super::stats::IoDrop;
 use super::token::Token;
 use super::train::Place;
@@ -53,10 +52,12 @@ pub(super) const RECEIVES: usize = 4;
 const ERRORS: usize = 32;
 /// Under a steady stream, waking for every packet costs more than the packet. After this many turns in a row that came sooner than
 /// `SOON` after one another, a turn begins only after a `PAUSE`, for as long as each pause brings in more than one
-/// arrival. (The system may make it 50 µs longer.)
+/// arrival; a shorter one where a pause brings in more than `MANY`. (The system may make it 50 µs longer.)
 const STREAK: u32 = 8;
 const SOON: Duration = Duration::from_micros(200);
-const PAUSE: Duration = Duration::from_micros(100);
+const PAUSE: Duration = Duration::from_micros(250);
+const SHORT_PAUSE: Duration = Duration::from_micros(100);
+const MANY: usize = 20;
 /// How stale the servers' idea of the time of day may be.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 
@@ -101,7 +102,7 @@ struct Across {
 }
 
 pub(super) struct Shard {
-    index: usize,
+    pub(super) index: usize,
     pub(super) servers: Arc<[Arc<Mutex<Server>>]>,
     pub(super) slices: Slices,
     pub(super) exits: Exits,
@@ -111,13 +112,15 @@ pub(super) struct Shard {
     pub(super) inbox: Inbox,
     /// Where each slot of the inbox was filled from.
     pub(super) origins: [Token; SLOTS],
+    /// Of those that another shard has handed over (`Token::Wake`): whose packet it is.
+    pub(super) visitors: [Option<FiveTuple>; SLOTS],
     across: Vec<Across>,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     /// They are being acted on.
-    acting: bool,
+    pub(super) acting: bool,
     /// Sockets that had more to give than a turn allows.
     unfinished: Vec<Token>,
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     wall_set: Instant,
     /// Arrivals of this turn.
     pub(super) arrivals: usize,
@@ -129,7 +132,7 @@ pub(super) struct Shard {
     /// Where bytes are read into that go between two connections.
     pub(super) room: Vec<u8>,
     /// What other shards left for our connections; kept for its memory.
-    letters: Letters,
+    pub(super) letters: Letters,
 }
 
 impl Shard {
@@ -158,6 +161,7 @@ impl Shard {
             orders,
             inbox: Inbox::new(),
             origins: [Token::Wake; SLOTS],
+            visitors: [None; SLOTS],
             across: Vec::new(),
             outputs: VecDeque::new(),
             acting: false,
@@ -180,7 +184,7 @@ impl Shard {
         loop {
             let paused = streak >= STREAK;
             if paused {
-                thread::sleep(PAUSE);
+                thread::sleep(if self.arrivals > MANY { SHORT_PAUSE } else { PAUSE });
             }
             let count = self.wait(&mut events);
             let now = Instant::now();
@@ -271,9 +275,9 @@ impl Shard {
     /// Does what was ordered; false: stop.
     fn obey(&mut self, now: Instant) -> bool {
         let _ = self.wake.read();
-        let mut letters = std::mem::take(&mut self.letters);
-        self.exits.collect(now, &mut letters);
-        self.letters = letters;
+        self.read_letters(now);
+        // Another shard may have made our server want something.
+        self.with_server(|_| {});
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Control::Revoke(id) => self.with_server(|server| server.revoke(now, &id)),
@@ -381,6 +385,18 @@ impl Shard {
                     Route::Across { from, to, room, payload } => {
                         self.across.push(Across { from, to, room, place, payload });
                     }
+                    Route::Home { port } => {
+                        let client = match arrival.from {
+                            From::Client(client) => self.slices.shard(port).map(|shard| (shard, client)),
+                            From::Peer(..) => None,
+                        };
+                        match client {
+                            Some((shard, client)) => {
+                                self.exits.post(shard, Letter::Packet(client), &[packet]);
+                            }
+                            None => self.exits.counts.count(IoDrop::NoSocket, 1),
+                        }
+                    }
                     route => self.exits.put(now, &mut self.inbox, place, route),
                 }
                 collect(&mut server, &mut self.outputs);
@@ -407,6 +423,10 @@ impl Shard {
     /// What is in a slot of the inbox; `None`: nothing to be handed to the server.
     fn arrival(&self, slot: usize) -> Option<Arrival> {
         let origin = self.origins[slot];
+        if let (Token::Wake, Some(client)) = (origin, self.visitors[slot]) {
+            let len = self.inbox.stream_len(slot);
+            return Some(Arrival { from: From::Client(client), len, segment: Some(len) });
+        }
         if let Token::Leg { slot: leg, generation } = origin {
             let link = self.exits.legs.get(self.exits.legs.leg(leg, generation))?;
             let len = self.inbox.stream_len(slot);
@@ -449,70 +469,11 @@ impl Shard {
                     self.exits.put(now, &mut self.inbox, packet.place, route);
                 }
                 Route::Here => {}
-                Route::Peer { .. } | Route::Across { .. } => self.exits.counts.count(IoDrop::NoSocket, 1),
+                _ => self.exits.counts.count(IoDrop::NoSocket, 1),
             }
         }
         drop(held);
         self.across.clear();
-    }
-
-    /// Does what the server asked for.
-    fn act(&mut self) {
-        // Whatever is done below may make more of them: the loop gets there.
-        if self.acting || self.outputs.is_empty() {
-            return;
-        }
-        self.acting = true;
-        let now = Instant::now();
-        while let Some(output) = self.outputs.pop_front() {
-            match output {
-                Output::Send { to, message } => self.exits.answer(now, to, &message),
-                Output::Connect { connection, local, peer, ours } => {
-                    self.connect(now, connection, local, peer, ours);
-                }
-                Output::Splice { connection, client } => self.splice(now, connection, client),
-                Output::ClosePeer { connection } => self.drop_peer(now, connection),
-                Output::HangUp { client } => self.hang_up(now, client.transport, Ending::Ended),
-                Output::OpenRelay { at, local } | Output::Listen { at, local } => {
-                    let result = match output {
-                        Output::Listen { .. } => self.listen(at, local),
-                        _ => self.open(at, local),
-                    };
-                    let mut server = lock(&self.servers[self.index]);
-                    server.relay_opened(now, at, result, local);
-                    collect(&mut server, &mut self.outputs);
-                    self.deadline = server.poll_timeout();
-                }
-                Output::CloseRelay { at } => {
-                    self.exits.sockets.close(at);
-                    self.peers.close_listener(at);
-                }
-                Output::CloseFamily { at, local } => self.exits.sockets.close_family(at, local.is_ipv6()),
-                // The seam for a kernel offload, which is not here.
-                Output::ChannelBound { .. } | Output::ChannelUnbound { .. } => {}
-            }
-        }
-        self.acting = false;
-    }
-
-    fn open(&mut self, at: AllocationId, local: SocketAddr) -> Result<SocketAddr, RelayFailure> {
-        let v6 = local.is_ipv6();
-        let socket = self.exits.sockets.open(at, local).map_err(|error| failure(&error))?;
-        let bound = socket.local();
-        let event =
-            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Token::Relay { at, v6 }.pack());
-        if self.epoll.add(socket, event).is_err() {
-            self.exits.sockets.close_family(at, v6);
-            return Err(RelayFailure::Refused);
-        }
-        Ok(bound)
-    }
-}
-
-pub(super) fn failure(error: &io::Error) -> RelayFailure {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => RelayFailure::InUse,
-        _ => RelayFailure::Refused,
     }
 }
 
@@ -520,7 +481,7 @@ pub(super) fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
     server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn collect(server: &mut Server, outputs: &mut VecDeque<Output>) {
+pub(super) fn collect(server: &mut Server, outputs: &mut VecDeque<Output>) {
     while let Some(output) = server.poll_output() {
         outputs.push_back(output);
     }

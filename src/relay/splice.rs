@@ -16,11 +16,11 @@ use crate::turn::ConnectionId;
 use crate::turn::FiveTuple;
 use crate::turn::RelayFailure;
 
+use super::acts::failure;
 use super::link::Next;
 use super::peers::PeerKey;
 use super::peers::Peers;
 use super::shard::Shard;
-use super::shard::failure;
 use super::shard::lock;
 use super::stats::Ending;
 use super::token::Token;

@@ -69,6 +69,7 @@ impl Server {
         if is_tcp && (from.transport.leg().is_none() || of_datagrams || request.additional_family.is_some()) {
             return Err(code::BAD_REQUEST);
         }
+        let mobile = self.wants_ticket(request, is_tcp)?;
         // 4. DONT-FRAGMENT is supported, so there is nothing to check.
         // 5. A reservation fixes port and family, so neither may be asked for besides.
         let asks_family = request.family.is_some() || request.additional_family.is_some();
@@ -128,6 +129,7 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
             opening: Some(Box::new(opening)),
+            mobile,
             connections: is_tcp.then(Box::default),
             timer: None,
             usage: Usage::default(),
@@ -314,6 +316,7 @@ impl Server {
                 self.reservations.add(now, token, family, port);
                 token
             });
+            let ticket = self.next_ticket(slot);
             opening.echo.success(&self.software, Some(&opening.mac), |writer| {
                 for family in Family::BOTH {
                     let side = sides[family.index()];
@@ -325,6 +328,9 @@ impl Server {
                 writer.address(attribute::XOR_MAPPED_ADDRESS, client.client);
                 if let Some(token) = &token {
                     writer.attribute(attribute::RESERVATION_TOKEN, token);
+                }
+                if let Some(ticket) = &ticket {
+                    writer.attribute(attribute::MOBILITY_TICKET, ticket);
                 }
                 if let Some((family, code)) = opening.failed {
                     // RFC 8656, section 18.12.

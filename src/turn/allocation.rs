@@ -10,6 +10,7 @@ use super::credential;
 use super::family::Family;
 use super::keys::Tag;
 use super::meter::Bucket;
+use super::mobility::Mobile;
 use super::password::Key;
 use super::permissions::Permissions;
 use super::ports::Kind;
@@ -62,6 +63,8 @@ pub(super) struct Allocation {
     pub(super) opening: Option<Box<Opening>>,
     /// Of a TCP allocation (RFC 6062): its connections. It relays no datagrams.
     pub(super) connections: Option<Box<Connections>>,
+    /// It moves with its client (RFC 8016).
+    pub(super) mobile: Option<Mobile>,
     /// Its entry in the timers; never later than [`Allocation::deadline`].
     pub(super) timer: Option<Instant>,
     /// What it has relayed.

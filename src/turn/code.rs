@@ -7,6 +7,8 @@ pub(super) const BAD_REQUEST: u16 = e::CODE_BAD_REQUEST.0;
 pub(super) const UNAUTHENTICATED: u16 = e::CODE_UNAUTHORIZED.0;
 pub(super) const FORBIDDEN: u16 = e::CODE_FORBIDDEN.0;
 pub(super) const UNKNOWN_ATTRIBUTE: u16 = e::CODE_UNKNOWN_ATTRIBUTE.0;
+/// RFC 8016, section 3.5.
+pub(super) const MOBILITY_FORBIDDEN: u16 = 405;
 pub(super) const ALLOCATION_MISMATCH: u16 = e::CODE_ALLOC_MISMATCH.0;
 pub(super) const STALE_NONCE: u16 = e::CODE_STALE_NONCE.0;
 pub(super) const FAMILY_NOT_SUPPORTED: u16 = 440;
@@ -27,6 +29,7 @@ pub(super) fn reason(code: u16) -> &'static str {
         UNAUTHENTICATED => "Unauthenticated",
         FORBIDDEN => "Forbidden",
         UNKNOWN_ATTRIBUTE => "Unknown Attribute",
+        MOBILITY_FORBIDDEN => "Mobility Forbidden",
         ALLOCATION_MISMATCH => "Allocation Mismatch",
         STALE_NONCE => "Stale Nonce",
         FAMILY_NOT_SUPPORTED => "Address Family not Supported",

@@ -27,7 +27,7 @@ impl Server {
     #[inline]
     pub(super) fn handle_channel_data(&mut self, from: &FiveTuple, packet: &[u8]) -> Route {
         let Some((number, length)) = channel_data::parse(packet) else { return self.drop(Drop::Malformed) };
-        let Some(slot) = self.table.find(from) else { return self.drop(Drop::NoAllocation) };
+        let Some(slot) = self.table.find(from) else { return self.no_allocation(from) };
         self.keep_scope(slot);
         let channel = self.table.get(slot).and_then(|allocation| allocation.channels.get(number));
         let Some(&channel) = channel.filter(|channel| channel.bound) else {
@@ -47,7 +47,7 @@ impl Server {
 
     /// A Send indication (section 11.2).
     pub(super) fn handle_send(&mut self, from: &FiveTuple, message: Message<'_>) -> Route {
-        let Some(slot) = self.table.find(from) else { return self.drop(Drop::NoAllocation) };
+        let Some(slot) = self.table.find(from) else { return self.no_allocation(from) };
         let transaction = message.transaction_id();
         let (mut peer, mut data, mut dont_fragment) = (None, None, false);
         for found in message.attributes() {

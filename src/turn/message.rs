@@ -61,6 +61,17 @@ impl Server {
             method::CONNECTION_BIND => self.of_connection(&from, &request),
             _ => self.table.find(&from),
         };
+        let slot = match slot {
+            // (Without integrity it is told here what to say.)
+            None if request.integrity.is_some() && request.message.method() != method::CONNECTION_BIND => {
+                let told = self.shown(&request);
+                if let Some(route) = self.home(&from, told) {
+                    return route;
+                }
+                told.and_then(|told| self.slot_of(told))
+            }
+            slot => slot,
+        };
         if slot.and_then(|slot| self.table.get(slot)).is_some_and(|held| held.opening.is_some()) {
             return self.drop(Drop::InProgress);
         }
@@ -101,6 +112,10 @@ impl Server {
             }
             // RFC 8656, section 5: nothing but an Allocate makes an allocation, and that only once.
             None if request.message.method() == method::CONNECTION_BIND => Err(code::BAD_REQUEST),
+            // RFC 8016, section 3.2.2: a ticket that is good for nothing.
+            None if request.message.method() == method::REFRESH && request.ticket.is_some() => {
+                Err(if self.mobility.is_some() { code::BAD_REQUEST } else { code::MOBILITY_FORBIDDEN })
+            }
             None => Err(code::ALLOCATION_MISMATCH),
             Some(_) if is_allocate => Err(code::ALLOCATION_MISMATCH),
             Some(slot) => {
@@ -111,7 +126,7 @@ impl Server {
                     return Err(code::BAD_REQUEST);
                 }
                 match request.message.method() {
-                    method::REFRESH => self.handle_refresh(slot, request, &proof.mac),
+                    method::REFRESH => self.handle_refresh(slot, from, request, &proof.mac),
                     method::CONNECT => self.handle_connect(slot, request, &proof.mac),
                     method::CONNECTION_BIND => self.handle_connection_bind(from, slot, request, &proof.mac),
                     method::CREATE_PERMISSION => self.handle_create_permission(slot, request, &proof.mac),

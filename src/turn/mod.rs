@@ -30,6 +30,7 @@ mod guard;
 mod icmp;
 mod message;
 mod meter;
+mod mobility;
 mod nonce;
 mod password;
 mod permission;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::code;
 use super::family::Family;
 use super::message::Answer;
+use super::route::FiveTuple;
 use super::server::Server;
 use super::wire::Request;
 use crate::stun::Mac;
@@ -15,6 +16,7 @@ impl Server {
     pub(super) fn handle_refresh(
         &mut self,
         slot: u32,
+        from: FiveTuple,
         request: &Request<'_>,
         mac: &Mac,
     ) -> Result<Answer, u16> {
@@ -31,6 +33,9 @@ impl Server {
             Some(0) => 0,
             asked => self.limits.granted(asked),
         };
+        // RFC 8016, section 3.2.2: shown from elsewhere, the ticket moves the allocation there.
+        self.move_client(slot, from)?;
+        let allocation = self.table.get_mut(slot).ok_or(code::ALLOCATION_MISMATCH)?;
         if lifetime == 0 {
             let both = allocation.sides.iter().flatten().count() > 1;
             match meant {
@@ -49,8 +54,12 @@ impl Server {
             }
             self.arm(slot);
         }
+        let ticket = self.next_ticket(slot).filter(|_| lifetime != 0);
         Ok(Answer::Now(request.echo().success(&self.software, Some(mac), |writer| {
             writer.attribute(attribute::LIFETIME, &lifetime.to_be_bytes());
+            if let Some(ticket) = &ticket {
+                writer.attribute(attribute::MOBILITY_TICKET, ticket);
+            }
         })))
     }
 }

@@ -64,6 +64,11 @@ impl Relayed {
         self.slice.contains(&address.port())
     }
 
+    /// Whether a relay port is this shard's.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.slice.contains(&port)
+    }
+
     /// The slot of the allocation that holds this relayed address of this shard.
     pub(super) fn holder(&self, address: SocketAddr) -> Option<u32> {
         let offset = address.port().checked_sub(*self.slice.start())?;

@@ -125,6 +125,12 @@ pub enum Route {
         /// The application data within the packet.
         payload: Span,
     },
+    /// To the server that has this relay port: the client's allocation is there. Hand it the packet, with the same five-tuple, as one
+    /// of its own.
+    Home {
+        /// By which the server is known.
+        port: u16,
+    },
     /// To the relayed address `to` of this daemon, which another shard holds: pass the payload to that shard's
     /// `Server::handle_relayed(now, to, from, room, len)`, and act on the route it returns from here.
     Across {
@@ -220,6 +226,14 @@ pub enum Output {
     HangUp {
         /// Whose.
         client: FiveTuple,
+    },
+    /// A client has moved (RFC 8016), and is `client` from here on; without a port, `client` is one that has moved on, or has no
+    /// allocation any more. If its packets come to another server, tell that one by `Server::set_home`.
+    Moved {
+        /// Who.
+        client: FiveTuple,
+        /// The relay port by which this server is known.
+        port: Option<u16>,
     },
     /// Data between `peer` and `client` may bypass the state machine as ChannelData `number`: the seam for a kernel offload.
     ChannelBound {

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ahash::RandomState;
 use hashbrown::HashMap;
+use ring::hmac;
 
 use super::config::{Config, Limits};
 use super::discovery::Discovery;
@@ -13,6 +14,7 @@ use super::family::Family;
 use super::keys::{Keyring, Keys, Tagger};
 use super::message::fits_algorithms;
 use super::meter::Meter;
+use super::mobility;
 use super::nonce::Nonces;
 use super::peers::PeerPolicy;
 use super::random::Random;
@@ -63,6 +65,10 @@ pub struct Server {
     pub(super) outputs: VecDeque<Output>,
     pub(super) stats: Stats,
     pub(super) draining: bool,
+    /// The tickets' key, if allocations move with their clients.
+    pub(super) mobility: Option<hmac::Key>,
+    /// Clients whose allocation another server has, known by this relay port.
+    pub(super) visitors: HashMap<FiveTuple, u16, RandomState>,
     /// Whether there are TCP allocations.
     pub(super) tcp_relays: bool,
     /// The slots of connections' allocations.
@@ -119,6 +125,8 @@ impl Server {
             outputs: VecDeque::new(),
             stats: Stats::default(),
             draining: false,
+            mobility: config.mobility.then(|| mobility::key(&config.nonce_key)),
+            visitors: HashMap::with_hasher(hasher.clone()),
             tcp_relays: config.tcp_relays,
             connections: HashMap::with_hasher(hasher.clone()),
             listeners: HashMap::with_hasher(hasher),
@@ -169,7 +177,12 @@ impl Server {
     /// The connection of a client is gone, and with it its allocation.
     pub fn client_gone(&mut self, now: Instant, client: FiveTuple) {
         self.catch_up(now);
-        if let Some(slot) = self.table.find(&client) {
+        self.visitors.remove(&client);
+        // RFC 8016: one with a ticket waits for its client until it expires.
+        let slot = self.table.find(&client);
+        if let Some(slot) =
+            slot.filter(|&slot| self.table.get(slot).is_some_and(|held| held.mobile.is_none()))
+        {
             self.take_down(slot);
         }
     }
@@ -177,7 +190,7 @@ impl Server {
     /// Whether this client has an allocation, or will have one once its sockets are open.
     #[must_use]
     pub fn has_allocation(&self, client: &FiveTuple) -> bool {
-        self.table.find(client).is_some()
+        self.table.find(client).is_some() || self.visitors.contains_key(client)
     }
 
     /// Lets these in from here on, and nobody else. Allocations of a secret, or of a user with its password, that is no
@@ -313,6 +326,9 @@ impl Server {
             self.release_pair(&allocation.sides, opening.kind);
         } else {
             self.stats.closed(allocation.client.transport);
+        }
+        if let Some(client) = allocation.away() {
+            self.outputs.push_back(Output::Moved { client, port: None });
         }
         self.outputs.push_back(Output::CloseRelay { at });
         Some(allocation.client)

@@ -112,12 +112,40 @@ impl Table {
             }
             None => self.slots.push(Slot { generation: 1, allocation: Some(Box::new(allocation)) }),
         }
+        self.index(slot, &client);
+        slot
+    }
+
+    /// The allocation's client is another from here on.
+    pub(super) fn set_client(&mut self, slot: u32, client: FiveTuple) {
+        let Some(old) = self.get_mut(slot).map(|held| std::mem::replace(&mut held.client, client)) else {
+            return;
+        };
+        if let Ok(entry) = self.by_client.find_entry(hash(&self.hasher, &old), |&held| held == slot) {
+            entry.remove();
+        }
+        self.index(slot, &client);
+        self.leave(old.client.ip());
+        *self.per_ip.entry(site(client.client.ip())).or_default() += 1;
+    }
+
+    /// Makes an allocation known by its client.
+    fn index(&mut self, slot: u32, client: &FiveTuple) {
         let Self { slots, hasher, by_client, .. } = self;
-        by_client.insert_unique(hash(hasher, &client), slot, |&other| {
+        by_client.insert_unique(hash(hasher, client), slot, |&other| {
             let held = slots.get(other as usize).and_then(|slot| slot.allocation.as_deref());
             held.map_or(0, |held| hash(hasher, &held.client))
         });
-        slot
+    }
+
+    fn leave(&mut self, ip: IpAddr) {
+        let site = site(ip);
+        if let Some(count) = self.per_ip.get_mut(&site) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&site);
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Allocation>> {
@@ -134,13 +162,7 @@ impl Table {
                 self.by_user.remove(allocation.user());
             }
         }
-        let site = site(allocation.client.client.ip());
-        if let Some(count) = self.per_ip.get_mut(&site) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&site);
-            }
-        }
+        self.leave(allocation.client.client.ip());
         Some(allocation)
     }
 }

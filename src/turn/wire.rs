@@ -84,6 +84,8 @@ pub(super) struct Request<'a> {
     pub(super) even_port: Option<bool>,
     pub(super) token: Option<Token>,
     pub(super) channel: Option<u16>,
+    /// MOBILITY-TICKET.
+    pub(super) ticket: Option<&'a [u8]>,
     /// CONNECTION-ID.
     pub(super) connection: Option<u32>,
     pub(super) dont_fragment: bool,
@@ -118,6 +120,7 @@ impl<'a> Request<'a> {
             even_port: None,
             token: None,
             channel: None,
+            ticket: None,
             connection: None,
             dont_fragment: false,
             data: None,
@@ -176,6 +179,7 @@ impl<'a> Request<'a> {
                     sized::<4>(value, &mut self.malformed).map(|[a, b, ..]| u16::from_be_bytes([a, b]));
                 self.channel = self.channel.or(value);
             }
+            attribute::MOBILITY_TICKET => first(&mut self.ticket, value),
             attribute::CONNECTION_ID => {
                 let value = sized(value, &mut self.malformed).map(u32::from_be_bytes);
                 self.connection = self.connection.or(value);

@@ -17,6 +17,7 @@ mod icmp;
 mod keys;
 mod legs;
 mod limits;
+mod mobility;
 mod model;
 mod permission;
 mod rate;

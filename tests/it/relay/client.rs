@@ -24,6 +24,7 @@ pub(super) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
 pub(super) const EVEN_PORT: u16 = 0x0018;
 pub(super) const RESERVATION_TOKEN: u16 = 0x0022;
 pub(super) const ICMP: u16 = 0x8004;
+pub(super) const MOBILITY_TICKET: u16 = 0x8030;
 
 pub(super) struct Client {
     pub(super) socket: UdpSocket,
@@ -148,7 +149,15 @@ impl Client {
             let plain = Message::new(ALLOCATE).with(0x0019, &[17, 0, 0, 0]);
             attributes.iter().fold(plain, |message, (kind, value)| message.with(*kind, value))
         };
-        let challenge = self.exchange(request().bytes());
+        self.log_in(request());
+        let answer = self.request(request())?;
+        self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
+        Ok(answer)
+    }
+
+    /// Gets a nonce.
+    pub(super) fn log_in(&mut self, request: Message) {
+        let challenge = self.exchange(request.bytes());
         self.realm = attribute(&challenge, 0x0014).unwrap().to_vec();
         self.nonce = attribute(&challenge, 0x0015).unwrap().to_vec();
         let realm = String::from_utf8(self.realm.clone()).unwrap();
@@ -158,9 +167,10 @@ impl Client {
             &self.credential.password,
         );
         self.key = key(&long_term);
-        let answer = self.request(request())?;
-        self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
-        Ok(answer)
+    }
+
+    pub(super) fn credential(&self) -> Credential {
+        self.credential.clone()
     }
 
     /// Sends a request with credentials; an error answer's code is the error.

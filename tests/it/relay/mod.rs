@@ -1,7 +1,9 @@
 //! The relay end to end: real sockets on loopback, clients that speak TURN.
 
 mod client;
+mod drain;
 mod legs;
+mod mobility;
 mod rooms;
 mod stream;
 mod tcp_relays;
