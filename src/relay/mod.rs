@@ -13,6 +13,7 @@ mod legs;
 mod link;
 mod listen;
 mod mailbox;
+mod pace;
 mod peers;
 mod ports;
 mod shard;
