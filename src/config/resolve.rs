@@ -271,8 +271,8 @@ fn turn_limits(w: &mut Written) -> TurnLimits {
     let rate = || value::whole(0..=1 << 40);
     TurnLimits {
         allocations: w.take("turn.limits.allocations", 10_000, any()),
-        allocations_per_user: w.take("turn.limits.allocations_per_user", 64, any()),
-        allocations_per_ip: w.take("turn.limits.allocations_per_ip", 512, any()),
+        allocations_per_user: w.take("turn.limits.allocations_per_user", 256, any()),
+        allocations_per_ip: w.take("turn.limits.allocations_per_ip", 2048, any()),
         permissions: w.take("turn.limits.permissions", 256, any()),
         channels: w.take("turn.limits.channels", 256, any()),
         lifetime: w.take(
@@ -297,7 +297,7 @@ fn rooms(w: &mut Written) -> Rooms {
 
 fn limits(w: &mut Written) -> Limits {
     Limits {
-        connections_per_ip: w.take("limits.connections_per_ip", 256, value::small(0..=u32::MAX)),
+        connections_per_ip: w.take("limits.connections_per_ip", 1024, value::small(0..=u32::MAX)),
         events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
             value::small(1024..=16 << 20)(raw).map(|n| n as usize)

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use crate::config;
 use crate::config::Kept;
+use crate::ice::IceServers;
 
 use super::public::Found;
 
@@ -20,8 +21,8 @@ pub(super) struct Block<'a> {
     pub(super) secure: Vec<SocketAddr>,
     /// Over UDP.
     pub(super) turn: Vec<SocketAddr>,
-    /// The TCP ports that are open for TURN only; it is spoken on the plain and the secure ones as well.
-    pub(super) turn_tcp: Vec<SocketAddr>,
+    /// What clients are told of the relay.
+    pub(super) ice: &'a IceServers,
     pub(super) relay_ports: &'a RangeInclusive<u16>,
     pub(super) public: &'a Found,
     pub(super) file: Option<&'a PathBuf>,
@@ -55,22 +56,7 @@ impl Block<'_> {
 
     /// The TURN addresses as clients are told them (RFC 7065).
     pub(super) fn turns(&self) -> Vec<String> {
-        let tcp = if self.turn_tcp.is_empty() { &self.plain } else { &self.turn_tcp };
-        let mut all = Vec::new();
-        for (scheme, transport, addresses) in
-            [("turn", "udp", &self.turn), ("turn", "tcp", tcp), ("turns", "tcp", &self.secure)]
-        {
-            let url = |address: &SocketAddr| {
-                let port = address.port();
-                let hosts = self.reachable(*address).into_iter();
-                hosts.map(move |host| format!("{scheme}:{host}:{port}?transport={transport}"))
-            };
-            let mut urls: Vec<String> = addresses.iter().flat_map(url).collect();
-            urls.sort();
-            urls.dedup();
-            all.append(&mut urls);
-        }
-        all
+        self.ice.mint(None, "", 0).turn().collect()
     }
 
     /// By which names browsers reach a page at a listening address: over HTTP, localhost is the one that gets a camera.
@@ -149,9 +135,26 @@ fn bracketed(ip: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::config::PublicAddress;
+    use crate::ice::Port;
+    use crate::ice::Signer;
 
     use super::*;
+
+    fn ice(host: Option<&str>, udp: &str, tcp: &[&str], tls: Option<&str>) -> IceServers {
+        let address = |text: &&str| text.parse().unwrap();
+        IceServers {
+            host: host.map(Into::into),
+            addresses: found().addresses.iter().map(|address| address.public).collect(),
+            udp: Port::of([address(&udp)], 3478),
+            tcp: Port::of(tcp.iter().map(address), 80),
+            tls: Port::of(tls.iter().map(address), 443),
+            signer: Signer::new("a secret of the test".into()),
+            ttl: Duration::from_secs(60),
+        }
+    }
 
     fn found() -> Found {
         let public = "5.9.1.2".parse().unwrap();
@@ -162,19 +165,20 @@ mod tests {
     #[test]
     fn a_newcomer_is_told_where_to_go() {
         let public = found();
+        let ice = ice(None, "[::]:3478", &["[::]:3478", "[::]:80"], None);
         let block = Block {
             host: None,
             plain: vec!["[::]:3000".parse().unwrap()],
             secure: vec![],
             turn: vec!["0.0.0.0:3478".parse().unwrap(), "[::]:3478".parse().unwrap()],
-            turn_tcp: vec!["[::]:3478".parse().unwrap()],
+            ice: &ice,
             relay_ports: &(49152..=65535),
             public: &public,
             file: None,
             secret: Some(&Kept::InFile("/var/lib/callgate/turn-secret".into())),
         };
         assert_eq!(block.pages(), ["http://5.9.1.2:3000/", "http://localhost:3000/"]);
-        assert_eq!(block.turns(), ["turn:5.9.1.2:3478?transport=udp", "turn:5.9.1.2:3478?transport=tcp"]);
+        assert_eq!(block.turns(), ["turn:5.9.1.2:3478?transport=udp", "turn:5.9.1.2:80?transport=tcp"]);
         let text = block.text();
         for wanted in
             ["http://localhost:3000/", "built-in defaults", "/var/lib/callgate/turn-secret", "49152-65535"]
@@ -186,12 +190,13 @@ mod tests {
     #[test]
     fn a_name_is_preferred_and_usual_ports_are_left_out() {
         let public = found();
+        let ice = ice(Some("call.example.org"), "[::1]:3478", &["127.0.0.1:3000"], Some("[::]:443"));
         let block = Block {
             host: Some("call.example.org"),
             plain: vec!["127.0.0.1:3000".parse().unwrap()],
             secure: vec!["[::]:443".parse().unwrap()],
             turn: vec!["[::1]:3478".parse().unwrap()],
-            turn_tcp: vec![],
+            ice: &ice,
             relay_ports: &(49152..=65535),
             public: &public,
             file: None,
@@ -204,8 +209,8 @@ mod tests {
         assert_eq!(
             block.turns(),
             [
-                "turn:[::1]:3478?transport=udp",
-                "turn:127.0.0.1:3000?transport=tcp",
+                "turn:call.example.org:3478?transport=udp",
+                "turn:call.example.org:3000?transport=tcp",
                 "turns:call.example.org:443?transport=tcp"
             ]
         );

@@ -65,9 +65,14 @@ use reload::Live;
 
 pub use process::reload as reload_running;
 
-/// How long requests may take to end once the ports are closed. With the time that signaling takes to close its own
-/// transports, the daemon is gone within 10 seconds.
-const DRAIN: Duration = Duration::from_secs(6);
+/// How long relayed calls may go on once the ports are closed. Signaling needs up to 2 seconds more to close its transports.
+const CALLS: Duration = Duration::from_secs(8);
+
+/// When the last connection is not waited for any more: the daemon is gone within 10 seconds.
+const DRAIN: Duration = Duration::from_millis(9_800);
+
+/// How often it is looked whether calls go on.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long clients have to hear that the daemon is going.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -174,7 +179,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         plain: gate.plain().collect(),
         secure: gate.secure().collect(),
         turn: relay.listening(),
-        turn_tcp: gate.turn().collect(),
+        ice: &ice,
         relay_ports: &settings.turn.relay_ports,
         public: &found,
         file: settings.file.as_ref(),
@@ -193,7 +198,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
         access,
-        ice,
+        ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
         readiness: Arc::clone(&readiness),
         started,
@@ -323,7 +328,7 @@ async fn death(relay: &Relay) {
 
 /// Listeners first, then who is inside. Returns how many connections are left.
 async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay) -> usize {
-    let until = tokio::time::Instant::now() + DRAIN;
+    let begun = tokio::time::Instant::now();
     serving.close().await;
     relay.drain();
     signaling.drain().await;
@@ -331,7 +336,14 @@ async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay
         // The news of the drain is on its way; a transport that is closed too soon would swallow it.
         tokio::time::sleep(FAREWELL).await;
     }
-    signaling.close().await;
+    // Whose signaling is closed leaves its room, and loses its relays: that comes after the calls.
+    while begun.elapsed() < CALLS && relay.stats().turn.allocations > 0 {
+        tokio::time::sleep(LOOK).await;
+    }
+    let until = begun + DRAIN;
+    if tokio::time::timeout_at(until, signaling.close()).await.is_err() {
+        tracing::warn!("some signaling connections did not close in time");
+    }
     serving.drain(until).await
 }
 

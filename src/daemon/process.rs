@@ -8,9 +8,12 @@ use std::fs::TryLockError;
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::bail;
@@ -25,6 +28,10 @@ const NAME: &str = "callgate.pid";
 
 /// Where the service of the package has it, for who calls from outside the service.
 const OF_THE_SERVICE: &str = "/run/callgate";
+
+/// Who looks for the daemon locks the file for an instant: a daemon that starts tries this often, this long after each other.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// The file with our number, ours until this is dropped.
 #[derive(Debug)]
@@ -60,14 +67,27 @@ pub(super) fn hold(environment: &Environment, state: &State) -> Option<Held> {
 /// # Errors
 /// There is none to be found, or it is not ours to ask.
 pub fn reload(environment: &Environment, state: &State) -> anyhow::Result<i32> {
+    let found = find(environment, state);
     let process = match environment.get("MAINPID").filter(|text| !text.is_empty()) {
-        // systemd says it to what it runs for a reload.
-        Some(text) => number(text).with_context(|| format!("MAINPID is no process: {text:?}"))?,
-        None => find(environment, state)?,
+        // systemd says it to what it runs for a reload; but who is run by another unit has that one's.
+        Some(text) => {
+            let said = number(text).with_context(|| format!("MAINPID is no process: {text:?}"))?;
+            if is_our_program(said) { said } else { found? }
+        }
+        None => found?,
     };
     kill(Pid::from_raw(process), Signal::SIGHUP)
         .with_context(|| format!("cannot tell process {process} to reload"))?;
     Ok(process)
+}
+
+/// Whether a process runs the program that we are, or the one that was here before an upgrade.
+fn is_our_program(process: i32) -> bool {
+    let program = |of: &str| {
+        let path = std::fs::read_link(format!("/proc/{of}/exe")).ok()?.into_os_string().into_vec();
+        Some(path.strip_suffix(b" (deleted)").map(<[u8]>::to_vec).unwrap_or(path))
+    };
+    program("self").is_some_and(|ours| program(&process.to_string()) == Some(ours))
 }
 
 fn find(environment: &Environment, state: &State) -> anyhow::Result<i32> {
@@ -98,10 +118,14 @@ fn write(folder: &Path) -> io::Result<Option<Held>> {
     DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
     let path = folder.join(NAME);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(error)) => return Err(error),
+    let mut tries = 1..TRIES;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries.next().is_some() => sleep(BETWEEN_TRIES),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
     file.set_len(0)?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
@@ -167,6 +191,36 @@ mod tests {
         environment.insert("RUNTIME_DIRECTORY".to_owned(), format!("{}:/elsewhere", runtime.display()));
         let _held = hold(&environment, &state).unwrap();
         assert!(runtime.join(NAME).exists() && !folder.path().join("state").exists());
+    }
+
+    #[test]
+    fn who_looks_for_a_daemon_does_not_keep_one_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let (environment, state) = at(folder.path());
+        let file = File::create(folder.path().join(NAME)).unwrap();
+        file.lock_shared().unwrap();
+        let looking = std::thread::spawn(move || {
+            sleep(BETWEEN_TRIES * 3 / 2);
+            drop(file);
+        });
+        assert!(hold(&environment, &state).is_some());
+        looking.join().unwrap();
+    }
+
+    #[test]
+    fn a_process_of_another_unit_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut environment, state) = at(folder.path());
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        environment.insert("MAINPID".to_owned(), other.id().to_string());
+        let told = reload(&environment, &state);
+        // SIGHUP would have ended it.
+        sleep(Duration::from_millis(50));
+        let ended = other.try_wait().unwrap();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(told.is_err() && ended.is_none(), "{told:?} {ended:?}");
+        assert!(is_our_program(i32::try_from(std::process::id()).unwrap()));
     }
 
     #[test]

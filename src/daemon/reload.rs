@@ -78,12 +78,14 @@ impl Live<'_> {
         if changed.contains("log.filter") {
             log::set_filter(&new.log.filter);
         }
-        for key in changed.iter().filter(|key| self.is_live(key)) {
+        for key in changed.iter().filter(|key| self.is_live(key, &new)) {
             tracing::info!(key, "changed, and in force");
         }
         // Since the start: what a reload could not change still waits for the restart after the next one.
-        let waiting: Vec<String> =
-            super::reload::changed(self.started, &new).into_iter().filter(|key| !self.is_live(key)).collect();
+        let waiting: Vec<String> = super::reload::changed(self.started, &new)
+            .into_iter()
+            .filter(|key| !self.is_live(key, &new))
+            .collect();
         for key in &waiting {
             let place = new.places.iter().find(|(written, _)| written == key);
             let place = place.map_or(&Place::Missing, |(_, place)| place);
@@ -93,9 +95,10 @@ impl Live<'_> {
         Ok(waiting.join(", "))
     }
 
-    /// A certificate can change where there was one.
-    fn is_live(&self, key: &str) -> bool {
-        LIVE.contains(&key) && (self.started.tls.is_some() || !key.starts_with("tls."))
+    /// A certificate can change where there was one and still is: the ports of TLS neither come nor go.
+    fn is_live(&self, key: &str, new: &Settings) -> bool {
+        let tls = self.started.tls.is_some() && new.tls.is_some();
+        LIVE.contains(&key) && (tls || !key.starts_with("tls."))
     }
 }
 

@@ -44,8 +44,9 @@ pub(super) async fn ice(
         Err(refused) => return refused.answer(StatusCode::UNAUTHORIZED, WHAT),
     };
     let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return bad("the query cannot be read") };
+    let host = host_for(&asker, &headers, &uri);
     let Some(id) = id_for(asker, asked.user.as_deref()) else { return bad(BAD_ID) };
-    let minted = mint(&parts, &uri, &headers, &id);
+    let minted = mint(&parts, host, &id);
     answer(json!({ "iceServers": minted, "ttl": minted.ttl() }))
 }
 
@@ -85,8 +86,9 @@ pub(super) async fn turn(
         Ok(asker) => asker,
         Err(refused) => return refused.answer(StatusCode::FORBIDDEN, WHAT),
     };
+    let host = host_for(&asker, &headers, &uri);
     let Some(id) = id_for(asker, asked.username.as_deref()) else { return bad(BAD_ID) };
-    let minted = mint(&parts, &uri, &headers, &id);
+    let minted = mint(&parts, host, &id);
     let credential = minted.credential();
     answer(json!({
         "username": credential.username,
@@ -106,9 +108,18 @@ fn answer(body: serde_json::Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-fn mint(parts: &Parts, uri: &Uri, headers: &HeaderMap, id: &str) -> Minted {
+fn mint(parts: &Parts, host: Option<&str>, id: &str) -> Minted {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    parts.ice.mint(origin::host(headers, uri), id, unix)
+    parts.ice.mint(host, id, unix)
+}
+
+/// By which host the bearer of the credential reaches us. A back end's own way to us, `localhost` or a name of an inner
+/// network, says nothing of its users'.
+fn host_for<'a>(asker: &Asker, headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    match asker {
+        Asker::BackEnd => None,
+        Asker::User(_) | Asker::Stranger => origin::host(headers, uri),
+    }
 }
 
 /// The credential's id: never of the form of a room member's, so that neither can be taken for the other. `None`: not a user's name.
@@ -129,6 +140,16 @@ fn id_for(asker: Asker, named: Option<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_back_ends_way_to_us_is_not_its_users() {
+        let headers = [(header::HOST, "turn.internal:3000".parse().unwrap())].into_iter().collect();
+        let uri = Uri::from_static("/api/ice");
+        assert_eq!(host_for(&Asker::BackEnd, &headers, &uri), None);
+        for browser in [Asker::Stranger, Asker::User("ada".to_owned())] {
+            assert_eq!(host_for(&browser, &headers, &uri), Some("turn.internal:3000"));
+        }
+    }
 
     #[test]
     fn the_id_is_the_askers_own_or_the_one_a_back_end_names() {

@@ -1,4 +1,4 @@
-//! Wrong keys, counted for each client address: a few at once and one a second are heard, more are not looked at.
+//! Wrong keys, counted for each client address: a few at once and one a second are answered as such, more are told to wait.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ const MOST: usize = 4096;
 pub(super) struct Throttle(Mutex<HashMap<IpAddr, Instant>>);
 
 impl Throttle {
-    /// How long this address has to wait before a key of its is looked at again.
+    /// How long this address has to wait before a wrong key of its is taken for one more mistake.
     pub(super) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = known.get(&prefix(address)?)?.saturating_duration_since(now);

@@ -184,7 +184,9 @@ impl Legs {
         let said = u16::from_be_bytes(bits);
         if said & Class::Error.bits() == Class::Success.bits() {
             link.heard = now;
-            link.admitted |= said == kind(method::ALLOCATE, Class::Success);
+            // (A moved client never asked for an allocation over this connection.)
+            let given = [method::ALLOCATE, method::REFRESH].map(|method| kind(method, Class::Success));
+            link.admitted |= given.contains(&said);
         }
         self.queue(now, leg, &[message], QUEUE + ANSWERS);
     }

@@ -46,7 +46,7 @@ impl Server {
         if !fits {
             return self.drop(Drop::Amplification);
         }
-        if !self.rate.allows(self.now(), from.client.ip()) {
+        if !self.may_answer(&from) {
             return self.drop(Drop::RateLimited);
         }
         self.stats.bindings += 1;
@@ -81,7 +81,7 @@ impl Server {
         if !room.takes(ERROR_CODE) || !unknown.is_empty() && !room.takes(unknown.len()) {
             return self.drop(Drop::Amplification);
         }
-        if !self.rate.allows(self.now(), from.client.ip()) {
+        if !self.may_answer(&from) {
             return self.drop(Drop::RateLimited);
         }
         let reason = code::reason(code);

@@ -162,7 +162,7 @@ impl Server {
         if !fits {
             return self.drop(Drop::Amplification);
         }
-        if !self.rate.allows(self.now(), from.client.ip()) {
+        if !self.may_answer(&from) {
             return self.drop(Drop::RateLimited);
         }
         let reason = code::reason(code);
@@ -179,6 +179,13 @@ impl Server {
         });
         self.send(from, answer);
         Route::Here
+    }
+
+    /// Whether one more answer may go to somebody who has not shown a password now. A stream, or an allocation, shows that
+    /// its client is where it says.
+    pub(super) fn may_answer(&mut self, from: &FiveTuple) -> bool {
+        let proven = from.transport.leg().is_some() || self.table.find(from).is_some();
+        self.rate.allows(self.now(), from.client.ip(), proven)
     }
 
     pub(super) fn refuse(&mut self, echo: &Echo, code: u16, mac: &Mac) -> Vec<u8> {

@@ -36,8 +36,9 @@ impl RateLimit {
         Self { per_second: per_second.into(), start: now, hasher, buckets: vec![fresh; buckets] }
     }
 
-    /// Counts an answer to `ip`, if it may have one.
-    pub(super) fn allows(&mut self, now: Instant, ip: IpAddr) -> bool {
+    /// Counts an answer to `ip`, if it may have one. Who has `proven` to be where its packets say has buckets of its own:
+    /// else a flood with forged senders would silence what is said to them.
+    pub(super) fn allows(&mut self, now: Instant, ip: IpAddr, proven: bool) -> bool {
         if self.per_second == 0 {
             return true;
         }
@@ -45,7 +46,7 @@ impl RateLimit {
             IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8) | 1 << 63,
             IpAddr::V6(ip) => (ip.to_bits() >> 72) as u64, // a /56
         };
-        let at = self.hasher.hash_one(prefix) as usize % BUCKETS;
+        let at = self.hasher.hash_one((prefix, proven)) as usize % BUCKETS;
         let Some(bucket) = self.buckets.get_mut(at) else { return true };
         let elapsed = now.saturating_duration_since(self.start);
         let since = elapsed.saturating_sub(bucket.at);

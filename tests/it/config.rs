@@ -58,8 +58,11 @@ fn check_warns_of_an_address_that_is_not_on_this_host() {
     for wanted in ["warning", "callgate.toml:2", "203.0.113.8 is not an address of this host"] {
         assert!(out.stderr.contains(wanted), "{wanted:?} is not in {}", out.stderr);
     }
-    let out = finish(command(&folder, "public.addresses = [\"203.0.113.7/127.0.0.1\"]\n").arg("check"));
+    let out = finish(command(&folder, "public.addresses = [\"5.9.1.2/127.0.0.1\"]\n").arg("check"));
     assert!(out.code == Some(0) && out.stderr.is_empty(), "{}", out.stderr);
+    let out = finish(command(&folder, "public.addresses = [\"10.0.0.5/127.0.0.1\"]\n").arg("check"));
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    assert!(out.stderr.contains("10.0.0.5 is not an address of the internet"), "{}", out.stderr);
 }
 
 #[test]

@@ -158,6 +158,14 @@ fn certificates_are_read_again_at_once_from_new_places_too() {
         let url = format!("https://localhost:{}/health", daemon.tls[0].port());
         assert_eq!(client.get(url).send().await.unwrap().status(), 200);
     });
+    // Without any TLS: its port cannot go before the restart, and so its certificate stays.
+    write(&daemon, "");
+    assert_eq!(reload(&daemon.folder).code, Some(0));
+    lines(&daemon, RELOADED, 2);
+    let waiting = lines(&daemon, "changed, and needs a restart to be in force", 3);
+    let waiting: Vec<_> = waiting.iter().map(|line| &line["key"]).collect();
+    assert_eq!(waiting, ["tls.certificate", "tls.key", "tls.listen"]);
+    assert_eq!(lines(&daemon, "changed, and in force", 2).len(), 2);
 }
 
 /// A client of TURN, with an allocation if it is let in.
@@ -201,7 +209,7 @@ async fn soon_with_secret(daemon: &Callgate, secret: &str) -> (Client, impl Conn
 }
 
 /// The user name and password that who joins a room is handed.
-async fn handed_out(daemon: &Callgate) -> (String, String) {
+pub(crate) async fn handed_out(daemon: &Callgate) -> (String, String) {
     let client = reqwest::Client::new();
     let url = daemon.url("/socket.io/?EIO=4&transport=polling");
     let text = |url: String| async { client.get(url).send().await.unwrap().text().await.unwrap() };

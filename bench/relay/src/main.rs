@@ -101,7 +101,7 @@ struct Subject {
 
 fn start(name: &'static str, o: &Options, directory: &Path, round: usize) -> Subject {
     let log = directory.join(format!("{name}-{round}.log"));
-    let (port, low, high) = if name == "coturn" { (34780, 20000, 26999) } else { (34790, 27000, 32767) };
+    let (port, low, high) = if name == "coturn" { (19780, 20000, 26999) } else { (19790, 27000, 32767) };
     let command = match (name, &o.against) {
         ("coturn", None) => coturn(o, directory, port, low, high),
         ("coturn", Some(other)) => callgate(other, o, directory, port, low, high),

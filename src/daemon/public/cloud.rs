@@ -162,25 +162,16 @@ impl Cloud {
     }
 
     async fn answer(&self, at: SocketAddr) -> Option<IpAddr> {
-        let stream = TcpStream::connect(at).await.ok()?;
-        let (mut service, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        let asking = async {
-            let token = match self.how {
-                How::Token => {
-                    let ttl = ("x-aws-ec2-metadata-token-ttl-seconds", "60");
-                    Some(text(&mut service, "PUT", at, "/latest/api/token", &[ttl]).await?)
-                }
-                How::Plain | How::Line(_) => None,
-            };
-            let mut headers = self.headers.to_vec();
-            headers.extend(token.as_deref().map(|token| ("x-aws-ec2-metadata-token", token.trim())));
-            self.address(&text(&mut service, "GET", at, self.path, &headers).await?)
+        let token = match self.how {
+            How::Token => {
+                let ttl = ("x-aws-ec2-metadata-token-ttl-seconds", "60");
+                Some(text("PUT", at, "/latest/api/token", &[ttl]).await?)
+            }
+            How::Plain | How::Line(_) => None,
         };
-        tokio::select! {
-            address = asking => address,
-            // It ends by itself only with the service's end of it; then the asking ends too, in an error.
-            _ = async { let _ = connection.await; std::future::pending::<()>().await } => None,
-        }
+        let mut headers = self.headers.to_vec();
+        headers.extend(token.as_deref().map(|token| ("x-aws-ec2-metadata-token", token.trim())));
+        self.address(&text("GET", at, self.path, &headers).await?)
     }
 
     /// Believed only if it is an address the internet could route to.
@@ -196,8 +187,18 @@ impl Cloud {
     }
 }
 
-/// The body of a good answer, if it is a short text.
-async fn text(
+/// The body of a good answer, if it is a short text. On a connection of its own: these services close theirs after each answer.
+async fn text(method: &str, at: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Option<String> {
+    let stream = TcpStream::connect(at).await.ok()?;
+    let (mut service, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::select! {
+        text = exchange(&mut service, method, at, path, headers) => text,
+        // It ends by itself with the service's end of it; then the asking ends too.
+        _ = async { let _ = connection.await; std::future::pending::<()>().await } => None,
+    }
+}
+
+async fn exchange(
     service: &mut SendRequest<Empty<Bytes>>,
     method: &str,
     at: SocketAddr,
@@ -256,6 +257,8 @@ mod tests {
                         Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
                         None => std::future::pending().await,
                     }
+                    // As Amazon's does.
+                    break;
                 }
             }
         });
@@ -263,7 +266,8 @@ mod tests {
     }
 
     fn ok(body: &str) -> String {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
     }
 
     #[tokio::test]

@@ -55,6 +55,15 @@ fn bindable(configured: &[PublicAddress], interfaces: &[Interface]) -> Result<Fo
         Found { addresses: Vec::new(), how: "configured (public.addresses)".to_owned(), notice: None };
     for &address in configured {
         let PublicAddress { public, local } = address;
+        if !is_global(public) {
+            add(
+                &mut found.notice,
+                &format!(
+                    "{public} is not an address of the internet: only clients in its network can be relayed. If the internet \
+                     reaches this host by another address, write public.addresses = [\"PUBLIC/{local}\"]."
+                ),
+            );
+        }
         if is_here(local) {
             found.addresses.push(address);
             continue;
@@ -65,14 +74,13 @@ fn bindable(configured: &[PublicAddress], interfaces: &[Interface]) -> Result<Fo
         match other {
             Some(inner) if local == public => {
                 found.addresses.push(PublicAddress { public, local: inner });
-                let notice = found.notice.get_or_insert_default();
-                if !notice.is_empty() {
-                    notice.push(' ');
-                }
-                notice.push_str(&format!(
-                    "{public} is not an address of this host: it is taken for the outer one of a 1:1 NAT, with {inner} \
+                add(
+                    &mut found.notice,
+                    &format!(
+                        "{public} is not an address of this host: it is taken for the outer one of a 1:1 NAT, with {inner} \
                      behind it. If that is right, write public.addresses = [\"{public}/{inner}\"]."
-                ));
+                    ),
+                );
             }
             Some(inner) => {
                 return Err(format!("{local} is not an address of this host; write \"{public}/{inner}\""));
@@ -81,6 +89,15 @@ fn bindable(configured: &[PublicAddress], interfaces: &[Interface]) -> Result<Fo
         }
     }
     Ok(found)
+}
+
+/// One more sentence.
+fn add(notice: &mut Option<String>, sentence: &str) {
+    let notice = notice.get_or_insert_default();
+    if !notice.is_empty() {
+        notice.push(' ');
+    }
+    notice.push_str(sentence);
 }
 
 /// `found`, with the public address of its private IPv4 one if the cloud knows it. `dmi` and `at` are as in `cloud::ask`.
@@ -203,8 +220,18 @@ mod tests {
         let error = bindable(&configured, &[]).unwrap_err();
         assert!(error.starts_with("203.0.113.8 is not an address of this host"), "{error}");
         assert_eq!(complaints(&configured, &[]), [error]);
-        let here = PublicAddress { public: ip("203.0.113.7"), local: ip("127.0.0.1") };
+        let here = PublicAddress { public: ip("5.9.1.2"), local: ip("127.0.0.1") };
         assert!(complaints(&[here], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_configured_address_that_the_internet_cannot_reach_is_complained_about() {
+        for address in ["10.0.0.5", "192.168.1.5", "100.64.0.1", "127.0.0.1", "fd00::1"] {
+            let private = PublicAddress { public: ip(address), local: ip("127.0.0.1") };
+            let global = PublicAddress { public: ip("5.9.1.2"), local: ip("127.0.0.1") };
+            let notice = complaints(&[global, private], &[]).remove(0);
+            assert!(notice.starts_with(&format!("{address} is not an address of the internet")), "{notice}");
+        }
     }
 
     #[test]

@@ -318,3 +318,30 @@ fn a_flood_of_bindings_from_one_network_is_cut_to_its_rate() {
     }
     assert_eq!(world.dropped(Drop::RateLimited), 5 * 1_800);
 }
+
+#[test]
+fn a_flood_in_the_name_of_a_network_leaves_answers_to_those_who_are_there() {
+    let mut world = World::with(|config| config.limits.unauthenticated_per_second = 20);
+    let flood = |world: &mut World| {
+        for n in 0..100 {
+            let forged = Client::new(&format!("198.18.7.9:{}", 1024 + n));
+            world.try_ask(&forged, &Ask::binding().build());
+        }
+    };
+    let mut alice = Client::named("198.18.7.1:4000", "alice");
+    world.allocate(&mut alice);
+    flood(&mut world);
+    // Who comes over a connection.
+    let mut bob = Client::named("198.18.7.2:4000", "bob");
+    bob.tuple.transport = Transport::Tcp(Leg { shard: 0, slot: 1, generation: 1 });
+    world.allocate(&mut bob);
+    // Who has an allocation, and a nonce that is an hour old at the end.
+    let codes: Vec<_> = (0..7)
+        .map(|_| {
+            world.later(590.0);
+            flood(&mut world);
+            world.ask(&mut alice, Ask::refresh(600)).code()
+        })
+        .collect();
+    assert_eq!(codes, [0, 0, 0, 0, 0, 0, 438]);
+}

@@ -1,6 +1,7 @@
 //! The relay end to end: real sockets on loopback, clients that speak TURN.
 
 mod client;
+mod drain;
 mod legs;
 mod mobility;
 mod rooms;
