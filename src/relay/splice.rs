@@ -69,9 +69,10 @@ impl Shard {
         for _ in 0..ACCEPTS {
             let (socket, peer) = match self.peers.accept(at) {
                 Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // One that has gone again, or no descriptor to be had: the rest wait for their turn.
-                Err(_) => continue,
+                // One that has gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                // No more of them; or no descriptor to be had, and then they wait until there is another one.
+                Err(_) => return,
             };
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             let from = self.listens_at(peer);
