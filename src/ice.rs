@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::Serializer;
@@ -81,9 +82,13 @@ impl Signer {
         Signer(Arc::new(RwLock::new(secret)))
     }
 
-    /// Signs with this secret from now on. Whether what was signed before still works is the relay's affair.
-    pub fn set(&self, secret: SecretString) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secret;
+    /// Signs with this secret from now on. Whether what was signed before still works is the relay's affair. Returns whether
+    /// it is another secret.
+    pub fn set(&self, secret: SecretString) -> bool {
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let other = held.expose_secret() != secret.expose_secret();
+        *held = secret;
+        other
     }
 
     fn sign(&self, id: &str, expires: u64) -> credential::Credential {

@@ -47,10 +47,13 @@ impl Media for Members {
         self.scopes(|scopes| scopes.signaled(member, addresses));
     }
 
+    fn unseated(&self, member: &str) {
+        self.scopes(|scopes| scopes.unseat(member));
+    }
+
     fn gone(&self, member: &str) {
+        // Its credential has ended before: what is ended here cannot be asked for again.
         if let Some(relay) = self.0.upgrade() {
-            // Its credential first: what is ended could be asked for again otherwise.
-            relay.scopes().unseat(member);
             relay.revoke(member);
         }
     }
@@ -58,6 +61,11 @@ impl Media for Members {
     fn usage(&self, members: &[&str]) -> Vec<Usage> {
         let Some(relay) = self.0.upgrade() else { return vec![Usage::default(); members.len()] };
         relay.usage(members).into_iter().map(|of| usage(of.to_peer, of.to_client)).collect()
+    }
+
+    fn departed(&self, room: &str) -> Usage {
+        let of = self.0.upgrade().map(|relay| relay.scopes().departed(room)).unwrap_or_default();
+        usage(of.to_peer, of.to_client)
     }
 }
 

@@ -230,6 +230,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         state,
         relay: &relay,
         signer,
+        signaling: &signaling,
         serving: &serving,
     };
     let signal = loop {

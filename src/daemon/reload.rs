@@ -17,6 +17,7 @@ use crate::gate;
 use crate::ice::Signer;
 use crate::log;
 use crate::relay::Relay;
+use crate::signaling::Signaling;
 
 /// Keys that need no restart.
 const LIVE: [&str; 5] = ["turn.secrets", "turn.users", "tls.certificate", "tls.key", "log.filter"];
@@ -32,6 +33,7 @@ pub(super) struct Live<'a> {
     pub(super) state: &'a State,
     pub(super) relay: &'a Relay,
     pub(super) signer: Signer,
+    pub(super) signaling: &'a Signaling,
     pub(super) serving: &'a gate::Serving,
 }
 
@@ -73,7 +75,10 @@ impl Live<'_> {
         let changed = changed(&self.current, &new);
         if changed.contains("turn.secrets") || changed.contains("turn.users") {
             self.relay.set_keys(super::media::keys(&new, &secret));
-            self.signer.set(secret);
+            if self.signer.set(secret) {
+                // The old one may be out of force already.
+                self.signaling.renew();
+            }
         }
         if changed.contains("log.filter") {
             log::set_filter(&new.log.filter);

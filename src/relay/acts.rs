@@ -35,7 +35,7 @@ impl Shard {
                 Output::ClosePeer { connection } => self.drop_peer(now, connection),
                 Output::HangUp { client } => {
                     if let Some(leg) = client.transport.leg() {
-                        self.exits.hang_up(now, leg);
+                        self.hang_up(now, leg);
                     }
                 }
                 Output::Moved { client, port } => self.moved(now, client, port),

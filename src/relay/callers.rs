@@ -33,7 +33,7 @@ impl Shard {
         if watched {
             self.read(now, token);
         } else {
-            self.exits.legs.close(now, leg, Ending::Failed);
+            self.close_leg(now, leg, Ending::Failed);
         }
     }
 
@@ -117,11 +117,26 @@ impl Shard {
         }
     }
 
+    /// Closes the connection of a client whose allocation has ended, in whichever shard it is.
+    pub(super) fn hang_up(&mut self, now: Instant, leg: Leg) {
+        if usize::from(leg.shard) == self.index {
+            self.drop_leg(now, leg, Ending::Ended);
+        } else {
+            self.exits.post(leg.shard.into(), Letter::HangUp(leg), &[]);
+        }
+    }
+
     /// Closes a connection, and ends its client's allocation.
-    fn drop_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
+    pub(super) fn drop_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
         if let Some(peer) = self.exits.legs.get(leg).and_then(|link| link.spliced) {
             return self.close_peer(now, peer);
         }
+        self.close_leg(now, leg, ending);
+    }
+
+    /// Closes a connection, and ends the allocation that its client has, whatever the server last heard of it: one may have been
+    /// asked for in the very batch that led to this.
+    pub(super) fn close_leg(&mut self, now: Instant, leg: Leg, ending: Ending) {
         if let Some(client) = self.exits.legs.close(now, leg, ending) {
             self.with_server(|server| server.client_gone(now, client));
         }

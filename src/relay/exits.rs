@@ -14,7 +14,6 @@ use super::mailbox::Letter;
 use super::mailbox::Letters;
 use super::mailbox::Mailbox;
 use super::sockets::Sockets;
-use super::stats::Ending;
 use super::stats::IoCounts;
 use super::stats::IoDrop;
 use super::train::Outbox;
@@ -96,15 +95,6 @@ impl Exits {
             self.legs.push(now, leg, parts);
         } else {
             self.post(leg.shard.into(), Letter::Frame(leg), parts);
-        }
-    }
-
-    /// Closes a client's connection, in whichever shard.
-    pub(super) fn hang_up(&mut self, now: Instant, leg: Leg) {
-        if usize::from(leg.shard) == self.shard {
-            self.legs.close(now, leg, Ending::Ended);
-        } else {
-            self.post(leg.shard.into(), Letter::HangUp(leg), &[]);
         }
     }
 

@@ -121,22 +121,21 @@ impl Legs {
         Some(slot.link.as_deref_mut()?.receive_raw(room, &mut self.scratch))
     }
 
-    /// Sends what a peer sent, and says how many bytes wait then; `None`: the connection is gone.
-    pub(super) fn send_raw(&mut self, now: Instant, leg: Leg, bytes: &[u8]) -> Option<usize> {
+    /// Sends what a peer sent, and says whether all is on its way, encrypted bytes and all; `None`: the connection is gone.
+    pub(super) fn send_raw(&mut self, now: Instant, leg: Leg, bytes: &[u8]) -> Option<bool> {
         let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
         let link = slot.link.as_deref_mut()?;
         if !bytes.is_empty() {
             link.push(&[bytes], &mut self.spare);
         }
         link.flush(now, &mut self.spare).ok()?;
-        Some(link.queued())
+        Some(link.blocked.is_none())
     }
 
-    /// Nothing more will be sent to this client.
-    pub(super) fn finish(&mut self, leg: Leg) {
-        if let Some(link) = self.get_mut(leg) {
-            link.finish();
-        }
+    /// Nothing more will be sent to this client; false: it cannot be told yet. `None`: the connection is gone.
+    pub(super) fn finish(&mut self, now: Instant, leg: Leg) -> Option<bool> {
+        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
+        slot.link.as_deref_mut()?.finish(now, &mut self.spare).ok()
     }
 
     fn get_mut(&mut self, leg: Leg) -> Option<&mut Link> {
@@ -315,9 +314,8 @@ impl Legs {
         self.free.push(leg.slot);
         self.due.remove(&(link.due, leg.slot));
         let client = link.client;
-        if let (Ending::Ended | Ending::Idle | Ending::Garbage, Ok(frames)) =
-            (ending, link.flush(now, &mut self.spare))
-        {
+        // Whoever has closed its own side alone still reads what it asked for.
+        if let Ok(frames) = link.flush(now, &mut self.spare) {
             self.counts.frames_out(frames);
         }
         link.close();

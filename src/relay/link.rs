@@ -153,13 +153,21 @@ impl Link {
         }
     }
 
-    /// Nothing more will be sent: everything is.
-    pub(super) fn finish(&mut self) {
+    /// Nothing more will be sent: says so to the client behind everything else. False: not all of it has been sent yet, ask
+    /// again when there is room.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(super) fn finish(&mut self, now: Instant, spare: &mut Vec<Vec<u8>>) -> io::Result<bool> {
         if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-            let _ = tls.write_tls(&mut &self.socket);
+            tls.send_close_notify(); // once, however often it is called
         }
-        let _ = self.socket.shutdown(Shutdown::Write);
+        self.flush(now, spare)?;
+        let done = self.blocked.is_none();
+        if done {
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
+        Ok(done)
     }
 
     /// Bytes that wait to be sent.

@@ -10,6 +10,7 @@ mod connection;
 mod exits;
 mod holder;
 mod legs;
+mod line;
 mod link;
 mod listen;
 mod mailbox;

@@ -33,6 +33,7 @@ use crate::turn::Transport;
 
 use super::connection::Connection;
 use super::exits::Exits;
+use super::line::Line;
 use super::mailbox::Letter;
 use super::mailbox::Letters;
 use super::pace::Pace;
@@ -112,15 +113,15 @@ pub(super) struct Shard {
     /// They are being acted on.
     pub(super) acting: bool,
     /// Sockets that had more to give than a turn allows.
-    unfinished: Vec<Token>,
+    unfinished: Line,
     pub(super) deadline: Option<Instant>,
     wall_set: Instant,
     /// Arrivals of this turn.
     pub(super) arrivals: usize,
     /// TCP allocations' side towards the peers.
     pub(super) peers: Peers,
-    /// Connections to peers that a limit holds up, and until when.
-    pub(super) slowed: Vec<PeerKey>,
+    /// Connections to peers that a limit holds up, and listeners that no descriptor is left for; and until when.
+    pub(super) slowed: Line,
     pub(super) slowed_until: Option<Instant>,
     /// Where bytes are read into that go between two connections.
     pub(super) room: Vec<u8>,
@@ -158,12 +159,12 @@ impl Shard {
             across: Vec::new(),
             outputs: VecDeque::new(),
             acting: false,
-            unfinished: Vec::new(),
+            unfinished: Line::default(),
             deadline: None,
             wall_set: Instant::now(),
             arrivals: 0,
             peers: Peers::default(),
-            slowed: Vec::new(),
+            slowed: Line::default(),
             slowed_until: None,
             room: Vec::new(),
             letters: Letters::default(),
@@ -185,7 +186,7 @@ impl Shard {
                 self.wall_set = now;
                 self.lock().set_wall_clock(now, SystemTime::now());
             }
-            for token in std::mem::take(&mut self.unfinished) {
+            for token in self.unfinished.take() {
                 self.read(now, token);
             }
             for event in &events[..count] {
@@ -330,9 +331,7 @@ impl Shard {
 
     /// The socket has its next turn even if no edge comes; one turn, however often it was served in this one.
     pub(super) fn stand_in_line(&mut self, token: Token) {
-        if !self.unfinished.contains(&token) {
-            self.unfinished.push(token);
-        }
+        self.unfinished.stand(token);
     }
 
     /// Tells the server of the ICMP errors that a relay socket got.
@@ -516,7 +515,7 @@ mod tests {
                 flood.send_to(b"\xff", to).unwrap();
             }
             // As `run` does it: what was left over, then the edge that the new arrivals made.
-            for token in std::mem::take(&mut shard.unfinished) {
+            for token in shard.unfinished.take() {
                 shard.read(now, token);
             }
             shard.read(now, Token::Listener(0));

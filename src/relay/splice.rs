@@ -69,10 +69,11 @@ impl Shard {
         for _ in 0..ACCEPTS {
             let (socket, peer) = match self.peers.accept(at) {
                 Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // One that has gone again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                // No more of them; or no descriptor to be had, and then they wait until there is another one.
-                Err(_) => return,
+                // No descriptor to be had, most likely. No event tells of the next one, and asking all the time is no use.
+                Err(_) => return self.put_off(now, Token::Listen(at)),
             };
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             let from = self.listens_at(peer);
@@ -164,9 +165,8 @@ impl Shard {
                 return self.close_peer(now, key);
             }
             if !steps.iter().any(|step| matches!(step, Step::Done)) {
-                if steps.iter().any(|step| matches!(step, Step::Later)) && !self.slowed.contains(&key) {
-                    self.slowed.push(key);
-                    self.slowed_until = Some(now + PATIENCE);
+                if steps.iter().any(|step| matches!(step, Step::Later)) {
+                    self.put_off(now, Token::peer(key));
                 }
                 return;
             }
@@ -220,16 +220,17 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else { return Step::Broken };
         let Some(leg) = peer.leg else { return Step::Stuck };
         match self.exits.legs.send_raw(now, leg, &[]) {
-            Some(0) => {}
-            Some(_) => return Step::Stuck,
+            Some(true) => {}
+            Some(false) => return Step::Stuck,
             None => return Step::Broken,
         }
         let mut held = std::mem::take(&mut peer.to_client.held);
         let mut next = Next::Nothing;
         if held.is_empty() {
             if peer.to_client.read_all {
-                if !std::mem::replace(&mut peer.to_client.finished, true) {
-                    self.exits.legs.finish(leg);
+                if !peer.to_client.finished {
+                    let Some(finished) = self.exits.legs.finish(now, leg) else { return Step::Broken };
+                    peer.to_client.finished = finished;
                 }
                 return Step::Stuck;
             }
@@ -265,12 +266,19 @@ impl Shard {
         may
     }
 
+    /// Has another turn, but not at once.
+    fn put_off(&mut self, now: Instant, token: Token) {
+        self.slowed.stand(token);
+        // The first one's time is everybody's.
+        self.slowed_until.get_or_insert(now + PATIENCE);
+    }
+
     /// Asks again for what a limit did not let through.
     pub(super) fn hurry(&mut self, now: Instant) {
         if self.slowed_until.is_some_and(|until| until <= now) {
             self.slowed_until = None;
-            for key in std::mem::take(&mut self.slowed) {
-                self.pump(now, key);
+            for token in self.slowed.take() {
+                self.read(now, token);
             }
         }
     }
@@ -279,7 +287,7 @@ impl Shard {
     pub(super) fn close_peer(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.remove(key) else { return };
         if let Some(leg) = peer.leg {
-            self.exits.legs.close(now, leg, Ending::Gone);
+            self.close_leg(now, leg, Ending::Gone);
         }
         self.with_server(|server| server.connection_closed(now, peer.id));
     }
@@ -288,7 +296,7 @@ impl Shard {
     pub(super) fn drop_peer(&mut self, now: Instant, connection: ConnectionId) {
         let Some(peer) = self.peers.find(connection).and_then(|key| self.peers.remove(key)) else { return };
         if let Some(leg) = peer.leg {
-            self.exits.legs.close(now, leg, Ending::Ended);
+            self.close_leg(now, leg, Ending::Ended);
         }
     }
 }

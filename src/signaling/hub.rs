@@ -8,6 +8,7 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -37,6 +38,9 @@ use crate::rooms::RoomId;
 use crate::store::Committed;
 use crate::store::Store;
 use crate::turn::credential;
+
+/// Over how long it is spread that everybody gets fresh credentials.
+const RENEWAL: Duration = Duration::from_secs(3);
 
 /// The id of a member's credential.
 pub(super) fn member_id(peer: PeerId) -> String {
@@ -165,7 +169,7 @@ impl Hub {
         }
     }
 
-    /// Carries a command out: `answer` first, then the notices, then the seats that were given up.
+    /// Carries a command out: the relay forgets who is gone, then `answer`, then the notices, then the seats that were given up.
     ///
     /// # Errors
     /// Why it is refused.
@@ -177,7 +181,7 @@ impl Hub {
         mut answer: impl FnMut(&Committed<'_>) -> R,
     ) -> Result<R, Refusal> {
         let mut result = Err(Refusal::Unavailable);
-        let mut gone = smallvec::SmallVec::<[PeerId; 2]>::new();
+        let mut gone = smallvec::SmallVec::<[String; 2]>::new();
         self.store.commit(id, command, now, &mut |outcome| {
             let committed = match outcome {
                 Ok(committed) => committed,
@@ -186,6 +190,12 @@ impl Hub {
                     return;
                 }
             };
+            // Under the lock: who comes to a room of the same name must not find these in it.
+            for &(peer, _) in &committed.gone {
+                let member = member_id(peer);
+                self.media.unseated(&member);
+                gone.push(member);
+            }
             result = Ok(answer(&committed));
             for notice in committed.notices {
                 for &peer in &notice.to {
@@ -198,7 +208,6 @@ impl Hub {
                 if let Some(connection) = self.seats.remove(peer).and_then(|seat| seat.connection) {
                     connection.rises(peer);
                 }
-                gone.push(peer);
             }
             if committed.changed
                 && let Some(at) = committed.room.and_then(Room::deadline)
@@ -206,8 +215,8 @@ impl Hub {
                 self.alarm.set(at);
             }
         });
-        for peer in gone {
-            self.media.gone(&member_id(peer));
+        for member in gone {
+            self.media.gone(&member);
         }
         result
     }
@@ -244,6 +253,13 @@ impl Hub {
                 self.seats.renew_at(peer, now.at + self.ice.renew_after(peer.spread()));
                 self.push_ice(peer, now);
             }
+        }
+    }
+
+    /// Plans to push fresh credentials to everybody within `RENEWAL`.
+    pub(super) fn renew_all(&self) {
+        if let Some(first) = self.seats.renew_all(Hub::now().at, RENEWAL) {
+            self.alarm.set(first);
         }
     }
 

@@ -17,11 +17,18 @@ pub trait Media: Send + Sync {
     /// A member has signaled that it can be reached at these addresses; the other members do not know yet.
     fn signaled(&self, member: &str, addresses: &[IpAddr]);
 
-    /// A member has given its seat up, for whatever reason. Its credential ends. The room is not locked.
+    /// A member has given its seat up, for whatever reason. Its credential works no more, and its room is not its own any
+    /// more: who comes next may have a new room of the same name.
+    fn unseated(&self, member: &str);
+
+    /// The same, a moment later, with no room locked: what it has at the relay ends.
     fn gone(&self, member: &str);
 
     /// What was relayed for each of these members so far, in their order.
     fn usage(&self, members: &[&str]) -> Vec<Usage>;
+
+    /// What was relayed for those who were members of this room and are not any more.
+    fn departed(&self, room: &str) -> Usage;
 }
 
 /// Packets one way.
@@ -47,8 +54,12 @@ impl Media for () {
     fn seated(&self, _: &str, _: &str, _: Kind, _: Option<IpAddr>) {}
     fn returned(&self, _: &str, _: Option<IpAddr>) {}
     fn signaled(&self, _: &str, _: &[IpAddr]) {}
+    fn unseated(&self, _: &str) {}
     fn gone(&self, _: &str) {}
     fn usage(&self, members: &[&str]) -> Vec<Usage> {
         vec![Usage::default(); members.len()]
+    }
+    fn departed(&self, _: &str) -> Usage {
+        Usage::default()
     }
 }

@@ -170,6 +170,11 @@ impl Signaling {
         self.hub.kick(id, target, ban)
     }
 
+    /// Pushes fresh credentials to every member within a few seconds: the secret that signs them has changed.
+    pub fn renew(&self) {
+        self.hub.renew_all();
+    }
+
     /// The counters now.
     #[must_use]
     pub fn stats(&self) -> Stats {

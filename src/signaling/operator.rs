@@ -18,6 +18,9 @@ use crate::rooms::Target;
 /// The most rooms in the statistics: the biggest.
 const BREAKDOWN: usize = 500;
 
+/// The most members that are listed one by one in the statistics.
+const PEERS: usize = 2000;
+
 /// How many members' usage is asked for at a time: asking stops the relay's shards for a moment.
 const BATCH: usize = 256;
 
@@ -48,7 +51,7 @@ impl Hub {
         outline
     }
 
-    /// All of a room that is not a secret, with what its members had relayed. What those had who have left is not in the sum.
+    /// All of a room that is not a secret, with what its members had relayed; the sum is of those who have left, too.
     pub(super) fn whole(&self, id: &RoomId) -> Option<Value> {
         let mut found = None;
         self.store.look(id, &mut |room| found = room.cloned());
@@ -64,7 +67,7 @@ impl Hub {
             "memberCount": room.members.len(),
             "members": members.collect::<Value>(),
             "banned": room.banned.iter().map(|user| &**user).collect::<Vec<_>>(),
-            "relay": of_usage(&sum(&usage)),
+            "relay": of_usage(&self.of_room(&room, &usage)),
         });
         if let Some(name) = &room.name {
             whole["name"] = Value::from(&**name);
@@ -83,18 +86,24 @@ impl Hub {
         let usage: Vec<Usage> =
             members.chunks(BATCH).flat_map(|some| self.usage(some.iter().copied())).collect();
         let mut rest = usage.as_slice();
+        let mut listed = 0;
         let of_room = |room: &Room| {
             let (its, others) = rest.split_at(room.members.len().min(rest.len()));
             rest = others;
-            json!({
+            let mut of_it = json!({
                 "id": room.id.as_str(),
                 "name": room.name.as_deref().unwrap_or(room.id.as_str()),
                 "type": room.kind.name(),
                 "status": room.status.name(),
                 "userCount": room.members.len(),
                 "createdAt": room.created_at,
-                "relay": of_usage(&sum(its)),
-            })
+                "relay": of_usage(&self.of_room(room, its)),
+            });
+            listed += room.members.len();
+            if listed <= PEERS {
+                of_it["peers"] = room.members.iter().zip(its).map(|(m, usage)| of_member(m, usage)).collect();
+            }
+            of_it
         };
         let breakdown: Vec<Value> = rooms.iter().map(of_room).collect();
         let mut of_relay = of_usage(&relay.usage);
@@ -118,6 +127,11 @@ impl Hub {
         self.commit(id, Command::Kick { target, ban }, Hub::now(), |committed| {
             committed.gone.iter().filter(|(_, reason)| *reason == LeftReason::Kicked).count()
         })
+    }
+
+    /// What was relayed for a room: for its members, and for those who have left.
+    fn of_room(&self, room: &Room, of_members: &[Usage]) -> Usage {
+        sum(self.media.departed(room.id.as_str()), of_members)
     }
 
     fn usage<'a>(&self, members: impl IntoIterator<Item = &'a Member>) -> Vec<Usage> {
@@ -149,8 +163,8 @@ fn of_usage(usage: &Usage) -> Value {
     json!({ "toPeer": flow(usage.to_peer), "toClient": flow(usage.to_client) })
 }
 
-fn sum(all: &[Usage]) -> Usage {
-    all.iter().fold(Usage::default(), |sum, one| {
+fn sum(first: Usage, others: &[Usage]) -> Usage {
+    others.iter().fold(first, |sum, one| {
         let add = |a: Flow, b: Flow| Flow { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
         Usage { to_peer: add(sum.to_peer, one.to_peer), to_client: add(sum.to_client, one.to_client) }
     })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
@@ -185,6 +186,21 @@ impl Seats {
         let old = std::mem::replace(&mut seat.renew, at);
         shard.renewals.remove(&(old, peer));
         shard.renewals.insert((at, peer));
+    }
+
+    /// Plans a push of credentials to every peer, evenly over `within` from `now` on, where none is planned earlier. Returns when
+    /// the first is.
+    pub(super) fn renew_all(&self, now: Instant, within: Duration) -> Option<Instant> {
+        for shard in &self.0 {
+            let mut shard = lock(shard);
+            let Shard { seats, renewals } = &mut *shard;
+            renewals.clear();
+            for (&peer, seat) in seats {
+                seat.renew = seat.renew.min(now + within * u32::from(peer.spread()) / 256);
+                renewals.insert((seat.renew, peer));
+            }
+        }
+        self.next_renewal()
     }
 
     /// When the next peer needs fresh credentials.

@@ -267,15 +267,16 @@ impl Server {
         }
     }
 
-    /// Ends those to peers that are not in the room's scope any more.
-    pub(super) fn rescope_connections(&mut self, slot: u32) {
+    /// Ends those to peers that are not in the room's scope any more; all, if the allocation itself is not the room's.
+    pub(super) fn rescope_connections(&mut self, slot: u32, is_the_rooms: bool) {
         let Some(allocation) = self.table.get(slot) else { return };
         let Some(held) = &allocation.connections else { return };
         let in_scope = |held: &PeerConnection| match held.ours {
             true => self.is_of_the_room(slot, held.peer),
             false => self.is_in_scope(allocation, held.peer.ip()),
         };
-        let lost: Vec<_> = held.iter().filter(|held| !in_scope(held)).map(|held| held.id).collect();
+        let lost: Vec<_> =
+            held.iter().filter(|held| !is_the_rooms || !in_scope(held)).map(|held| held.id).collect();
         for connection in lost {
             self.fail_connect(connection);
             self.outputs.push_back(Output::ClosePeer { connection });

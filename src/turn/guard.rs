@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::allocation::{Allocation, user};
 use super::channels::Channel;
+use super::family::Family;
 use super::peers::spellings;
 use super::route::Output;
 use super::server::Server;
@@ -83,23 +84,30 @@ impl Server {
         let Some(room) = allocation.room.clone() else { return };
         // Before the look: what is lost meanwhile makes another one.
         allocation.seen = room.losses();
-        let Allocation { permissions, channels, username, .. } = allocation;
+        let Allocation { permissions, channels, username, sides, .. } = allocation;
         let outputs = &mut self.outputs;
-        self.scopes.within(user(username), &room, |scope| {
+        let is_the_rooms = self.scopes.within(user(username), &room, |scope| {
+            // The room forgot the ports of whoever was unseated, even of one that has a seat again.
+            let holds_own = |family: Family| {
+                sides[family.index()].is_some_and(|side| scope.holds(family == Family::V6, side.port))
+            };
+            let is_the_rooms = Family::BOTH.into_iter().any(holds_own);
             permissions.retain(|held| {
                 let in_scope = scope.reaches(held.ip);
                 held.only_ours |= !in_scope;
-                in_scope || relayed.is_relay_ip(held.ip)
+                is_the_rooms && (in_scope || relayed.is_relay_ip(held.ip))
             });
             let is_in_scope = |channel: &Channel| match channel.ours {
+                _ if !is_the_rooms => false,
                 true => scope.holds(channel.peer.is_ipv6(), channel.peer.port()),
                 false => scope.reaches(channel.peer.ip()),
             };
             channels.unbind(now, is_in_scope, |number| {
                 outputs.push_back(Output::ChannelUnbound { at, number });
             });
+            is_the_rooms
         });
-        self.rescope_connections(slot);
+        self.rescope_connections(slot, is_the_rooms);
         self.arm(slot);
     }
 

@@ -154,10 +154,10 @@ impl Server {
             let anonymity = self.keyring.unhashes_all();
             nonce::PASSWORD_ALGORITHMS | if anonymity { nonce::USERNAME_ANONYMITY } else { 0 }
         });
-        let nonce = self.nonces.issue(&from, self.wall_seconds(), features);
+        let nonce_length = nonce::length(features);
         let mut room = Allowance::new(&from, &echo, request.message.as_bytes().len());
         let fits = room.takes(ERROR_CODE)
-            && (!anew || room.takes(self.realm.len()) && room.takes(nonce.as_bytes().len()))
+            && (!anew || room.takes(self.realm.len()) && room.takes(nonce_length))
             && (!anew || features.is_none() || room.takes(PASSWORD_ALGORITHMS.len()));
         if !fits {
             return self.drop(Drop::Amplification);
@@ -165,6 +165,8 @@ impl Server {
         if !self.may_answer(&from) {
             return self.drop(Drop::RateLimited);
         }
+        // Not before: it costs the most of all this.
+        let nonce = self.nonces.issue(&from, self.wall_seconds(), features);
         let reason = code::reason(code);
         let phrase = if room.extends(reason.len()) { reason } else { "" };
         let software = if room.takes(self.software.len()) { &self.software } else { "" };

@@ -47,10 +47,14 @@ impl Rate {
     /// When a bucket that is full at `full` will be after `bytes` more at `now`; `None`: they are too many.
     #[inline]
     fn after(self, full: Ticks, now: Ticks, bytes: usize) -> Option<Ticks> {
-        let takes =
-            (bytes as u64).saturating_mul(self.per_byte).saturating_add((1 << FRACTION) - 1) >> FRACTION;
-        let full = full.max(now).saturating_add(takes);
+        let full = full.max(now).saturating_add(self.takes(bytes));
         (full - now <= BURST).then_some(full)
+    }
+
+    /// How long it takes until so many bytes have come.
+    #[inline]
+    fn takes(self, bytes: usize) -> Ticks {
+        (bytes as u64).saturating_mul(self.per_byte).saturating_add((1 << FRACTION) - 1) >> FRACTION
     }
 }
 
@@ -84,6 +88,14 @@ impl SharedBucket {
         }
         let after = |full| rate.after(full, now, bytes);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).is_ok()
+    }
+
+    /// Puts back what was just taken out.
+    #[cold]
+    fn give_back(&self, rate: Rate, bytes: usize) {
+        if rate.per_byte != 0 {
+            self.0.fetch_sub(rate.takes(bytes), Ordering::Relaxed);
+        }
     }
 }
 
@@ -119,7 +131,7 @@ impl Meter {
         if allocation.take(self.allocation, self.now, bytes) { Ok(()) } else { Err(Drop::OverRate) }
     }
 
-    /// Whether the allocation's room and the daemon may. What one of them refuses, the next does not pay for.
+    /// Whether the allocation's room and the daemon may. What one of them refuses, neither pays for.
     #[inline]
     pub(super) fn admits_in_all(
         &self,
@@ -130,7 +142,13 @@ impl Meter {
         if room.is_some_and(|room| !room.take(self.room, self.now, bytes)) {
             return Err(Drop::RoomOverRate);
         }
-        if total.take(self.total, self.now, bytes) { Ok(()) } else { Err(Drop::TotalOverRate) }
+        if total.take(self.total, self.now, bytes) {
+            return Ok(());
+        }
+        if let Some(room) = room {
+            room.give_back(self.room, bytes);
+        }
+        Err(Drop::TotalOverRate)
     }
 }
 

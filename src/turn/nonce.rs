@@ -28,6 +28,11 @@ const BODY: usize = 15;
 /// Bytes of the longest nonce.
 pub(super) const LONGEST: usize = HEAD + BODY;
 
+/// Bytes of a nonce with these features.
+pub(super) fn length(features: Option<Features>) -> usize {
+    if features.is_some() { LONGEST } else { BODY }
+}
+
 /// Security features (RFC 8489, section 18.1). Bit 0 is the rightmost of 24, as the errata have it and the sample in appendix B.1.
 pub(super) type Features = u32;
 

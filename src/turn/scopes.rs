@@ -56,6 +56,12 @@ impl Scopes {
         self.lock().members.get(member).map_or(Usage::default(), |member| member.ended)
     }
 
+    /// What those relayed who were members of this room and are not any more.
+    #[must_use]
+    pub fn departed(&self, room: &str) -> Usage {
+        self.lock().rooms.get(room).map_or(Usage::default(), |entry| entry.departed)
+    }
+
     /// The room that a member is in, who was just seen at `ip`.
     pub(super) fn admit(&self, member: &str, ip: IpAddr) -> Option<Arc<Room>> {
         let mut seats = self.lock();
@@ -98,6 +104,8 @@ impl Scopes {
         let member = seats.members.get_mut(member).filter(|member| member.room.number == room.number);
         if let Some(member) = member {
             member.ended += usage;
+        } else if let Some(entry) = seats.entry_mut(room) {
+            entry.departed += usage;
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) addresses: BTreeMap<IpAddr, usize>,
     /// The relayed addresses of its members, by family (IPv6?) and port, with whose they are.
     pub(super) relayed: BTreeMap<(bool, u16), Box<str>>,
+    /// What those relayed who are not its members any more.
+    pub(super) departed: Usage,
 }
 
 /// What the allocations of a room have in common.
@@ -111,6 +113,7 @@ impl Seats {
             members: 1,
             addresses: BTreeMap::new(),
             relayed: BTreeMap::new(),
+            departed: Usage::default(),
         };
         self.rooms.insert(name.into(), entry);
         room
@@ -124,6 +127,7 @@ impl Seats {
         for &ip in unique {
             entry.forget(ip);
         }
+        entry.departed += member.ended;
         entry.members -= 1;
         if entry.members == 0 {
             self.rooms.remove(&member.room.name);

@@ -58,10 +58,14 @@ impl Server {
     #[inline]
     pub(super) fn charge(&mut self, slot: u32, way: Way, bytes: usize) -> Result<(), Drop> {
         let Some(allocation) = self.table.get_mut(slot) else { return Err(Drop::NoAllocation) };
+        let before = allocation.bucket;
         self.meter.admits(&mut allocation.bucket, bytes)?;
         if way != Way::Within {
             let room = allocation.room.as_deref().map(|room| &room.bucket);
-            self.meter.admits_in_all(room, self.scopes.total(), bytes)?;
+            if let Err(reason) = self.meter.admits_in_all(room, self.scopes.total(), bytes) {
+                allocation.bucket = before;
+                return Err(reason);
+            }
         }
         allocation.usage.count(way, bytes);
         self.stats.count(allocation.label, way, bytes);

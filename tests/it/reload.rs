@@ -208,26 +208,75 @@ async fn soon_with_secret(daemon: &Callgate, secret: &str) -> (Client, impl Conn
     }
 }
 
-/// The user name and password that who joins a room is handed.
-pub(crate) async fn handed_out(daemon: &Callgate) -> (String, String) {
-    let client = reqwest::Client::new();
-    let url = daemon.url("/socket.io/?EIO=4&transport=polling");
-    let text = |url: String| async { client.get(url).send().await.unwrap().text().await.unwrap() };
-    let open: Value = serde_json::from_str(text(url.clone()).await.trim_start_matches('0')).unwrap();
-    let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
-    let mut said = String::new();
-    for packet in ["40", "42[\"join\",{\"roomId\":\"tea\"}]"] {
-        client.post(&url).body(packet).send().await.unwrap();
-        let end = if packet == "40" { "40{" } else { "\"joined\"" };
-        while !said.contains(end) {
-            said.push_str(&text(url.clone()).await);
-        }
+/// A member of a room, by long polling.
+struct Member {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Member {
+    /// With what it was told by then.
+    async fn join(daemon: &Callgate) -> (Member, String) {
+        let url = daemon.url("/socket.io/?EIO=4&transport=polling");
+        let mut member = Member { client: reqwest::Client::new(), url };
+        let open: Value = serde_json::from_str(member.poll().await.trim_start_matches('0')).unwrap();
+        member.url = format!("{}&sid={}", member.url, open["sid"].as_str().unwrap());
+        member.client.post(&member.url).body("40").send().await.unwrap();
+        member.hear("40{").await;
+        let join = "42[\"join\",{\"roomId\":\"tea\"}]";
+        member.client.post(&member.url).body(join).send().await.unwrap();
+        let said = member.hear("\"joined\"").await;
+        (member, said)
     }
+
+    async fn poll(&self) -> String {
+        let sent = self.client.get(&self.url).timeout(PATIENCE).send().await.unwrap();
+        sent.text().await.unwrap()
+    }
+
+    /// All until this is said.
+    async fn hear(&self, wanted: &str) -> String {
+        let mut said = String::new();
+        while !said.contains(wanted) {
+            said.push_str(&self.poll().await);
+        }
+        said
+    }
+}
+
+/// The user name and password in what a member was told.
+fn credential_in(said: &str) -> (String, String) {
     let value = |key: &str| {
         let (_, rest) = said.split_once(&format!("\"{key}\":\"")).unwrap();
         rest.split('"').next().unwrap().to_owned()
     };
     (value("username"), value("credential"))
+}
+
+/// The user name and password that who joins a room is handed.
+pub(crate) async fn handed_out(daemon: &Callgate) -> (String, String) {
+    credential_in(&Member::join(daemon).await.1)
+}
+
+/// The password that goes with the user name if this secret signs.
+fn signed(username: &str, secret: &str) -> String {
+    let (expires, id) = username.split_once(':').unwrap();
+    credential::mint(&secret.into(), id, expires.parse().unwrap()).password
+}
+
+#[tokio::test]
+async fn members_get_credentials_of_the_new_secret_soon() {
+    let daemon = daemon("secrets = [\"north wind\"]\n");
+    let (member, said) = Member::join(&daemon).await;
+    let (username, password) = credential_in(&said);
+    assert_eq!(password, signed(&username, "north wind"));
+    let begun = Instant::now();
+    write(&daemon, "secrets = [\"south wind\"]\n");
+    assert_eq!(reload(&daemon.folder).code, Some(0));
+    let (username, password) = credential_in(&member.hear("\"ice-servers\"").await);
+    assert_eq!(password, signed(&username, "south wind"));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(allocated(&daemon, &username, &password).await.is_some());
 }
 
 #[tokio::test]
@@ -243,9 +292,7 @@ async fn secrets_and_users_change_under_those_who_are_relayed() {
     let again = with_secret(&daemon, "north wind").await.expect("the old secret is out of force too soon");
     let amy = allocated(&daemon, "amy", "passw0rd!").await.expect("the new user is not known");
     let (username, password) = handed_out(&daemon).await;
-    let (expires, id) = username.split_once(':').unwrap();
-    let signed = credential::mint(&"south wind".into(), id, expires.parse().unwrap());
-    assert_eq!(password, signed.password, "signed with the second secret");
+    assert_eq!(password, signed(&username, "south wind"), "signed with the second secret");
     daemon.wait_for_metric("callgate_allocations", 4.0).await;
 
     write(&daemon, "secrets = [\"south wind\"]\n");

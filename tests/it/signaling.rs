@@ -33,6 +33,7 @@ struct House {
     signaling: Signaling,
     url: String,
     relay: Arc<Relay>,
+    signer: Signer,
 }
 
 /// Writes down what it is told.
@@ -69,6 +70,10 @@ impl Media for Relay {
         self.tell(format!("signaled {member} {addresses:?}"));
     }
 
+    fn unseated(&self, member: &str) {
+        self.tell(format!("unseated {member}"));
+    }
+
     fn gone(&self, member: &str) {
         self.tell(format!("gone {member}"));
         self.gone.lock().unwrap().push(member.to_owned());
@@ -78,18 +83,24 @@ impl Media for Relay {
         let flow = |packets| Flow { packets, bytes: 100 * packets };
         (1..).zip(members).map(|(n, _)| Usage { to_peer: flow(n), to_client: flow(2 * n) }).collect()
     }
+
+    fn departed(&self, _room: &str) -> Usage {
+        let flow = |packets| Flow { packets, bytes: 100 * packets };
+        Usage { to_peer: flow(10), to_client: flow(20) }
+    }
 }
 
 async fn house(settings: Settings) -> House {
     let relay = Arc::<Relay>::default();
     let port = |number| Some(Port { number, v4: true, v6: true });
+    let signer = Signer::new("a secret of the test".into());
     let ice = IceServers {
         host: Some("2001:db8::1".into()),
         addresses: Default::default(),
         udp: port(3478),
         tcp: port(80),
         tls: port(443),
-        signer: Signer::new("a secret of the test".into()),
+        signer: signer.clone(),
         ttl: Duration::from_secs(3600),
     };
     let (signaling, layer) = Signaling::new(&settings, ice, relay.clone());
@@ -107,7 +118,7 @@ async fn house(settings: Settings) -> House {
             );
         }
     });
-    House { signaling, url, relay }
+    House { signaling, url, relay, signer }
 }
 
 /// Speaks just enough Engine.IO and Socket.IO.
@@ -341,8 +352,9 @@ async fn the_relay_hears_of_members_and_their_addresses_before_the_members_do() 
     let mut again = Client::connect(&house).await;
     assert_eq!(again.ask("room.join", resume).await["resumed"], true);
     again.ask("room.leave", room).await;
-    let returned = format!("returned {} 127.0.0.1", member_id(&first));
-    assert_eq!(house.relay.told(), [returned, format!("gone {}", member_id(&first))]);
+    let id = member_id(&first);
+    let returned = format!("returned {id} 127.0.0.1");
+    assert_eq!(house.relay.told(), [returned, format!("unseated {id}"), format!("gone {id}")]);
 }
 
 #[tokio::test]
@@ -404,13 +416,41 @@ async fn a_room_that_is_ended_ends_every_credential_of_it() {
     let first = a.ask("room.join", json!({"room": "r"})).await;
     b.post(r#"42["join","r"]"#).await;
     b.event("joined").await;
+    house.relay.told();
     house.signaling.close_room(&room).unwrap();
+    // Nobody's seat is left to whoever makes the room anew.
+    let told = house.relay.told();
+    let told: Vec<&str> = told.iter().filter_map(|what| what.split(' ').next()).collect();
+    assert_eq!(told, ["unseated", "unseated", "gone", "gone"]);
     assert_eq!(a.event("room.closed").await, json!({"room": "r", "reason": "deleted"}));
     assert_eq!(b.event("room-closed").await, json!({"roomId": "r", "reason": "deleted"}));
     assert_eq!(house.relay.gone()[0], member_id(&first));
     assert_eq!(house.relay.gone().len(), 2);
     assert_eq!(house.signaling.close_room(&room), Err(Refusal::NoSuchRoom));
     assert_eq!(house.signaling.room(&room, true), None);
+}
+
+#[tokio::test]
+async fn after_a_change_of_secrets_everybody_gets_fresh_credentials_soon() {
+    let house = house(Settings::default()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let first = a.ask("room.join", json!({"room": "r"})).await;
+    b.post(r#"42["join","r"]"#).await;
+    b.event("joined").await;
+    let begun = Instant::now();
+    house.signer.set("another secret of the test".into());
+    house.signaling.renew();
+    let fresh = a.event("ice.servers").await["iceServers"][1].clone();
+    b.event("ice-servers").await;
+    assert!(begun.elapsed() < Duration::from_millis(3500), "{:?}", begun.elapsed());
+    let (expires, id) = fresh["username"].as_str().unwrap().split_once(':').unwrap();
+    assert_eq!(id, member_id(&first));
+    let signed = credential::mint(&"another secret of the test".into(), id, expires.parse().unwrap());
+    assert_eq!(fresh["credential"], signed.password);
+    // Once.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    assert_eq!(a.ask("chat", json!({"room": "r", "text": "hi"})).await["ok"], true);
+    assert!(!a.heard.iter().any(|packet| packet.contains("ice.servers")), "{:?}", a.heard);
 }
 
 #[tokio::test]
@@ -422,7 +462,7 @@ async fn the_operator_sees_what_was_relayed_for_each_member_and_in_all() {
     let whole = house.signaling.room(&RoomId::parse("r").unwrap(), true).unwrap();
     let of = |n: u64| json!({"toPeer": {"packets": n, "bytes": 100 * n}, "toClient": {"packets": 2 * n, "bytes": 200 * n}});
     assert_eq!((&whole["members"][0]["relay"], &whole["members"][1]["relay"]), (&of(1), &of(2)));
-    assert_eq!(whole["relay"], of(3));
+    assert_eq!(whole["relay"], of(13), "with what those had who have left");
     let outline = house.signaling.room(&RoomId::parse("r").unwrap(), false).unwrap();
     assert!(outline.get("members").is_none() && outline.get("relay").is_none(), "{outline}");
 }
@@ -481,8 +521,10 @@ async fn the_operator_is_told_the_figures_and_is_obeyed() {
     );
     assert_eq!(
         (&first["relay"]["toPeer"]["packets"], &stats["relay"]["allocations"]),
-        (&json!(1), &json!(7))
+        (&json!(11), &json!(7))
     );
+    let [peer] = first["peers"].as_array().unwrap().as_slice() else { panic!("{stats}") };
+    assert_eq!((&peer["userId"], &peer["relay"]["toPeer"]["packets"]), (&json!("ada"), &json!(1)));
     let mut acks = 0;
     let mut ask = async |admin: &mut Client, event: Value| -> Value {
         acks += 1;

@@ -104,8 +104,9 @@ fn start(name: &'static str, o: &Options, directory: &Path, round: usize) -> Sub
     let (port, low, high) = if name == "coturn" { (19780, 20000, 26999) } else { (19790, 27000, 32767) };
     let command = match (name, &o.against) {
         ("coturn", None) => coturn(o, directory, port, low, high),
-        ("coturn", Some(other)) => callgate(other, o, directory, port, low, high),
-        _ => callgate(&o.callgate, o, directory, port, low, high),
+        // What rooms and limits cost is seen against a build without either.
+        ("coturn", Some(other)) => callgate(other, o, !o.rooms, directory, port, low, high),
+        _ => callgate(&o.callgate, o, true, directory, port, low, high),
     };
     let process = Process::start(command, o.server_core, log.to_str().unwrap());
     let address = SocketAddr::from(([127, 0, 0, 1], if o.leg == Leg::Tls { port + 2 } else { port }));
@@ -161,7 +162,20 @@ fn coturn(o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Comm
     command
 }
 
-fn callgate(program: &Path, o: &Options, directory: &Path, port: u16, low: u16, high: u16) -> Command {
+fn callgate(
+    program: &Path,
+    o: &Options,
+    limited: bool,
+    directory: &Path,
+    port: u16,
+    low: u16,
+    high: u16,
+) -> Command {
+    let rates = if limited {
+        ""
+    } else {
+        "bytes_per_second = 0\nroom_bytes_per_second = 0\ntotal_bytes_per_second = 0\n"
+    };
     let file = directory.join(format!("callgate-{port}.toml"));
     let tls = match o.leg {
         Leg::Tls => format!(
@@ -175,7 +189,7 @@ fn callgate(program: &Path, o: &Options, directory: &Path, port: u16, low: u16, 
         "[public]\naddresses = [\"127.0.0.1\"]\n[http]\nlisten = [\"127.0.0.1:{}\"]\n{tls}\
          [turn]\nlisten = [\"127.0.0.1:{port}\"]\nrealm = \"bench\"\nsecrets = [\"{SECRET}\"]\nrelay_ports = \"{low}-{high}\"\n\
          workers = {}\n[turn.peers]\nallow = [\"127.0.0.0/8\"]\n\
-         [turn.limits]\nallocations = 0\nallocations_per_user = 0\nallocations_per_ip = 0\nunauthenticated_per_second = 0\n",
+         [turn.limits]\nallocations = 0\nallocations_per_user = 0\nallocations_per_ip = 0\nunauthenticated_per_second = 0\n{rates}",
         port + 1,
         o.shards,
     );

@@ -109,7 +109,7 @@ fn the_daemon_gets_its_rate_over_all_rooms_and_shards() {
 }
 
 #[test]
-fn what_a_narrower_limit_refuses_is_not_charged_to_a_wider_one() {
+fn what_one_limit_refuses_is_not_charged_to_another() {
     let (mut here, _) = shards(|limits| {
         limits.bytes_per_second = 3_000;
         limits.room_bytes_per_second = 5_000;
@@ -125,8 +125,26 @@ fn what_a_narrower_limit_refuses_is_not_charged_to_a_wider_one() {
     assert_eq!(pour(&mut here, eve, 100), 1);
     let dropped =
         [Drop::OverRate, Drop::RoomOverRate, Drop::TotalOverRate].map(|reason| here.dropped(reason));
-    // What a wider limit refuses has been charged to the narrower: of two's and eve's 3000.
-    assert_eq!(dropped, [97 + 97 + 97 + 97, 1, 2]);
+    assert_eq!(dropped, [97 + 97, 98, 99]);
+}
+
+#[test]
+fn what_the_daemon_has_no_room_for_leaves_allocation_and_room_what_they_had() {
+    let (mut here, _) = shards(|limits| {
+        limits.bytes_per_second = 10_000;
+        limits.room_bytes_per_second = 10_000;
+        limits.total_bytes_per_second = 10_000;
+    });
+    let (_, one) = allocate(&mut here, 1, &id("1"));
+    let (_, eve) = allocate(&mut here, 4, "eve");
+    assert_eq!(pour(&mut here, eve, 10), 10);
+    for _ in 0..9 {
+        assert_eq!(pour(&mut here, one, 1_000), 0);
+    }
+    // The daemon has regained a half of it: all of that is to be had.
+    here.later(0.5);
+    assert_eq!(pour(&mut here, one, 10), 5);
+    assert_eq!((here.dropped(Drop::OverRate), here.dropped(Drop::RoomOverRate)), (0, 0));
 }
 
 #[test]

@@ -245,16 +245,44 @@ fn what_a_member_takes_along_is_out_of_reach_from_the_next_packet_on() {
 
 #[test]
 fn whoever_is_unseated_relays_nothing_even_before_the_order_to_end_it_comes() {
-    let mut rooms = Rooms::new();
-    let (at, _) = rooms.allocate_alice();
-    rooms.scopes.signaled(&id("bob"), &[ip("9.9.9.9")]);
-    assert_eq!(rooms.binds(0x4000, "9.9.9.9:1"), 0);
-    rooms.scopes.unseat(&id("alice"));
-    // Not even if the place is taken again at once, in a room of that name or another.
-    for room in ["red", "blue"] {
-        rooms.scopes.seat(&id("alice"), room, CALL);
-        assert_eq!(rooms.world.packet(rooms.alice.tuple, &data(0x4000)), Route::Here, "{room}");
-        assert_eq!(rooms.world.peer(at, "9.9.9.9:1", 1), Route::Here, "{room}");
+    for seats in [&[None, Some("red"), Some("blue")][..], &[Some("blue")]] {
+        let mut rooms = Rooms::new();
+        let (at, of_alice) = rooms.allocate_alice();
+        rooms.scopes.signaled(&id("bob"), &[ip("9.9.9.9")]);
+        assert_eq!(rooms.binds(0x4000, "9.9.9.9:1"), 0);
+        // From relay to relay, in this shard and another, by permission and by channel.
+        let (_, of_bob) = rooms.world.allocate(&mut rooms.bob);
+        let mut there = rooms.other_shard();
+        rooms.scopes.seat(&id("dave"), "blue", CALL);
+        let mut dave = Client::named("198.18.0.4:4000", &id("dave"));
+        let (_, of_dave) = there.allocate(&mut dave);
+        there.permit(&mut dave, &of_alice);
+        rooms.world.permit(&mut rooms.bob, &of_alice);
+        assert_eq!(rooms.binds(0x4001, &of_bob.to_string()), 0);
+        assert_eq!(rooms.binds(0x4002, &of_dave.to_string()), 0);
+        let from_bob = Ask::send(&of_alice, b"x").build();
+        let sends = [of_bob, of_dave].map(|to| Ask::send(&to.to_string(), b"x").build());
+        let crosses = |rooms: &mut Rooms, there: &mut World| {
+            let mut routes: Vec<_> = [&sends[0], &sends[1], &data(0x4001), &data(0x4002)]
+                .map(|packet| rooms.world.packet(rooms.alice.tuple, packet))
+                .into();
+            routes.push(rooms.world.packet(rooms.bob.tuple, &from_bob));
+            if let Route::Across { from, to, room, .. } = there.packet(dave.tuple, &from_bob) {
+                routes.push(rooms.world.server.handle_relayed(rooms.world.now, to, from, room, 1));
+            }
+            routes.iter().filter(|route| **route != Route::Here).count()
+        };
+        assert_eq!(crosses(&mut rooms, &mut there), 6);
+        rooms.scopes.unseat(&id("alice"));
+        // Not even if the place is taken again at once, in a room of that name or another.
+        for room in seats {
+            if let Some(room) = room {
+                rooms.scopes.seat(&id("alice"), room, CALL);
+            }
+            assert_eq!(rooms.world.packet(rooms.alice.tuple, &data(0x4000)), Route::Here, "{room:?}");
+            assert_eq!(rooms.world.peer(at, "9.9.9.9:1", 1), Route::Here, "{room:?}");
+            assert_eq!(crosses(&mut rooms, &mut there), 0, "{room:?}");
+        }
     }
 }
 

@@ -81,6 +81,31 @@ fn a_members_usage_is_that_of_all_its_allocations_until_it_is_unseated() {
 }
 
 #[test]
+fn what_those_relayed_who_have_left_stays_with_the_room() {
+    let mut world = World::with(|config| config.room_scope = false);
+    let scopes = world.scopes.clone();
+    for name in ["alice", "bob"] {
+        scopes.seat(&id(name), "blue", 0);
+        let mut client = Client::named(&format!("198.18.0.{}:4000", name.len()), &id(name));
+        for bytes in [5, 50] {
+            let (at, _) = world.allocate(&mut client);
+            world.permit(&mut client, "9.9.9.9:1");
+            assert_ne!(world.peer(at, "9.9.9.9:1", bytes), Route::Here);
+            if bytes == 5 {
+                world.ask(&mut client, Ask::refresh(0));
+            }
+        }
+    }
+    assert_eq!(scopes.departed("blue"), Usage::default());
+    scopes.unseat(&id("alice"));
+    assert_eq!(scopes.departed("blue"), usage((0, 0), (1, 5)), "what had ended before");
+    world.server.revoke(world.now, &id("alice"));
+    assert_eq!(scopes.departed("blue"), usage((0, 0), (2, 55)), "and what ended with the seat");
+    scopes.unseat(&id("bob"));
+    assert_eq!(scopes.departed("blue"), Usage::default(), "the room is gone");
+}
+
+#[test]
 fn what_an_old_seat_relayed_is_not_charged_to_a_new_one() {
     let mut world = World::with(|config| config.room_scope = false);
     let scopes = world.scopes.clone();

@@ -343,3 +343,37 @@ fn a_draining_relay_waits_for_nobody_without_an_allocation() {
         assert_eq!(gate.open.load(Ordering::SeqCst), 0);
     }
 }
+
+#[test]
+fn who_closes_its_side_after_a_request_gets_the_answer() {
+    for gate in Gate::each() {
+        let (relay, _) = start("127.0.0.1:0", 1);
+        for _ in 0..3 {
+            let mut client = gate.connect(&relay, 1, member("a"), &[]);
+            let binding = Message::new(0x0001);
+            // Both in one segment, to a relay that looks at neither alone.
+            std::thread::sleep(Duration::from_millis(20));
+            socket2::SockRef::from(&client.socket).set_tcp_cork(true).unwrap();
+            client.send(binding.bytes());
+            client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(client.receive()[8..20], binding.bytes()[8..20]);
+            client.closed_after();
+        }
+    }
+}
+
+#[test]
+fn channel_data_before_there_was_an_allocation_is_garbage() {
+    for gate in Gate::each() {
+        let (relay, _) = start("127.0.0.1:0", 1);
+        let mut stranger = gate.connect(&relay, 1, member("a"), &[]);
+        stranger.send(&[0x40, 0, 0, 0].repeat(10_000));
+        assert!(stranger.closed_after() < Duration::from_secs(2));
+        eventually(&relay, "an end", |s| s.connections.ended(Ending::Garbage) == 1);
+        // Afterwards it may be late.
+        let mut client = gate.allocated(&relay, 1, member("a"));
+        client.request(Message::new(client::REFRESH).with(0x000D, &[0; 4])).unwrap();
+        client.send(&padded(0x4000, b"late"));
+        client.allocate().unwrap();
+    }
+}

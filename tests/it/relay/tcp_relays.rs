@@ -326,3 +326,49 @@ fn a_limit_slows_a_connection_down_and_loses_nothing() {
     let took = began.elapsed();
     assert!(took > Duration::from_millis(800) && took < Duration::from_secs(3), "{took:?}");
 }
+
+#[test]
+fn the_end_comes_after_all_that_a_slow_reader_was_sent() {
+    for gate in Gate::each() {
+        let relay = relay(1);
+        let mut control = allocated(&gate, &relay, 1, "a");
+        let (mut data, mut peer) = joined(&gate, &relay, &mut control);
+        socket2::SockRef::from(&data.socket).set_recv_buffer_size(65_536).unwrap();
+        let sent: Vec<u8> = (0..262_144u32).flat_map(u32::to_le_bytes).collect();
+        let whole = sent.clone();
+        let sending = std::thread::spawn(move || peer.write_all(&whole).unwrap());
+        let mut arrived: Vec<u8> = Vec::new();
+        let mut buffer = [0; 32_768];
+        loop {
+            std::thread::sleep(Duration::from_millis(2));
+            // A stream that is cut off is an error with TLS.
+            match data.read(&mut buffer).unwrap() {
+                0 => break,
+                n => arrived.extend(&buffer[..n]),
+            }
+        }
+        sending.join().unwrap();
+        assert!(arrived == sent, "{} of {} bytes", arrived.len(), sent.len());
+    }
+}
+
+#[test]
+fn an_allocation_on_a_connection_for_data_ends_with_it() {
+    for gate in Gate::each() {
+        let relay = relay(1);
+        let mut control = allocated(&gate, &relay, 1, "a");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let id = control.connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = accept(&listener);
+        let mut data = gate.connect(&relay, 1, member("a"), &[]);
+        let bind = || Message::new(client::CONNECTION_BIND).with(client::CONNECTION_ID, &id);
+        data.log_in(bind());
+        let allocate = Message::new(client::ALLOCATE).with(0x0019, &[17, 0, 0, 0]);
+        let both = [data.signed(bind()).bytes(), data.signed(allocate).bytes()].concat();
+        data.send(&both);
+        eventually(&relay, "both", |s| s.turn.allocations_total == 2);
+        drop((peer, data));
+        eventually(&relay, "the control connection's alone", |s| s.turn.allocations == 1);
+        control.request(Message::new(client::REFRESH)).unwrap();
+    }
+}
