@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use rustls::ServerConnection;
 
+use crate::stun::HEADER;
 use crate::stun::frame;
 use crate::turn::FiveTuple;
 
@@ -30,6 +31,8 @@ const ENCRYPT: usize = 48 << 10;
 const STRANGER: usize = 8 << 10;
 /// Memory that a queue or a carried-over frame may keep when it is empty.
 const KEPT: usize = 4 << 10;
+/// The most that is lent to another queue.
+const LENT: usize = 64 << 10;
 
 /// A connection.
 pub(super) struct Link {
@@ -107,20 +110,30 @@ impl Link {
     pub(super) fn receive(&mut self, room: &mut [u8], scratch: &mut [u8]) -> Taken {
         let carried = self.partial.len().min(room.len());
         let (front, back) = room.split_at_mut(carried);
-        front.copy_from_slice(&self.partial[..carried]);
         let (read, next) = match &mut self.tls {
             None => read(&self.socket, back, self.ending),
             Some(tls) => read_tls(&self.socket, tls, back, scratch, self.ending),
         };
-        if read == 0 && carried == 0 {
-            return Taken { bytes: 0, frames: 0, next };
-        }
-        let all = room.get(..carried + read).unwrap_or_default();
         let mut taken = Taken { bytes: 0, frames: 0, next };
+        if read == 0 && carried == 0 {
+            return taken;
+        }
         let longest = if self.admitted { usize::MAX } else { STRANGER };
+        // A long frame that comes in small pieces is put together where it is, and moved once. (It says what it is in its header.)
+        let whole = if carried < HEADER { None } else { frame::length(&self.partial).ok().flatten() };
+        if whole.is_some_and(|len| len <= longest && len > carried + read) {
+            self.partial.extend_from_slice(back.get(..read).unwrap_or_default());
+            return taken;
+        }
+        front.copy_from_slice(&self.partial[..carried]);
+        let all = room.get(..carried + read).unwrap_or_default();
         loop {
             let rest = all.get(taken.bytes..).unwrap_or_default();
             match frame::length(rest) {
+                // Data of somebody who never had an allocation: thousands of frames, none of which means anything.
+                Ok(Some(_)) if !self.admitted && rest.first().is_some_and(|byte| byte >> 6 == 1) => {
+                    taken.next = Next::End(Ending::Garbage);
+                }
                 Ok(Some(len)) if len > longest => taken.next = Next::End(Ending::Garbage),
                 Ok(Some(len)) if len <= rest.len() => {
                     taken.bytes += len;
@@ -208,7 +221,10 @@ impl Link {
             self.sent = 0;
             self.blocked = None;
             if self.out.capacity() > KEPT {
-                spare.push(std::mem::take(&mut self.out));
+                let memory = std::mem::take(&mut self.out);
+                if memory.capacity() <= LENT {
+                    spare.push(memory);
+                }
             }
             return Ok(std::mem::take(&mut self.frames));
         }

@@ -72,6 +72,8 @@ pub(super) enum Control {
 
 /// Packets for other shards that may wait for the end of a batch.
 const ACROSS: usize = 4096;
+/// Packets that the server is asked about before others who wait for it have their turn: a batch may be a million of them.
+const AT_A_TIME: usize = 1024;
 
 /// What a slot of the inbox holds: datagrams of one length (`segment`), or frames that say themselves how long they are.
 struct Arrival {
@@ -352,6 +354,7 @@ impl Shard {
             return;
         }
         let mut server = lock(&self.servers[self.index]);
+        let mut asked = 0;
         for slot in 0..self.inbox.len() {
             let Some(arrival) = self.arrival(slot) else { continue };
             let mut offset = 0;
@@ -392,7 +395,9 @@ impl Shard {
                 if offset >= arrival.len {
                     break;
                 }
-                if self.exits.is_full() || self.across.len() >= ACROSS {
+                asked += 1;
+                if asked >= AT_A_TIME || self.exits.is_full() || self.across.len() >= ACROSS {
+                    asked = 0;
                     drop(server);
                     self.cross(now);
                     self.exits.send(&self.inbox);

@@ -82,7 +82,9 @@ impl Server {
         let kind = match request.even_port {
             None => Kind::Any,
             Some(false) => Kind::Even,
-            Some(true) if self.reservations.is_full() => return Err(code::INSUFFICIENT_CAPACITY),
+            Some(true) if self.reservations.is_full(user(&proof.username)) => {
+                return Err(code::INSUFFICIENT_CAPACITY);
+            }
             Some(true) => Kind::Pair,
         };
         // 10. Quotas.
@@ -313,7 +315,7 @@ impl Server {
             }
             .map(|(family, port)| {
                 let token = self.random.bytes();
-                self.reservations.add(now, token, family, port);
+                self.reservations.add(now, token, allocation.user(), family, port);
                 token
             });
             let ticket = self.next_ticket(slot);

@@ -11,12 +11,16 @@ const LIFETIME: Duration = Duration::from_secs(30);
 /// How many there may be; without a bound one client could set all ports aside.
 const MOST: usize = 256;
 
+/// And how many of one user's.
+const MOST_OF_ONE: usize = 4;
+
 /// Cannot be guessed.
 pub(super) type Token = [u8; 8];
 
 #[derive(Debug)]
 struct Reservation {
     token: Token,
+    user: Box<str>,
     family: Family,
     port: u16,
     expires: Instant,
@@ -27,12 +31,13 @@ struct Reservation {
 pub(super) struct Reservations(VecDeque<Reservation>);
 
 impl Reservations {
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MOST
+    /// Whether this user can have no more of them.
+    pub(super) fn is_full(&self, user: &str) -> bool {
+        self.0.len() >= MOST || self.0.iter().filter(|held| *held.user == *user).count() >= MOST_OF_ONE
     }
 
-    pub(super) fn add(&mut self, now: Instant, token: Token, family: Family, port: u16) {
-        self.0.push_back(Reservation { token, family, port, expires: now + LIFETIME });
+    pub(super) fn add(&mut self, now: Instant, token: Token, user: &str, family: Family, port: u16) {
+        self.0.push_back(Reservation { token, user: user.into(), family, port, expires: now + LIFETIME });
     }
 
     /// Hands over what the token stands for; it is good once.
