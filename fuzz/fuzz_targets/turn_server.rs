@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use arbitrary::Arbitrary;
 use callgate_fuzz::stun::{Algorithm, Class, Mac, Message, Writer, attribute};
 use callgate_fuzz::turn::{
-    AllocationId, Config, FiveTuple, Keys, Limits, Output, PeerPolicy, RelayAddress, RelayFailure, Route,
-    Scopes, Server, Transport, credential,
+    AllocationId, Config, ConnectionId, FiveTuple, Keys, Leg, Limits, Output, PeerPolicy, RelayAddress,
+    RelayFailure, Route, Scopes, Server, Transport, credential,
 };
 use libfuzzer_sys::fuzz_target;
 use secrecy::SecretString;
@@ -27,6 +27,12 @@ enum Step<'a> {
     Relayed { to: u8, from: u8, room: u8, length: u16 },
     Icmp { allocation: u8, peer: u8, kind: u8, code: u8 },
     Open { result: u8 },
+    Gone { client: u8 },
+    Connected { connection: u8, well: bool },
+    Accepted { allocation: u8, from: u8, room: Option<u8> },
+    Pass { connection: u8, to_peer: bool, length: u16 },
+    Closed { connection: u8 },
+    Home { client: u8, port: Option<u16> },
     Time { seconds: u16 },
     Revoke { user: bool },
     Drain,
@@ -65,6 +71,9 @@ enum Piece<'a> {
     Channel(u8),
     Lifetime(u32),
     Udp,
+    Tcp,
+    Ticket(bool),
+    Connection(u8),
     Family(u8),
     AlsoIpv6,
     EvenPort(bool),
@@ -86,6 +95,8 @@ struct World {
     allocations: Vec<AllocationId>,
     relayed: Vec<SocketAddr>,
     token: [u8; 8],
+    ticket: Vec<u8>,
+    connections: Vec<ConnectionId>,
     nonces: [Vec<u8>; 4],
     number: u32,
 }
@@ -100,7 +111,13 @@ fn tuple(client: u8) -> FiveTuple {
             SocketAddr::from(([0x2606, 0, 0, 0, 0, 0, 0, 2], 3478)),
         )
     };
-    FiveTuple { client, server, transport: Transport::Udp }
+    let leg = |generation| Leg { shard: 0, slot: 1, generation };
+    let transport = match port {
+        4000 | 4001 => Transport::Udp,
+        4002 => Transport::Tcp(leg(1)),
+        _ => Transport::Tls(leg(2)),
+    };
+    FiveTuple { client, server, transport }
 }
 
 impl World {
@@ -156,6 +173,8 @@ impl World {
             allocations: vec![],
             relayed: vec![],
             token: [0; 8],
+            ticket: vec![],
+            connections: vec![],
             nonces: Default::default(),
             number: 0,
         }
@@ -182,6 +201,11 @@ impl World {
         self.allocations.get(usize::from(number) % self.allocations.len().max(1)).copied().unwrap_or(unknown)
     }
 
+    fn connection(&self, number: u8) -> ConnectionId {
+        let unknown = ConnectionId(number.into());
+        self.connections.get(usize::from(number) % self.connections.len().max(1)).copied().unwrap_or(unknown)
+    }
+
     fn packet(&mut self, client: u8, bytes: &[u8]) {
         let route = self.server.handle_client(self.now, tuple(client), bytes);
         check(route, bytes.len());
@@ -198,6 +222,11 @@ impl World {
                     for found in message.attributes() {
                         match found.kind {
                             attribute::NONCE => self.nonces[usize::from(client)] = found.value.to_vec(),
+                            attribute::MOBILITY_TICKET => self.ticket = found.value.to_vec(),
+                            attribute::CONNECTION_ID => {
+                                let id = found.value.try_into().expect("four bytes");
+                                self.connections.push(ConnectionId(u32::from_be_bytes(id)));
+                            }
                             attribute::RESERVATION_TOKEN => self.token.copy_from_slice(found.value),
                             attribute::XOR_RELAYED_ADDRESS => {
                                 let id = message.transaction_id();
@@ -211,6 +240,7 @@ impl World {
                     self.waiting.push((at, local));
                     self.allocations.push(at);
                 }
+                Output::Connect { connection, .. } => self.connections.push(connection),
                 _ => {}
             }
         }
@@ -239,6 +269,15 @@ impl World {
                 }
                 Piece::Lifetime(seconds) => writer.attribute(attribute::LIFETIME, &seconds.to_be_bytes()),
                 Piece::Udp => writer.attribute(attribute::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                Piece::Tcp => writer.attribute(attribute::REQUESTED_TRANSPORT, &[6, 0, 0, 0]),
+                Piece::Ticket(empty) => {
+                    let ticket = if *empty { &[][..] } else { &self.ticket };
+                    writer.attribute(attribute::MOBILITY_TICKET, ticket)
+                }
+                Piece::Connection(number) => {
+                    let id = self.connection(*number).0.to_be_bytes();
+                    writer.attribute(attribute::CONNECTION_ID, &id)
+                }
                 Piece::Family(number) => {
                     writer.attribute(attribute::REQUESTED_ADDRESS_FAMILY, &[number % 4, 0, 0, 0])
                 }
@@ -298,7 +337,7 @@ impl World {
         match step {
             Step::Packet { client, bytes } => self.packet(client % 4, bytes),
             Step::Request { client, user, method, style, attributes } => {
-                let method = [3, 4, 8, 9, 1][usize::from(method % 5)];
+                let method = [3, 4, 8, 9, 1, 10, 11][usize::from(method % 7)];
                 if self.nonces[usize::from(client % 4)].is_empty() {
                     self.write(client, 3, Class::Request, &[Piece::Udp], None);
                 }
@@ -319,6 +358,24 @@ impl World {
                 let (at, peer) = (self.allocation(allocation), self.peer(peer));
                 self.server.handle_icmp(self.now, at, peer, kind, code, [0; 4]);
             }
+            Step::Gone { client } => self.server.client_gone(self.now, tuple(client)),
+            Step::Connected { connection, well } => {
+                self.server.peer_connected(self.now, self.connection(connection), well);
+            }
+            Step::Accepted { allocation, from, room } => {
+                let (at, from) = (self.allocation(allocation), self.peer(from));
+                let room = room.map(|number| NonZeroU64::new(number.into()));
+                self.connections.extend(self.server.peer_accepted(self.now, at, from, room));
+            }
+            Step::Pass { connection, to_peer, length } => {
+                let length = usize::from(length);
+                let may = self.server.pass(self.now, self.connection(connection), to_peer, length);
+                assert!(may.is_none_or(|may| may <= length));
+            }
+            Step::Closed { connection } => {
+                self.server.connection_closed(self.now, self.connection(connection));
+            }
+            Step::Home { client, port } => self.server.set_home(self.now, tuple(client), port),
             Step::Open { result } => {
                 if let Some((at, local)) = self.waiting.pop() {
                     let result = match result % 4 {

@@ -59,6 +59,8 @@ pub(super) struct Legs {
     /// For ciphertext; empty until there is any.
     scratch: Vec<u8>,
     idle: Duration,
+    /// Reads and frames queued in this turn.
+    frames: usize,
     counts: Arc<IoCounts>,
 }
 
@@ -74,6 +76,7 @@ impl Legs {
             spare: Vec::new(),
             scratch: Vec::new(),
             idle: IDLE,
+            frames: 0,
             counts,
         }
     }
@@ -151,6 +154,7 @@ impl Legs {
         let link = slot.link.as_deref_mut().filter(|link| link.spliced.is_none())?;
         let taken = link.receive(room, &mut self.scratch);
         self.counts.frames_in(taken.frames);
+        self.frames += 1;
         if link.wants_write() {
             self.mark(leg);
         }
@@ -196,6 +200,7 @@ impl Legs {
             return self.counts.count(IoDrop::QueueFull, 1);
         }
         link.push(parts, &mut self.spare);
+        self.frames += 1;
         // Whoever is blocked sends when told that there is room.
         if link.blocked.is_none() {
             let long = link.queued() >= LONG;
@@ -316,6 +321,11 @@ impl Legs {
         link.close();
         self.counts.closed(matches!(client.transport, Transport::Tls(_)), ending);
         Some(client)
+    }
+
+    /// How many frames and reads there have been since it was last asked.
+    pub(super) fn take_frames(&mut self) -> usize {
+        std::mem::take(&mut self.frames)
     }
 
     /// Closes all of them.

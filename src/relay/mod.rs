@@ -14,6 +14,7 @@ mod line;
 mod link;
 mod listen;
 mod mailbox;
+mod pace;
 mod peers;
 mod ports;
 mod shard;

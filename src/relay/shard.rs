@@ -36,6 +36,7 @@ use super::exits::Exits;
 use super::line::Line;
 use super::mailbox::Letter;
 use super::mailbox::Letters;
+use super::pace::Pace;
 use super::peers::PeerKey;
 use super::peers::Peers;
 use super::ports::Slices;
@@ -51,14 +52,6 @@ const EVENTS: usize = 64;
 pub(super) const RECEIVES: usize = 4;
 /// ICMP errors taken from one socket per wake-up.
 const ERRORS: usize = 32;
-/// Under a steady stream, waking for every packet costs more than the packet. After this many turns in a row that came sooner than
-/// `SOON` after one another, a turn begins only after a `PAUSE`, for as long as each pause brings in more than one
-/// arrival; a shorter one where a pause brings in more than `MANY`. (The system may make it 50 µs longer.)
-const STREAK: u32 = 8;
-const SOON: Duration = Duration::from_micros(200);
-const PAUSE: Duration = Duration::from_micros(250);
-const SHORT_PAUSE: Duration = Duration::from_micros(100);
-const MANY: usize = 20;
 /// How stale the servers' idea of the time of day may be.
 const WALL_CLOCK: Duration = Duration::from_secs(1);
 
@@ -183,11 +176,10 @@ impl Shard {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
-        let (mut streak, mut last) = (0, Instant::now());
+        let mut pace = Pace::new(Instant::now());
         loop {
-            let paused = streak >= STREAK;
-            if paused {
-                thread::sleep(if self.arrivals > MANY { SHORT_PAUSE } else { PAUSE });
+            if let Some(rest) = pace.rest() {
+                thread::sleep(rest);
             }
             let count = self.wait(&mut events);
             let now = Instant::now();
@@ -210,10 +202,7 @@ impl Shard {
                 self.serve(now, token, event.events());
             }
             self.process(now);
-            let soon = now.saturating_duration_since(last) < SOON;
-            let worthwhile = if paused { self.arrivals > 1 } else { self.arrivals > 0 && soon };
-            streak = if worthwhile { (streak + 1).min(STREAK) } else { 0 };
-            last = now;
+            pace.turn(now, self.arrivals, self.exits.legs.take_frames());
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.with_server(|server| server.handle_timeout(now));
             }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::allocation::Allocation;
 use super::code;
-use super::connections::{PATIENCE, PeerConnection, State};
+use super::connections::{MOST_IN_ALL, PATIENCE, PeerConnection, State};
 use super::data::permits;
 use super::family::Family;
 use super::message::Answer;
@@ -40,7 +40,7 @@ impl Server {
         if held.has_peer(peer) {
             return Err(code::CONNECTION_ALREADY_EXISTS);
         }
-        if held.is_full() {
+        if held.is_full() || self.connections.len() >= MOST_IN_ALL {
             return Err(code::INSUFFICIENT_CAPACITY);
         }
         let permission = self.permission(slot, peer.ip())?;
@@ -194,7 +194,7 @@ impl Server {
                 Some(_) => peer,
             }
         };
-        if held.is_full() {
+        if held.is_full() || self.connections.len() >= MOST_IN_ALL {
             return Err(Drop::TooManyConnections);
         }
         Ok((known, allocation.client))

@@ -16,6 +16,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How many an allocation may have.
 pub(super) const MOST: usize = 32;
 
+/// How many all allocations of a server may have together: each is an open file.
+pub(super) const MOST_IN_ALL: usize = 4096;
+
 /// A connection between the allocation and a peer.
 #[derive(Debug)]
 pub(super) struct PeerConnection {
