@@ -12,7 +12,7 @@ const LIFETIME: Duration = Duration::from_secs(30);
 const MOST: usize = 256;
 
 /// And how many of one user's.
-const MOST_OF_ONE: usize = 4;
+const MOST_OF_ONE: usize = 64;
 
 /// Cannot be guessed.
 pub(super) type Token = [u8; 8];

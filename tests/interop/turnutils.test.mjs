@@ -23,6 +23,8 @@ after(async () => {
   assert.equal(await daemon?.stop(), 0);
 });
 
+let users = 0;
+
 /**
  * Runs the client and requires that all it sent came back: it exits with 0 even if everything was lost.
  *
@@ -31,16 +33,19 @@ after(async () => {
  * takes some 20 ms, and one in four does for each channel that it binds.
  */
 async function uclient(flags, { server = '127.0.0.1', port = daemon.turnPort, messages = 100, clients = 1, every = 5, accept } = {}) {
-  const args = [
-    ...flags.split(' ').filter(Boolean),
-    ...['-n', messages, '-m', clients, '-z', every, '-l', 400, '-e', server, '-r', echoPort],
-    ...['-p', port, '-W', daemon.secret, '-u', 'uclient', server],
-  ].map(String);
+  // A user for each try: what the last one reserved is kept for a while.
+  const args = () =>
+    [
+      ...flags.split(' ').filter(Boolean),
+      ...['-n', messages, '-m', clients, '-z', every, '-l', 400, '-e', server, '-r', echoPort],
+      ...['-p', port, '-W', daemon.secret, '-u', `uclient${++users}`, server],
+    ].map(String);
   const end = Date.now() + 60_000;
   for (let tries = 1; ; tries++) {
+    const flagged = args();
     // Where nothing answers it waits for ever.
-    const { stdout, stderr, code = 0 } = await execute('timeout', ['60', 'turnutils_uclient', ...args]).catch((error) => error);
-    const said = `turnutils_uclient ${args.join(' ')}: ended with ${code} at try ${tries}\n${stdout}${stderr}`;
+    const { stdout, stderr, code = 0 } = await execute('timeout', ['60', 'turnutils_uclient', ...flagged]).catch((error) => error);
+    const said = `turnutils_uclient ${flagged.join(' ')}: ended with ${code} at try ${tries}\n${stdout}${stderr}`;
     if (code === 255 && stdout.includes('channel bind: error 400') && Date.now() < end) continue;
     assert.equal(code, 0, said);
     const [, sent, received] = /: tot_send_msgs=(\d+), tot_recv_msgs=(\d+)\n/.exec(stdout) ?? assert.fail(said);
