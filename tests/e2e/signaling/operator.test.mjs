@@ -136,7 +136,10 @@ test('a back end and a user get credentials signed by the secret of the relay', 
   assert.equal(hers.iceServers[1].username.split(':')[1], 'grace');
   const rest = await (await fetch(`${daemon.url}/turn?service=turn&username=ada&key=a-back-ends-key`)).json();
   valid({ username: rest.username, credential: rest.password });
-  assert.ok(rest.uris[0].startsWith('turn:127.0.0.1:'), rest.uris[0]);
+  // A user comes by the way that its calls will take; a back end's way says nothing of its users.
+  assert.ok(hers.iceServers[1].urls[0].startsWith('turn:127.0.0.1:'), hers.iceServers[1].urls[0]);
+  assert.match(rest.uris[0], /^turn:.+:\d+\?transport=udp$/);
+  assert.deepEqual(rest.uris, iceServers[1].urls);
 });
 
 // The last one: the daemon ends.
