@@ -72,25 +72,23 @@ impl Live<'_> {
         if let Some(tls) = &new.tls {
             self.serving.reload_certificates(tls).map_err(|error| one(error.into()))?;
         }
-        let changed = changed(&self.current, &new);
-        if changed.contains("turn.secrets") || changed.contains("turn.users") {
+        let fresh = changed(&self.current, &new);
+        if fresh.contains("turn.secrets") || fresh.contains("turn.users") {
             self.relay.set_keys(super::media::keys(&new, &secret));
             if self.signer.set(secret) {
                 // The old one may be out of force already.
                 self.signaling.renew();
             }
         }
-        if changed.contains("log.filter") {
+        if fresh.contains("log.filter") {
             log::set_filter(&new.log.filter);
         }
-        for key in changed.iter().filter(|key| self.is_live(key, &new)) {
+        for key in fresh.iter().filter(|key| self.is_live(key, &new)) {
             tracing::info!(key, "changed, and in force");
         }
         // Since the start: what a reload could not change still waits for the restart after the next one.
-        let waiting: Vec<String> = super::reload::changed(self.started, &new)
-            .into_iter()
-            .filter(|key| !self.is_live(key, &new))
-            .collect();
+        let waiting: Vec<String> =
+            changed(self.started, &new).into_iter().filter(|key| !self.is_live(key, &new)).collect();
         for key in &waiting {
             let place = new.places.iter().find(|(written, _)| written == key);
             let place = place.map_or(&Place::Missing, |(_, place)| place);

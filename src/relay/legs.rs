@@ -117,14 +117,12 @@ impl Legs {
 
     /// Reads once from a connection that is joined with one to a peer; `None`: it is gone.
     pub(super) fn receive_raw(&mut self, leg: Leg, room: &mut [u8]) -> Option<(usize, Next)> {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
-        Some(slot.link.as_deref_mut()?.receive_raw(room, &mut self.scratch))
+        Some(find(&mut self.slots, leg)?.receive_raw(room, &mut self.scratch))
     }
 
     /// Sends what a peer sent, and says whether all is on its way, encrypted bytes and all; `None`: the connection is gone.
     pub(super) fn send_raw(&mut self, now: Instant, leg: Leg, bytes: &[u8]) -> Option<bool> {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
-        let link = slot.link.as_deref_mut()?;
+        let link = find(&mut self.slots, leg)?;
         if !bytes.is_empty() {
             link.push(&[bytes], &mut self.spare);
         }
@@ -134,13 +132,11 @@ impl Legs {
 
     /// Nothing more will be sent to this client; false: it cannot be told yet. `None`: the connection is gone.
     pub(super) fn finish(&mut self, now: Instant, leg: Leg) -> Option<bool> {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
-        slot.link.as_deref_mut()?.finish(now, &mut self.spare).ok()
+        find(&mut self.slots, leg)?.finish(now, &mut self.spare).ok()
     }
 
     fn get_mut(&mut self, leg: Leg) -> Option<&mut Link> {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
-        slot.link.as_deref_mut()
+        find(&mut self.slots, leg)
     }
 
     /// The name of a connection of this shard.
@@ -150,8 +146,7 @@ impl Legs {
 
     /// Reads once from a connection; `None`: it is gone.
     pub(super) fn receive(&mut self, leg: Leg, room: &mut [u8]) -> Option<Taken> {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
-        let link = slot.link.as_deref_mut().filter(|link| link.spliced.is_none())?;
+        let link = find(&mut self.slots, leg).filter(|link| link.spliced.is_none())?;
         let taken = link.receive(room, &mut self.scratch);
         self.counts.frames_in(taken.frames);
         self.frames += 1;
@@ -191,8 +186,7 @@ impl Legs {
     }
 
     fn queue(&mut self, now: Instant, leg: Leg, parts: &[&[u8]], most: usize) {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation);
-        let Some(link) = slot.and_then(|slot| slot.link.as_deref_mut()) else {
+        let Some(link) = find(&mut self.slots, leg) else {
             return self.counts.count(IoDrop::NoConnection, 1);
         };
         let len: usize = parts.iter().map(|part| part.len()).sum();
@@ -234,8 +228,7 @@ impl Legs {
     }
 
     fn send(&mut self, now: Instant, leg: Leg) {
-        let slot = self.slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation);
-        let Some(link) = slot.and_then(|slot| slot.link.as_deref_mut()) else { return };
+        let Some(link) = find(&mut self.slots, leg) else { return };
         let was_blocked = link.blocked.is_some();
         match link.flush(now, &mut self.spare) {
             Ok(frames) => {
@@ -335,6 +328,12 @@ impl Legs {
             self.close(now, leg, Ending::Ended);
         }
     }
+}
+
+/// The connection of this name. (Of the slots alone, so that the rest of `Legs` is at hand meanwhile.)
+fn find(slots: &mut [Slot], leg: Leg) -> Option<&mut Link> {
+    let slot = slots.get_mut(leg.slot as usize).filter(|slot| slot.generation == leg.generation)?;
+    slot.link.as_deref_mut()
 }
 
 #[cfg(test)]

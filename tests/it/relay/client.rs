@@ -29,10 +29,7 @@ pub(super) const MOBILITY_TICKET: u16 = 0x8030;
 pub(super) struct Client {
     pub(super) socket: UdpSocket,
     pub(super) relayed: SocketAddr,
-    credential: Credential,
-    realm: Vec<u8>,
-    nonce: Vec<u8>,
-    key: hmac::Key,
+    login: Login,
 }
 
 pub(super) struct Message(Vec<u8>);
@@ -111,8 +108,65 @@ pub(super) fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn key(password: &[u8]) -> hmac::Key {
+/// Who a client says it is, and what the server gave it to prove that with.
+pub(super) struct Login {
+    credential: Credential,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    key: hmac::Key,
+}
+
+impl Login {
+    pub(super) fn new(credential: Credential) -> Login {
+        Login { credential, realm: Vec::new(), nonce: Vec::new(), key: key(b"") }
+    }
+
+    /// Takes over realm and nonce from a 401.
+    pub(super) fn learn(&mut self, challenge: &[u8]) {
+        self.realm = attribute(challenge, 0x0014).unwrap().to_vec();
+        self.nonce = attribute(challenge, 0x0015).unwrap().to_vec();
+        let realm = String::from_utf8(self.realm.clone()).unwrap();
+        let Credential { username, password } = &self.credential;
+        self.key = key(&webrtc_turn::auth::generate_auth_key(username, &realm, password));
+    }
+
+    pub(super) fn signed(&self, message: Message) -> Message {
+        let mut message = message
+            .with(0x0006, self.credential.username.as_bytes())
+            .with(0x0014, &self.realm)
+            .with(0x0015, &self.nonce);
+        message.set_length(24);
+        let tag = hmac::sign(&self.key, message.bytes());
+        message.with(0x0008, tag.as_ref())
+    }
+}
+
+fn key(password: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password)
+}
+
+/// An error answer's code is the error.
+pub(super) fn outcome(answer: Vec<u8>) -> Result<Vec<u8>, u16> {
+    match attribute(&answer, 0x0009) {
+        Some(code) => Err(u16::from(code[2]) * 100 + u16::from(code[3])),
+        None => Ok(answer),
+    }
+}
+
+/// Allocate for a transport towards the peers, with more attributes.
+pub(super) fn allocation(transport: u8, more: &[(u16, &[u8])]) -> Message {
+    let plain = Message::new(ALLOCATE).with(0x0019, &[transport, 0, 0, 0]);
+    more.iter().fold(plain, |message, (kind, value)| message.with(*kind, value))
+}
+
+/// XOR-RELAYED-ADDRESS.
+pub(super) fn relayed(answer: &[u8]) -> SocketAddr {
+    read_xor_address(attribute(answer, 0x0016).unwrap(), &answer[4..20])
+}
+
+pub(super) fn channel_bind(number: u16, peer: SocketAddr) -> Message {
+    let [high, low] = number.to_be_bytes();
+    Message::new(CHANNEL_BIND).with(0x000C, &[high, low, 0, 0]).peer(peer)
 }
 
 impl Client {
@@ -127,7 +181,7 @@ impl Client {
         let socket = UdpSocket::bind((host, 0)).unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        Client { socket, relayed: server, credential, realm: Vec::new(), nonce: Vec::new(), key: key(b"") }
+        Client { socket, relayed: server, login: Login::new(credential) }
     }
 
     /// With an allocation in the family of `server`.
@@ -145,52 +199,29 @@ impl Client {
 
     /// Allocate with these attributes, and what was answered.
     pub(super) fn allocate_with(&mut self, attributes: &[(u16, &[u8])]) -> Result<Vec<u8>, u16> {
-        let request = || {
-            let plain = Message::new(ALLOCATE).with(0x0019, &[17, 0, 0, 0]);
-            attributes.iter().fold(plain, |message, (kind, value)| message.with(*kind, value))
-        };
-        self.log_in(request());
-        let answer = self.request(request())?;
-        self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
+        self.log_in(allocation(17, attributes));
+        let answer = self.request(allocation(17, attributes))?;
+        self.relayed = relayed(&answer);
         Ok(answer)
     }
 
     /// Gets a nonce.
     pub(super) fn log_in(&mut self, request: Message) {
         let challenge = self.exchange(request.bytes());
-        self.realm = attribute(&challenge, 0x0014).unwrap().to_vec();
-        self.nonce = attribute(&challenge, 0x0015).unwrap().to_vec();
-        let realm = String::from_utf8(self.realm.clone()).unwrap();
-        let long_term = webrtc_turn::auth::generate_auth_key(
-            &self.credential.username,
-            &realm,
-            &self.credential.password,
-        );
-        self.key = key(&long_term);
+        self.login.learn(&challenge);
     }
 
     pub(super) fn credential(&self) -> Credential {
-        self.credential.clone()
+        self.login.credential.clone()
     }
 
     /// Sends a request with credentials; an error answer's code is the error.
     pub(super) fn request(&self, message: Message) -> Result<Vec<u8>, u16> {
-        let mut message = message
-            .with(0x0006, self.credential.username.as_bytes())
-            .with(0x0014, &self.realm)
-            .with(0x0015, &self.nonce);
-        message.set_length(24);
-        let tag = hmac::sign(&self.key, &message.0);
-        let answer = self.exchange(message.with(0x0008, tag.as_ref()).bytes());
-        match attribute(&answer, 0x0009) {
-            Some(code) => Err(u16::from(code[2]) * 100 + u16::from(code[3])),
-            None => Ok(answer),
-        }
+        outcome(self.exchange(self.login.signed(message).bytes()))
     }
 
     pub(super) fn bind(&self, number: u16, peer: SocketAddr) -> Result<(), u16> {
-        let [high, low] = number.to_be_bytes();
-        self.request(Message::new(CHANNEL_BIND).with(0x000C, &[high, low, 0, 0]).peer(peer)).map(|_| ())
+        self.request(channel_bind(number, peer)).map(|_| ())
     }
 
     pub(super) fn permit(&self, peer: SocketAddr) -> Result<(), u16> {

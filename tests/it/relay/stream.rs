@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use callgate::relay::{Connection, Relay};
 use callgate::turn::credential::Credential;
-use ring::hmac;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::client::{self, Message, attribute, read_xor_address};
+use super::client::{self, Login, Message, attribute};
 
 /// Accepts, ends the TLS handshake, and hands over.
 pub(super) struct Gate {
@@ -86,16 +85,7 @@ impl Gate {
             server,
             keep: Box::new(Place(Arc::clone(&self.open))),
         });
-        Client {
-            socket: near,
-            stream,
-            read: Vec::new(),
-            relayed: server,
-            login,
-            realm: Vec::new(),
-            nonce: Vec::new(),
-            key: client::key(b""),
-        }
+        Client { socket: near, stream, read: Vec::new(), relayed: server, login: Login::new(login) }
     }
 
     /// The same, with an allocation.
@@ -134,10 +124,7 @@ pub(super) struct Client {
     pub(super) stream: Box<dyn Duplex>,
     read: Vec<u8>,
     pub(super) relayed: SocketAddr,
-    login: Credential,
-    realm: Vec<u8>,
-    nonce: Vec<u8>,
-    key: hmac::Key,
+    login: Login,
 }
 
 /// What comes after the frames.
@@ -202,51 +189,30 @@ impl Client {
 
     /// Allocate for a transport towards the peers, with more attributes.
     pub(super) fn allocate_with(&mut self, transport: u8, more: &[(u16, &[u8])]) -> Result<Vec<u8>, u16> {
-        let request = || {
-            let plain = Message::new(client::ALLOCATE).with(0x0019, &[transport, 0, 0, 0]);
-            more.iter().fold(plain, |message, (kind, value)| message.with(*kind, value))
-        };
-        self.log_in(request());
-        let answer = self.request(request())?;
-        self.relayed = read_xor_address(attribute(&answer, 0x0016).unwrap(), &answer[4..20]);
+        self.log_in(client::allocation(transport, more));
+        let answer = self.request(client::allocation(transport, more))?;
+        self.relayed = client::relayed(&answer);
         Ok(answer)
     }
 
     /// Gets a nonce.
     pub(super) fn log_in(&mut self, request: Message) {
         let challenge = self.exchange(request.bytes());
-        self.realm = attribute(&challenge, 0x0014).unwrap().to_vec();
-        self.nonce = attribute(&challenge, 0x0015).unwrap().to_vec();
-        let realm = String::from_utf8(self.realm.clone()).unwrap();
-        let long_term =
-            webrtc_turn::auth::generate_auth_key(&self.login.username, &realm, &self.login.password);
-        self.key = client::key(&long_term);
+        self.login.learn(&challenge);
     }
 
     pub(super) fn signed(&self, message: Message) -> Message {
-        let mut message = message
-            .with(0x0006, self.login.username.as_bytes())
-            .with(0x0014, &self.realm)
-            .with(0x0015, &self.nonce);
-        message.set_length(24);
-        let tag = hmac::sign(&self.key, message.bytes());
-        message.with(0x0008, tag.as_ref())
+        self.login.signed(message)
     }
 
     /// Sends a request with credentials; an error answer's code is the error.
     pub(super) fn request(&mut self, message: Message) -> Result<Vec<u8>, u16> {
         let message = self.signed(message);
-        let answer = self.exchange(message.bytes());
-        match attribute(&answer, 0x0009) {
-            Some(code) => Err(u16::from(code[2]) * 100 + u16::from(code[3])),
-            None => Ok(answer),
-        }
+        client::outcome(self.exchange(message.bytes()))
     }
 
     pub(super) fn bind(&mut self, number: u16, peer: SocketAddr) -> Result<(), u16> {
-        let [high, low] = number.to_be_bytes();
-        self.request(Message::new(client::CHANNEL_BIND).with(0x000C, &[high, low, 0, 0]).peer(peer))
-            .map(|_| ())
+        self.request(client::channel_bind(number, peer)).map(|_| ())
     }
 
     /// Connect (RFC 6062): the CONNECTION-ID.
