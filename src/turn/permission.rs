@@ -25,6 +25,11 @@ impl Server {
         for peer in request.peers() {
             let peer = peer.ok_or(code::BAD_REQUEST)?;
             wanted.push(self.permission(slot, peer.ip())?);
+            // A permission has no port (section 9), and all our relays share their addresses: whoever names another room's is
+            // told so at once, though every packet is looked at all the same.
+            if self.relayed.is_ours(peer) && !self.is_of_the_room(slot, peer) {
+                return Err(code::FORBIDDEN);
+            }
         }
         if wanted.is_empty() {
             return Err(code::BAD_REQUEST);

@@ -319,7 +319,8 @@ impl Model {
                 let ask = addresses.iter().fold(Ask::permission(), |ask, peer| ask.peer(&peer.to_string()));
                 let code = self.ask(who, ask).code();
                 let in_scope = self.in_scope || !self.members;
-                let out_of_scope = |number: usize| number < PEERS.len() && !in_scope;
+                let free: Vec<_> = addresses.iter().map(|peer| self.members && !self.is_held(*peer)).collect();
+                let out_of_scope = |at: usize| if peers[at] < PEERS.len() { !in_scope } else { free[at] };
                 let Some(held) = &mut self.held[who] else {
                     assert_eq!(code, 437);
                     return;
@@ -327,9 +328,10 @@ impl Model {
                 let expected = peers
                     .iter()
                     .zip(&addresses)
-                    .find_map(|(&number, peer)| {
+                    .enumerate()
+                    .find_map(|(at, (&number, peer))| {
                         let mismatch = !held.families.contains_key(&family(peer.ip()));
-                        let forbidden = Self::is_forbidden(number) || out_of_scope(number);
+                        let forbidden = Self::is_forbidden(number) || out_of_scope(at);
                         mismatch.then_some(443).or(forbidden.then_some(403))
                     })
                     .unwrap_or(if peers.is_empty() { 400 } else { 0 });

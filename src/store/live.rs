@@ -1,0 +1,474 @@
+//! Rooms in memory, and a ledger for what lasts of them.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::collections::BinaryHeap;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use hashbrown::HashTable;
+use tokio::sync::Notify;
+
+use super::Answer;
+use super::Call;
+use super::Committed;
+use super::Counts;
+use super::Health;
+use super::Ledger;
+use super::Place;
+use super::Store;
+use super::Ticket;
+use super::Waits;
+use super::index::Index;
+use super::record;
+use crate::rooms;
+use crate::rooms::Change;
+use crate::rooms::Command;
+use crate::rooms::Kind;
+use crate::rooms::Message;
+use crate::rooms::Now;
+use crate::rooms::PeerId;
+use crate::rooms::Refusal;
+use crate::rooms::Room;
+use crate::rooms::RoomId;
+use crate::rooms::Rules;
+
+/// How many rooms there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// In all.
+    pub rooms: u64,
+    /// On one account (`Room::maker`). 0: no limit.
+    pub rooms_of_one: u32,
+}
+
+/// Rooms spread over shards, each behind its own lock; deadlines in an ordered set per shard.
+pub struct Live {
+    rules: Rules,
+    limits: Limits,
+    ledger: Box<dyn Ledger>,
+    hasher: ahash::RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    index: Index,
+    rooms: [AtomicU64; Kind::ALL.len()],
+    empty: AtomicU64,
+    members: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shard {
+    rooms: HashTable<Room>,
+    deadlines: BTreeSet<(Instant, RoomId)>,
+    /// Rooms of which something is being written: nothing else changes them meanwhile.
+    writing: HashMap<RoomId, Arc<Notify>>,
+}
+
+/// How many locks the rooms are spread over.
+const SHARDS: usize = 32;
+
+/// How many rooms `due` returns at a time.
+const BATCH: usize = 256;
+
+impl Live {
+    /// A store with what the ledger has kept. Blocks.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn open(
+        rules: Rules,
+        limits: Limits,
+        ledger: Box<dyn Ledger>,
+        now: Instant,
+    ) -> Result<Live, super::Fault> {
+        let live = Live {
+            rules,
+            limits,
+            hasher: seeded(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            index: Index::default(),
+            rooms: Default::default(),
+            empty: AtomicU64::new(0),
+            members: AtomicU64::new(0),
+            ledger,
+        };
+        for mut room in live.ledger.load()? {
+            room.expires = rooms::expires_when_loaded(&room, &live.rules, now);
+            live.count(None, Some(&room));
+            live.index.made(&room);
+            let hash = live.hasher.hash_one(&room.id);
+            let mut shard = live.shard(hash);
+            if let Some(at) = room.deadline() {
+                shard.deadlines.insert((at, room.id.clone()));
+            }
+            shard.rooms.insert_unique(hash, room, |room| live.hasher.hash_one(&room.id));
+        }
+        Ok(live)
+    }
+
+    /// The table finds its buckets by the low bits and tells neighbours apart by the highest seven; the shard goes by
+    /// bits between.
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(hash >> 48) as usize % SHARDS])
+    }
+
+    /// Whether one more room may be made, on this account.
+    fn takes(&self, changes: &[Change]) -> Result<(), Refusal> {
+        let Some(Change::Create(room)) = changes.first() else { return Ok(()) };
+        if self.rooms.iter().map(|n| n.load(Ordering::Relaxed)).sum::<u64>() >= self.limits.rooms {
+            return Err(Refusal::TooManyRooms);
+        }
+        let most = self.limits.rooms_of_one;
+        if most != 0 && room.maker != 0 && self.index.made_by(room.maker) >= most {
+            return Err(Refusal::TooManyOfYours);
+        }
+        Ok(())
+    }
+
+    fn count(&self, before: Option<(Kind, usize)>, after: Option<&Room>) {
+        let now = after.map(|room| (room.kind, room.members.len()));
+        if before == now {
+            return;
+        }
+        for (side, sign) in [(before, 1_u64.wrapping_neg()), (now, 1)] {
+            if let Some((kind, members)) = side {
+                self.rooms[kind as usize].fetch_add(sign, Ordering::Relaxed);
+                self.members.fetch_add(sign.wrapping_mul(members as u64), Ordering::Relaxed);
+                if members == 0 {
+                    self.empty.fetch_add(sign, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Clients choose the names of rooms: the seeds are secret, from the system's randomness.
+fn seeded() -> ahash::RandomState {
+    let random = RandomState::new();
+    let [a, b, c, d] = [0_u8, 1, 2, 3].map(|n| random.hash_one(n));
+    ahash::RandomState::with_seeds(a, b, c, d)
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // A panic elsewhere must not close all rooms of a shard for good.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store for Live {
+    fn commit<'a>(
+        &self,
+        id: &RoomId,
+        command: &Command<'a>,
+        now: Now,
+        ticket: Option<Ticket>,
+        then: &mut dyn FnMut(Result<Committed<'_>, Refusal>),
+    ) -> Option<Ticket> {
+        let hash = self.hasher.hash_one(id);
+        let mut shard = self.shard(hash);
+        let mut kept = true;
+        if let Some(Ticket(Waits::Written(written))) = ticket {
+            // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
+            if let Some(turn) = shard.writing.remove(id) {
+                turn.notify_waiters();
+            }
+            match written {
+                Ok(super::Written::Done) => {}
+                Ok(super::Written::Already { id: message, at }) => {
+                    let room = shard.rooms.find(hash, |room| room.id == *id);
+                    let answer = rooms::Answer::Said { id: message, at };
+                    then(Ok(Committed::unchanged(room, answer, &[])));
+                    return None;
+                }
+                Err(_) if record::need(command) == record::Need::Should => kept = false,
+                Err(_) => {
+                    then(Err(Refusal::NotStored));
+                    return None;
+                }
+            }
+            self.carry_out(&mut shard, hash, id, command, now, Some(kept), then)
+        } else {
+            self.carry_out(&mut shard, hash, id, command, now, None, then)
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.shards.iter().filter_map(|shard| lock(shard).deadlines.first().map(|(at, _)| *at)).min()
+    }
+
+    fn due(&self, now: Instant) -> Vec<RoomId> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let ready = shard.deadlines.iter().take_while(|(at, _)| *at <= now);
+            due.extend(ready.take(BATCH - due.len()).map(|(_, id)| id.clone()));
+            if due.len() >= BATCH {
+                break;
+            }
+        }
+        due
+    }
+
+    fn look(&self, id: &RoomId, then: &mut dyn FnMut(Option<&Room>)) {
+        let hash = self.hasher.hash_one(id);
+        then(self.shard(hash).rooms.find(hash, |room| room.id == *id));
+    }
+
+    fn biggest(&self, most: usize) -> Vec<RoomId> {
+        let mut found = BinaryHeap::new();
+        for shard in &self.shards {
+            for room in &lock(shard).rooms {
+                let members = room.members.len();
+                // The smallest is on top.
+                if found.len() < most
+                    || found.peek().is_some_and(|Reverse((smallest, _))| members > *smallest)
+                {
+                    found.push(Reverse((members, room.id.clone())));
+                    if found.len() > most {
+                        found.pop();
+                    }
+                }
+            }
+        }
+        found.into_sorted_vec().into_iter().map(|Reverse((_, id))| id).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            rooms: std::array::from_fn(|i| self.rooms[i].load(Ordering::Relaxed)),
+            empty: self.empty.load(Ordering::Relaxed),
+            members: self.members.load(Ordering::Relaxed),
+        }
+    }
+
+    fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId> {
+        self.index.rooms_of(user, most)
+    }
+
+    fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place> {
+        self.index.listed(after, most)
+    }
+
+    fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
+        self.ledger.history(room, before, most)
+    }
+
+    fn calls(&self, room: Option<&RoomId>, before: Option<u64>, most: usize) -> Answer<Vec<(u64, Call)>> {
+        self.ledger.calls(room, before, most)
+    }
+
+    fn log(&self, call: Call) {
+        self.ledger.note(vec![super::Record::Call(Box::new(call))]);
+    }
+
+    fn health(&self) -> Health {
+        self.ledger.health()
+    }
+
+    fn flush(&self) -> Answer<()> {
+        self.ledger.flush()
+    }
+}
+
+impl Live {
+    /// Decides a command and does what was decided. `written`: its records have been handed to the ledger, and were kept or not.
+    #[expect(clippy::too_many_arguments, reason = "the second half of one function")]
+    fn carry_out<'a>(
+        &self,
+        shard: &mut Shard,
+        hash: u64,
+        id: &RoomId,
+        command: &Command<'a>,
+        now: Now,
+        written: Option<bool>,
+        then: &mut dyn FnMut(Result<Committed<'_>, Refusal>),
+    ) -> Option<Ticket> {
+        let room = shard.rooms.find(hash, |room| room.id == *id);
+        let decision = match rooms::decide(id, room, command, &self.rules, now) {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                then(Err(refusal));
+                return None;
+            }
+        };
+        if decision.changes.is_empty() {
+            then(Ok(Committed::unchanged(room, decision.answer, &decision.notices)));
+            return None;
+        }
+        if let Some(turn) = shard.writing.get(id) {
+            return Some(Ticket(Waits::Turn(Arc::clone(turn))));
+        }
+        if written.is_none() {
+            if let Err(refusal) = self.takes(&decision.changes) {
+                then(Err(refusal));
+                return None;
+            }
+            let records = record::of(id, room, &decision.changes);
+            if records.is_empty() {
+            } else if record::need(command) == record::Need::May {
+                self.ledger.note(records);
+            } else {
+                shard.writing.insert(id.clone(), Arc::default());
+                return Some(Ticket(Waits::Write(self.ledger.write(records))));
+            }
+        }
+        let entry = shard.rooms.find_entry(hash, |room| room.id == *id);
+        let mut room = entry.ok().map(|entry| entry.remove().0);
+        let before = room.as_ref().map(|room| (room.kind, room.members.len()));
+        let armed = room.as_ref().and_then(Room::deadline);
+        let mut committed = Committed {
+            changed: true,
+            made: room.is_none(),
+            kept: written.unwrap_or(true),
+            listed: room.as_ref().is_some_and(|room| room.details().listed),
+            ..Committed::unchanged(None, decision.answer, &decision.notices)
+        };
+        for change in decision.changes {
+            match &change {
+                Change::Unseat { peer, reason } => committed.gone.push((*peer, *reason)),
+                Change::Unwait(peer) => committed.waited.push(*peer),
+                Change::Create(room) => self.index.made(room),
+                Change::Person { user, person: Some(_) } => self.index.knows(user, id),
+                Change::Person { user, person: None } => self.index.forgets(user, id),
+                Change::Delete | Change::CallOver => {
+                    if let Some(room) = &room
+                        && let Some(log) = &room.details().log
+                    {
+                        let call = record::call(room, log, &decision.notices, now.unix_ms);
+                        committed.ended = Some(Box::new(call));
+                    }
+                    if let (Change::Delete, Some(room)) = (&change, &room) {
+                        self.index.gone(room);
+                    }
+                }
+                _ => {}
+            }
+            Room::apply(&mut room, change, now.unix_ms);
+        }
+        self.count(before, room.as_ref());
+        let deadline = room.as_ref().and_then(Room::deadline);
+        if armed != deadline {
+            if let Some(at) = armed {
+                shard.deadlines.remove(&(at, id.clone()));
+            }
+            if let Some(at) = deadline {
+                shard.deadlines.insert((at, id.clone()));
+            }
+        }
+        let rehash = |room: &Room| self.hasher.hash_one(&room.id);
+        let entry = room.map(|room| shard.rooms.insert_unique(hash, room, rehash));
+        committed.room = entry.as_ref().map(|entry| entry.get());
+        committed.listed |= committed.room.is_some_and(|room| room.details().listed);
+        then(Ok(committed));
+        None
+    }
+}
+
+impl<'a> Committed<'a> {
+    fn unchanged(room: Option<&'a Room>, answer: rooms::Answer, notices: &'a [rooms::Notice<'a>]) -> Committed<'a> {
+        Committed {
+            room,
+            changed: false,
+            made: false,
+            kept: true,
+            answer,
+            notices,
+            gone: Default::default(),
+            waited: Default::default(),
+            listed: false,
+            ended: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::Join;
+    use crate::rooms::PeerId;
+    use crate::rooms::Token;
+    use std::time::Duration;
+
+    fn rules() -> Rules {
+        Rules { capacity: 4, waiting_timeout: Duration::from_secs(30), grace: Duration::from_secs(30) }
+    }
+
+    fn join(n: u8) -> Command<'static> {
+        Command::Join(Join {
+            kind: Kind::Call,
+            peer: PeerId::new([n; 16]),
+            token: Token::new([n; 16]),
+            session: 0,
+            user: None,
+            name: None,
+        })
+    }
+
+    fn run(store: &Memory, id: &RoomId, command: Command<'_>, now: Now) -> Option<Refusal> {
+        let mut came = None;
+        store.commit(id, command, now, &mut |outcome| came = Some(outcome.err()));
+        came.expect("then is called once")
+    }
+
+    #[test]
+    fn deadlines_come_and_go_with_the_rooms() {
+        let store = Memory::new(rules(), 100);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        let id = RoomId::parse("a").unwrap();
+        assert_eq!(run(&store, &id, join(1), now), None);
+        let due = now.at + Duration::from_secs(30);
+        assert_eq!(store.next_deadline(), Some(due));
+        assert!(store.due(due - Duration::from_millis(1)).is_empty());
+        assert_eq!(store.due(due), std::slice::from_ref(&id));
+        run(&store, &id, Command::Tick, Now { at: due, unix_ms: 0 });
+        assert_eq!((store.next_deadline(), store.counts()), (None, Counts::default()));
+        // The second member stops the clock.
+        run(&store, &id, join(1), now);
+        run(&store, &id, join(2), now);
+        assert_eq!(store.next_deadline(), None);
+        assert_eq!(store.counts(), Counts { rooms: [1, 0], empty: 0, members: 2 });
+    }
+
+    #[test]
+    fn the_biggest_rooms_come_first_and_no_more_than_asked_for() {
+        let store = Memory::new(rules(), 100);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        let ids: Vec<_> = (0..40).map(|n| RoomId::parse(&format!("r{n}")).unwrap()).collect();
+        for id in &ids {
+            let create = Command::Create { kind: Kind::Room, capacity: None, name: None };
+            assert_eq!(run(&store, id, create, now), None);
+        }
+        assert_eq!(store.counts(), Counts { rooms: [0, 40], empty: 40, members: 0 });
+        for (members, id) in [(3, &ids[7]), (1, &ids[30]), (2, &ids[9])] {
+            (0..members).for_each(|n| assert_eq!(run(&store, id, join(n), now), None));
+        }
+        assert_eq!(store.counts(), Counts { rooms: [0, 40], empty: 37, members: 6 });
+        assert_eq!(store.biggest(3), [7, 9, 30].map(|n| ids[n].clone()));
+        assert_eq!(store.biggest(1), [ids[7].clone()]);
+        assert_eq!((store.biggest(0).len(), store.biggest(1000).len()), (0, 40));
+        let mut seen = None;
+        store.look(&ids[9], &mut |room| seen = room.map(|room| room.members.len()));
+        assert_eq!(seen, Some(2));
+        store.look(&RoomId::parse("nowhere").unwrap(), &mut |room| assert!(room.is_none()));
+    }
+
+    #[test]
+    fn a_full_house_takes_no_new_rooms_but_new_members() {
+        let store = Memory::new(rules(), 1);
+        let now = Now { at: Instant::now(), unix_ms: 0 };
+        let [a, b] = ["a", "b"].map(|id| RoomId::parse(id).unwrap());
+        assert_eq!(run(&store, &a, join(1), now), None);
+        assert_eq!(run(&store, &b, join(2), now), Some(Refusal::TooManyRooms));
+        assert_eq!(run(&store, &a, join(2), now), None);
+        assert_eq!(store.counts(), Counts { rooms: [1, 0], empty: 0, members: 2 });
+        run(&store, &a, Command::Leave { peer: PeerId::new([1; 16]), session: None }, now);
+        assert_eq!(store.counts(), Counts::default());
+        assert_eq!(run(&store, &b, join(2), now), None);
+    }
+}
