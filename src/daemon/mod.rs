@@ -30,6 +30,7 @@ use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::auth::Tokens;
 use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -176,8 +177,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
-    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret)?;
     let tokens = access::tokens(keyring);
+    let (signaling, layer) = signaling(settings, ice.clone(), &relay, Arc::clone(&tokens), &resume_secret)?;
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -321,6 +322,7 @@ fn signaling(
     settings: &Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    tokens: Arc<Tokens>,
     resume_secret: &SecretString,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
     let of_rooms = signaling::Settings {
@@ -339,6 +341,7 @@ fn signaling(
         ice,
         media: Arc::new(Members(Arc::downgrade(relay))),
         store: Arc::new(store),
+        tokens,
         seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
     };
     Ok(Signaling::new(&of_rooms, parts))
