@@ -211,8 +211,16 @@ pub struct Admin {
 pub struct Limits {
     /// Open TCP connections of one address (IPv6: /64).
     pub connections_per_ip: u32,
-    /// Events a connection may send per second, on average.
+    /// New Socket.IO sessions of one address (IPv6: /64) per second, on average.
+    pub connects_per_second: u32,
+    /// Rooms a user or connection may join or make per minute.
+    pub joins_per_minute: u32,
+    /// Events a user or connection may send per second, on average.
     pub events_per_second: u32,
+    /// Bytes of events a user or connection may send per second, on average.
+    pub bytes_per_second: u64,
+    /// Rooms that a user may have made and that are there.
+    pub rooms_per_user: u32,
     /// The longest event or request body, in bytes. Never off.
     pub message_bytes: usize,
 }

@@ -76,7 +76,11 @@ pub fn show(settings: &Settings) -> String {
     out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
     out.section("limits");
     out.key("limits.connections_per_ip", &s.limits.connections_per_ip);
+    out.key("limits.connects_per_second", &s.limits.connects_per_second);
+    out.key("limits.joins_per_minute", &s.limits.joins_per_minute);
     out.key("limits.events_per_second", &s.limits.events_per_second);
+    out.key("limits.bytes_per_second", &s.limits.bytes_per_second);
+    out.key("limits.rooms_per_user", &s.limits.rooms_per_user);
     out.key("limits.message_bytes", &s.limits.message_bytes);
     out.section("log");
     let format = match s.log.format {

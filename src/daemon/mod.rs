@@ -1,5 +1,6 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
+mod arrivals;
 mod block;
 mod descriptors;
 mod figures;
@@ -58,6 +59,7 @@ use crate::signaling::Operator;
 use crate::signaling::Signaling;
 use crate::store;
 
+use arrivals::Arrivals;
 use block::Block;
 use figures::Figures;
 use members::Members;
@@ -209,8 +211,10 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     };
     let places = Places::new(total, settings.limits.connections_per_ip as usize);
     let refusals = gate.refusals();
-    let sessions =
-        from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
+    let arrivals = Arc::new(Arrivals::new(settings.limits.connects_per_second));
+    let sessions = from_fn(move |request, next| {
+        sessions::admit(places.clone(), Arc::clone(&arrivals), Arc::clone(&refusals), request, next)
+    });
     let router = http::router(parts).layer(layer).layer(sessions);
     let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
     let adopter = Arc::downgrade(&relay);
@@ -322,6 +326,9 @@ fn signaling(
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
         events_per_second: settings.limits.events_per_second,
+        bytes_per_second: settings.limits.bytes_per_second,
+        joins_per_minute: settings.limits.joins_per_minute,
+        rooms_of_one: settings.limits.rooms_per_user,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
     };
