@@ -1,6 +1,7 @@
 //! What the daemon is told to be: a TOML file and the environment (`file`), read into `Settings` in which only possible
 //! things can be said (`resolve`). Every mistake is reported at once, with its place and its mend.
 
+mod auth;
 mod file;
 mod mistake;
 mod nearest;
@@ -188,15 +189,50 @@ pub struct Rooms {
     pub grace: Duration,
 }
 
-/// Who may ask for credentials without being in a room.
+/// Who may come in, and who may ask for credentials without being in a room.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// The key of user tokens (JWT, HS256); none: there are no user tokens.
-    pub key: Option<SecretString>,
+    /// Whether clients need a token.
+    pub mode: AuthMode,
+    /// What user tokens (JWT) are verified with; none: by `jwks` alone.
+    pub key: Option<AuthKey>,
+    /// A file with a JWKS (RFC 7517): more keys, watched.
+    pub jwks: Option<PathBuf>,
+    /// The `iss` that tokens must have, one of these; empty: any or none.
+    pub issuer: Vec<String>,
+    /// The `aud` that tokens must name, one of these; empty: any or none.
+    pub audience: Vec<String>,
+    /// How far the issuer's clock may be off.
+    pub leeway: Duration,
+    /// The cookie whose value is taken for a token where there is no other; none: there is no such cookie.
+    pub cookie: Option<String>,
     /// Keys of back ends.
     pub api_keys: Vec<SecretString>,
-    /// Whether everybody may.
+    /// Whether everybody may ask for credentials.
     pub open_ice: bool,
+}
+
+/// Whether clients need a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuthMode {
+    /// Nobody needs one; who shows one is who it says.
+    Open,
+    /// Everybody does.
+    Jwt,
+}
+
+/// What user tokens are verified with.
+#[derive(Clone, Debug)]
+pub enum AuthKey {
+    /// Shared with who signs them (HMAC).
+    Secret(SecretString),
+    /// Public keys of who signs them.
+    Public {
+        /// PEM, one or more `PUBLIC KEY`.
+        pem: String,
+        /// The file they are from; none: they are in the configuration itself.
+        file: Option<PathBuf>,
+    },
 }
 
 /// The operator's access.

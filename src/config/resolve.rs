@@ -16,7 +16,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
-use super::Auth;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -33,6 +32,7 @@ use super::Settings;
 use super::Tls;
 use super::Turn;
 use super::TurnLimits;
+use super::auth;
 use super::file::Written;
 use super::file::Wrong;
 use super::nearest;
@@ -42,10 +42,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Anybody with a credential can try secrets on it at leisure; a shorter one is found in no time.
-const SHORTEST_SECRET: usize = 8;
-
-/// RFC 7518, section 3.2: the key of HS256 is as long as its hash.
-const SHORTEST_KEY: usize = 32;
+pub(super) const SHORTEST_SECRET: usize = 8;
 
 /// Reads every key; see `super::read`.
 pub(super) fn resolve(
@@ -61,7 +58,7 @@ pub(super) fn resolve(
         tls: tls(w),
         turn: turn(w),
         rooms: rooms(w),
-        auth: auth(w),
+        auth: auth::auth(w),
         admin: Admin {
             token: w.take(
                 "admin.token",
@@ -230,24 +227,6 @@ fn alternate(w: &mut Written) -> Vec<SocketAddr> {
     all
 }
 
-fn auth(w: &mut Written) -> Auth {
-    Auth {
-        key: w.take(
-            "auth.key",
-            None,
-            value::parsed(value::A_SECRET, |text| {
-                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_KEY)(text).map(Some) }
-            }),
-        ),
-        api_keys: w.take(
-            "auth.api_keys",
-            Vec::new(),
-            value::list(value::A_SECRET, value::secret(SHORTEST_SECRET)),
-        ),
-        open_ice: w.take("auth.open_ice", false, value::truth),
-    }
-}
-
 /// What an answer to a browser's first request has room for: over UDP no stranger is sent more than three times the request's
 /// 28 bytes. RFC 8489, section 14.9, would allow 127 characters.
 const LONGEST_REALM: usize = 32;
@@ -361,6 +340,7 @@ fn plain_variables(w: &mut Written, environment: &Environment, settings: &mut Se
 
 /// What no single key can know.
 fn together(w: &mut Written, settings: &Settings) {
+    auth::together(w, settings);
     if settings.http.listen.is_empty() && settings.tls.is_none() && !w.has_mistake_in("tls") {
         w.wrong(
             "http.listen",

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::AuthKey;
+use super::AuthMode;
 use super::LogFormat;
 use super::RelayScope;
 use super::Settings;
@@ -69,7 +71,20 @@ pub fn show(settings: &Settings) -> String {
     out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
     out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
     out.section("auth");
-    out.key("auth.key", &quoted(if s.auth.key.is_some() { MASK } else { "" }));
+    out.key("auth.mode", &quoted(if s.auth.mode == AuthMode::Jwt { "jwt" } else { "open" }));
+    out.key(
+        "auth.key",
+        &match &s.auth.key {
+            None => quoted(""),
+            Some(AuthKey::Public { file: Some(file), .. }) => path(Some(file)),
+            Some(_) => quoted(MASK),
+        },
+    );
+    out.key("auth.jwks", &path(s.auth.jwks.as_ref()));
+    out.key("auth.issuer", &list(&s.auth.issuer));
+    out.key("auth.audience", &list(&s.auth.audience));
+    out.key("auth.leeway", &quoted(&show_duration(s.auth.leeway)));
+    out.key("auth.cookie", &quoted(s.auth.cookie.as_deref().unwrap_or_default()));
     out.key("auth.api_keys", &list(&s.auth.api_keys.iter().map(|_| MASK).collect::<Vec<_>>()));
     out.key("auth.open_ice", &s.auth.open_ice);
     out.section("admin");

@@ -122,6 +122,23 @@ pub(super) fn list<T>(
     }
 }
 
+/// Like `list`; one alone needs no brackets.
+pub(super) fn some<T>(
+    wants: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&Raw<'_>) -> Read<Vec<T>> {
+    let read = list(wants, parse);
+    move |raw| match raw.value {
+        Value::String(_, text) if text.is_empty() => Ok(Vec::new()),
+        Value::String(..) if !raw.environment => {
+            let alone = Value::from(vec![raw.value.clone()]);
+            read(&Raw { value: &alone, environment: false })
+                .map_err(|wrong| wrong.into_iter().map(|wrong| Wrong::from(wrong.what)).collect())
+        }
+        _ => read(raw),
+    }
+}
+
 fn elements(text: &str) -> Vec<Value> {
     let text = text.trim();
     let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

@@ -1,6 +1,7 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
 mod arrivals;
+mod access;
 mod block;
 mod descriptors;
 mod figures;
@@ -85,9 +86,10 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// this host as it is now.
 ///
 /// # Errors
-/// The certificate cannot be used, or ports get in each other's way.
+/// The certificate or a key of tokens cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
+    access::keyring(settings)?;
     gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
@@ -163,6 +165,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let found = public_address(settings, &interfaces).await?;
     let (turn_secret, turn_kept) = secret(state, "turn-secret", settings.turn.secrets.first())?;
     let (admin_token, _) = secret(state, "admin-token", settings.admin.token.as_ref())?;
+    let keyring = access::keyring(settings)?;
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
@@ -176,8 +179,9 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
     let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret)?;
-    let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
-    let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
+    let tokens = access::tokens(keyring);
+    let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
+    let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
     let block = Block {
         host: settings.public.host.as_deref(),
@@ -202,7 +206,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
-        access,
+        access: Arc::clone(&access),
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
         readiness: Arc::clone(&readiness),
@@ -239,6 +243,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         signer,
         signaling: &signaling,
         serving: &serving,
+        access: &access,
+        tokens: &tokens,
     };
     let signal = loop {
         tokio::select! {

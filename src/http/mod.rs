@@ -7,7 +7,6 @@ mod origin;
 mod pages;
 mod rooms;
 mod throttle;
-mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +41,7 @@ use crate::ice::IceServers;
 use crate::metrics::Metrics;
 
 pub use access::Access;
+pub use access::Keys;
 pub use origin::Origins;
 pub use rooms::Done;
 pub use rooms::Rooms;
