@@ -387,8 +387,8 @@ async fn who_is_put_out_is_told_and_loses_its_credential() {
     let peer = PeerId::parse(first["self"]["peerId"].as_str().unwrap()).unwrap();
     assert_eq!(house.signaling.kick(&room, Target::Peer(peer), true).await, Ok(1));
     assert_eq!(house.relay.gone(), [member_id(&first)]);
-    assert_eq!(a.event("room.closed").await, json!({"room": "r", "reason": "kicked"}));
-    let left = json!({"room": "r", "peerId": peer.to_string(), "reason": "kicked"});
+    assert_eq!(a.event("room.closed").await, json!({"seq": 2, "room": "r", "reason": "kicked"}));
+    let left = json!({"seq": 1, "room": "r", "peerId": peer.to_string(), "reason": "kicked"});
     assert_eq!(b.event("room.peer-left").await, left);
     // The connection stays, and is in no room any more.
     let say = json!({"room": "r", "text": "still here?"});
@@ -423,7 +423,7 @@ async fn a_room_that_is_ended_ends_every_credential_of_it() {
     let told = house.relay.told();
     let told: Vec<&str> = told.iter().filter_map(|what| what.split(' ').next()).collect();
     assert_eq!(told, ["unseated", "unseated", "gone", "gone"]);
-    assert_eq!(a.event("room.closed").await, json!({"room": "r", "reason": "deleted"}));
+    assert_eq!(a.event("room.closed").await, json!({"seq": 2, "room": "r", "reason": "deleted"}));
     assert_eq!(b.event("room-closed").await, json!({"roomId": "r", "reason": "deleted"}));
     assert_eq!(house.relay.gone()[0], member_id(&first));
     assert_eq!(house.relay.gone().len(), 2);
