@@ -6,6 +6,7 @@ mod block;
 mod descriptors;
 mod figures;
 mod holder;
+mod ledger;
 mod media;
 mod members;
 mod process;
@@ -58,7 +59,8 @@ use crate::shutdown::Wish;
 use crate::signaling;
 use crate::signaling::Operator;
 use crate::signaling::Signaling;
-use crate::store;
+use crate::store::Live as Rooms;
+use crate::store::Store;
 
 use arrivals::Arrivals;
 use block::Block;
@@ -68,6 +70,7 @@ use public::Found;
 use public::Interface;
 use reload::Live;
 
+pub use ledger::backup;
 pub use process::reload as reload_running;
 
 /// How long relayed calls may go on once the ports are closed. Signaling needs up to 2 seconds more to close its transports.
@@ -75,6 +78,9 @@ const CALLS: Duration = Duration::from_secs(8);
 
 /// When the last connection is not waited for any more: the daemon is gone within 10 seconds.
 const DRAIN: Duration = Duration::from_millis(9_800);
+
+/// How long the store may take to write what is left.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether calls go on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -178,7 +184,9 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
-    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret)?;
+    let of_rooms = of_rooms(settings);
+    let store = rooms(settings, state, &of_rooms)?;
+    let (signaling, layer) = signaling(&of_rooms, ice.clone(), &relay, &store, &resume_secret)?;
     let tokens = access::tokens(keyring);
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
@@ -201,6 +209,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         refusals: gate.refusals(),
         certificate: gate.certificate(),
         signaling: signaling.clone(),
+        store: Arc::clone(&store),
         relay: Arc::downgrade(&relay),
         access: Arc::clone(&access),
     };
@@ -209,6 +218,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         access: Arc::clone(&access),
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
+        store: Arc::clone(&store),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -267,6 +277,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         }
         signal = signals.stop() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
     }
+    kept(&*store).await;
     // The last one to hold it: its threads end here.
     drop(relay);
     tracing::info!("stopped");
@@ -322,13 +333,27 @@ fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Op
 
 /// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
 fn signaling(
-    settings: &Settings,
+    settings: &signaling::Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    store: &Arc<dyn Store>,
     resume_secret: &SecretString,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
-    let of_rooms = signaling::Settings {
+    let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
+    let parts = signaling::Parts {
+        ice,
+        media: Arc::new(Members(Arc::downgrade(relay))),
+        store: Arc::clone(store),
+        seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
+    };
+    Ok(Signaling::new(settings, parts))
+}
+
+fn of_rooms(settings: &Settings) -> signaling::Settings {
+    signaling::Settings {
         capacity: settings.rooms.capacity as usize,
+        channel_capacity: settings.rooms.channel_capacity as usize,
+        idle: settings.rooms.idle_ttl,
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
         events_per_second: settings.limits.events_per_second,
@@ -337,18 +362,21 @@ fn signaling(
         rooms_of_one: settings.limits.rooms_per_user,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
-    };
-    let ledger = Box::new(store::Volatile::new(200));
-    let store = store::Live::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
+    }
+}
+
+/// The rooms, with those that were kept. Blocks.
+fn rooms(
+    settings: &Settings,
+    state: &State,
+    of_rooms: &signaling::Settings,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let ledger = ledger::open(settings, state)?;
+    let rooms = Rooms::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
         .context("the stored rooms cannot be read")?;
-    let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
-    let parts = signaling::Parts {
-        ice,
-        media: Arc::new(Members(Arc::downgrade(relay))),
-        store: Arc::new(store),
-        seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
-    };
-    Ok(Signaling::new(&of_rooms, parts))
+    let stored: u64 = rooms.counts().rooms.iter().sum();
+    tracing::info!(rooms = stored, "the store is open");
+    Ok(Arc::new(rooms))
 }
 
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
@@ -377,6 +405,15 @@ async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay
         tracing::warn!("some signaling connections did not close in time");
     }
     serving.drain(until).await
+}
+
+/// Waits until what nobody waited for is written too.
+async fn kept(store: &dyn Store) {
+    match tokio::time::timeout(FLUSH, store.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::error!(%why, "the last of what should be kept could not be written"),
+        Err(_) => tracing::error!("the last of what should be kept was not written in time"),
+    }
 }
 
 /// Tells whoever started us: a person, the log, systemd.

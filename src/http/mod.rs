@@ -39,6 +39,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::ice::IceServers;
 use crate::metrics::Metrics;
+use crate::store::Store;
 
 pub use access::Access;
 pub use access::Keys;
@@ -73,6 +74,8 @@ pub struct Parts {
     pub ice: IceServers,
     /// The rooms.
     pub rooms: Arc<dyn Rooms>,
+    /// What of them lasts.
+    pub store: Arc<dyn Store>,
     /// What `/ready` says.
     pub readiness: Arc<Readiness>,
     /// Since when this process has run.
@@ -167,7 +170,10 @@ async fn health(State(parts): State<Parts>) -> Response {
 async fn ready(State(parts): State<Parts>) -> Response {
     let word = parts.readiness.word();
     let status = if word == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": word }))).into_response()
+    // Calls go on without a disk, so this is no reason to send them elsewhere.
+    let store = if parts.store.health().fault.is_none() { "ok" } else { "failing" };
+    let body = json!({ "status": word, "store": store });
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 async fn metrics(
