@@ -56,6 +56,8 @@ pub struct Settings {
     pub admin: Admin,
     /// `[limits]`
     pub limits: Limits,
+    /// `[store]`
+    pub store: Store,
     /// `[log]`
     pub log: Log,
     /// The file that was read; none: built-in defaults (and the environment).
@@ -187,6 +189,36 @@ pub struct Rooms {
     pub waiting_timeout: Duration,
     /// How long the place of a lost connection is kept; 0: not at all.
     pub grace: Duration,
+    /// Peers in a channel unless its creator says fewer.
+    pub channel_capacity: u32,
+    /// How long a channel to which nobody belongs stays without anybody in it; 0: for ever.
+    pub idle_ttl: Duration,
+    /// Messages that are kept of a room.
+    pub history: u32,
+    /// How long they are kept; 0: as long as their room.
+    pub history_ttl: Duration,
+}
+
+/// What lasts.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Where it is kept.
+    pub url: StoreUrl,
+    /// Calls that are over and kept in the log.
+    pub calls: u64,
+    /// How long they are kept; 0: as long as there is room for them.
+    pub calls_ttl: Duration,
+}
+
+/// Where rooms are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreUrl {
+    /// In a file in the state folder, `State::STORE`.
+    Default,
+    /// Nowhere: they are gone with the process.
+    Memory,
+    /// In this file.
+    Sqlite(PathBuf),
 }
 
 /// Who may come in, and who may ask for credentials without being in a room.
@@ -247,8 +279,16 @@ pub struct Admin {
 pub struct Limits {
     /// Open TCP connections of one address (IPv6: /64).
     pub connections_per_ip: u32,
-    /// Events a connection may send per second, on average.
+    /// New Socket.IO sessions of one address (IPv6: /64) per second, on average.
+    pub connects_per_second: u32,
+    /// Rooms a user or connection may join or make per minute.
+    pub joins_per_minute: u32,
+    /// Events a user or connection may send per second, on average.
     pub events_per_second: u32,
+    /// Bytes of events a user or connection may send per second, on average.
+    pub bytes_per_second: u64,
+    /// Rooms that a user may have made and that are there.
+    pub rooms_per_user: u32,
     /// The longest event or request body, in bytes. Never off.
     pub message_bytes: usize,
 }

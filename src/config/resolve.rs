@@ -29,6 +29,8 @@ use super::PublicAddress;
 use super::RelayScope;
 use super::Rooms;
 use super::Settings;
+use super::Store;
+use super::StoreUrl;
 use super::Tls;
 use super::Turn;
 use super::TurnLimits;
@@ -69,6 +71,7 @@ pub(super) fn resolve(
             ),
         },
         limits: limits(w),
+        store: store(w),
         log: log(w),
         file: file.map(Path::to_owned),
         places: Vec::new(),
@@ -271,12 +274,28 @@ fn rooms(w: &mut Written) -> Rooms {
         capacity: w.take("rooms.capacity", 16, value::small(2..=1000)),
         waiting_timeout: w.take("rooms.waiting_timeout", 30 * SECOND, value::duration(Duration::ZERO..=DAY)),
         grace: w.take("rooms.grace", 30 * SECOND, value::duration(Duration::ZERO..=DAY / 24)),
+        channel_capacity: w.take("rooms.channel_capacity", 500, value::small(2..=10_000)),
+        idle_ttl: w.take("rooms.idle_ttl", DAY, value::duration(Duration::ZERO..=3650 * DAY)),
+        history: w.take("rooms.history", 200, value::small(0..=10_000)),
+        history_ttl: w.take("rooms.history_ttl", 90 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
+    }
+}
+
+fn store(w: &mut Written) -> Store {
+    Store {
+        url: w.take("store.url", StoreUrl::Default, value::parsed("\"sqlite:PATH\"", value::store)),
+        calls: w.take("store.calls", 100_000, value::whole(0..=100_000_000)),
+        calls_ttl: w.take("store.calls_ttl", 365 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
     }
 }
 
 fn limits(w: &mut Written) -> Limits {
     Limits {
         connections_per_ip: w.take("limits.connections_per_ip", 1024, value::small(0..=u32::MAX)),
+        connects_per_second: w.take("limits.connects_per_second", 5, value::small(0..=u32::MAX)),
+        joins_per_minute: w.take("limits.joins_per_minute", 10, value::small(0..=u32::MAX)),
+        bytes_per_second: w.take("limits.bytes_per_second", 262_144, value::whole(0..=1 << 40)),
+        rooms_per_user: w.take("limits.rooms_per_user", 20, value::small(0..=u32::MAX)),
         events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
             value::small(1024..=16 << 20)(raw).map(|n| n as usize)

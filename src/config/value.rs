@@ -11,6 +11,7 @@ use figment::value::Value;
 use secrecy::SecretString;
 
 use super::StaticUser;
+use super::StoreUrl;
 use super::file::Raw;
 use super::file::Wrong;
 
@@ -371,6 +372,29 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 /// A file's path; empty: none.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+/// Where rooms are kept: "", "memory:" or "sqlite:PATH".
+pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
+    const WANTS: &str = "write \"sqlite:PATH\", \"memory:\", or \"\" for a file in the state folder";
+    match text.split_once(':') {
+        None if text.is_empty() => Ok(StoreUrl::Default),
+        Some(("memory", "")) => Ok(StoreUrl::Memory),
+        Some(("sqlite", path)) => {
+            // "sqlite:///var/lib/x.db" is how other programs write it.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                Err(format!("it names no file; {WANTS}"))
+            } else {
+                Ok(StoreUrl::Sqlite(path.into()))
+            }
+        }
+        // What stands behind it may hold a password.
+        Some((scheme @ ("redis" | "rediss" | "redis+sentinel"), _)) => {
+            Err(format!("{scheme} is not there yet: it comes with a later version; {WANTS}"))
+        }
+        _ => Err(format!("this is no store; {WANTS}")),
+    }
 }
 
 /// A user name and its password, "name:password". The password is in no complaint.

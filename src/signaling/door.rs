@@ -69,7 +69,10 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
                 return Box::pin(std::future::ready(Err(Box::new(code.name()) as Box<dyn Display + Send>)));
             }
         };
-        let connection = Arc::new(Connection::new(&self.0, self.0.number(), &socket, dialect, identity));
+        let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
+        let accounts = self.0.bank.accounts(Connection::address(&socket), user, Hub::now().at);
+        let number = self.0.number();
+        let connection = Arc::new(Connection::new(&self.0, number, &socket, dialect, identity, accounts));
         socket.extensions.insert(connection.clone());
         socket.on_fallback(Client { hub: self.0.clone(), connection: connection.clone() });
         socket.on_disconnect(Client { hub: self.0.clone(), connection });
@@ -98,7 +101,9 @@ impl Door {
             })
         };
         let proven = match shown {
-            Some(token) if required || (tokens.known() && Tokens::looks_like_one(&token)) => Some(verify(&token)?),
+            Some(token) if required || (tokens.known() && Tokens::looks_like_one(&token)) => {
+                Some(verify(&token)?)
+            }
             // Where nobody needs a token, one of another kind is for somebody else.
             Some(_) => None,
             None => match tokens.in_cookie(headers).map(verify) {
