@@ -17,3 +17,4 @@ pub mod signaling;
 pub mod store;
 pub mod stun;
 pub mod turn;
+pub mod webhooks;

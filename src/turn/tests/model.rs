@@ -319,7 +319,8 @@ impl Model {
                 let ask = addresses.iter().fold(Ask::permission(), |ask, peer| ask.peer(&peer.to_string()));
                 let code = self.ask(who, ask).code();
                 let in_scope = self.in_scope || !self.members;
-                let free: Vec<_> = addresses.iter().map(|peer| self.members && !self.is_held(*peer)).collect();
+                let free: Vec<_> =
+                    addresses.iter().map(|peer| self.members && !self.is_held(*peer)).collect();
                 let out_of_scope = |at: usize| if peers[at] < PEERS.len() { !in_scope } else { free[at] };
                 let Some(held) = &mut self.held[who] else {
                     assert_eq!(code, 437);
