@@ -16,6 +16,8 @@ use crate::relay::Relay;
 use crate::rooms::Kind;
 use crate::signaling;
 use crate::signaling::Signaling;
+use crate::webhooks;
+use crate::webhooks::Webhooks;
 
 /// Whose counters they are.
 pub(super) struct Figures {
@@ -25,6 +27,7 @@ pub(super) struct Figures {
     pub(super) signaling: Signaling,
     pub(super) relay: Weak<Relay>,
     pub(super) access: Arc<Access>,
+    pub(super) webhooks: Webhooks,
 }
 
 impl Figures {
@@ -39,8 +42,26 @@ impl Figures {
         }
         total("callgate_unauthorized_total", self.access.refused());
         self.signaling();
+        self.webhooks();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);
+        }
+    }
+
+    fn webhooks(&self) {
+        let stats = self.webhooks.stats();
+        now("callgate_webhooks_waiting", stats.waiting);
+        let results = [
+            ("delivered", stats.delivered),
+            ("retried", stats.retried),
+            ("failed", stats.failed),
+            ("dropped", stats.dropped),
+        ];
+        for (result, count) in results {
+            total_of("callgate_webhooks_total", "result", result, count);
+        }
+        for (decision, count) in webhooks::Stats::JOINS.into_iter().zip(stats.joins) {
+            total_of("callgate_join_decisions_total", "decision", decision, count);
         }
     }
 
