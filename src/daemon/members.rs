@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::http;
 use crate::relay::Relay;
 use crate::rooms::Kind;
-use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 use crate::signaling::Flow;
@@ -86,11 +85,11 @@ impl http::Rooms for Signaling {
         Signaling::room(self, id, whole)
     }
 
-    fn close(&self, id: &RoomId) -> Result<(), Refusal> {
-        self.close_room(id)
+    fn close<'a>(&'a self, id: &'a RoomId) -> http::Done<'a, ()> {
+        Box::pin(self.close_room(id))
     }
 
-    fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
-        Signaling::kick(self, id, target, ban)
+    fn kick<'a>(&'a self, id: &'a RoomId, target: Target<'a>, ban: bool) -> http::Done<'a, usize> {
+        Box::pin(Signaling::kick(self, id, target, ban))
     }
 }

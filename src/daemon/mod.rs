@@ -22,6 +22,7 @@ use anyhow::Context;
 use anyhow::anyhow;
 use axum::middleware::from_fn;
 use sd_notify::NotifyState;
+use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use socketioxide::layer::SocketIoLayer;
 use tokio::runtime::Builder;
@@ -55,6 +56,7 @@ use crate::shutdown::Wish;
 use crate::signaling;
 use crate::signaling::Operator;
 use crate::signaling::Signaling;
+use crate::store;
 use crate::webhooks::Webhooks;
 
 use block::Block;
@@ -174,7 +176,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     gate.open_turn(settings, &relay.listening()).map_err(explain)?;
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
-    let (signaling, layer) = signaling(settings, ice.clone(), &relay);
+    let (resume_secret, _) = secret(state, "resume-secret", None)?;
+    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret)?;
     let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
     let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -314,7 +317,12 @@ fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Op
 }
 
 /// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
-fn signaling(settings: &Settings, ice: IceServers, relay: &Arc<Relay>) -> (Signaling, SocketIoLayer) {
+fn signaling(
+    settings: &Settings,
+    ice: IceServers,
+    relay: &Arc<Relay>,
+    resume_secret: &SecretString,
+) -> anyhow::Result<(Signaling, SocketIoLayer)> {
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
         waiting_timeout: settings.rooms.waiting_timeout,
@@ -323,7 +331,17 @@ fn signaling(settings: &Settings, ice: IceServers, relay: &Arc<Relay>) -> (Signa
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
     };
-    Signaling::new(&of_rooms, ice, Arc::new(Members(Arc::downgrade(relay))))
+    let ledger = Box::new(store::Volatile::new(200));
+    let store = store::Live::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
+        .context("the stored rooms cannot be read")?;
+    let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
+    let parts = signaling::Parts {
+        ice,
+        media: Arc::new(Members(Arc::downgrade(relay))),
+        store: Arc::new(store),
+        seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
+    };
+    Ok(Signaling::new(&of_rooms, parts))
 }
 
 /// Who is told of rooms, and asked. A secret is made only if there is somebody to sign for.

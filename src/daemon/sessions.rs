@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::ice::IceServers;
     use crate::ice::Signer;
+    use crate::signaling::Parts;
     use crate::signaling::Settings;
     use crate::signaling::Signaling;
 
@@ -115,7 +116,8 @@ mod tests {
             signer: Signer::new("of the test".into()),
             ttl: Duration::from_secs(3600),
         };
-        let (_signaling, layer) = Signaling::new(&Settings::default(), ice, Arc::new(()));
+        let (_signaling, layer) =
+            Signaling::new(&Settings::default(), Parts::volatile(&Settings::default(), ice, Arc::new(())));
         let (places, refusals) = (Places::new(100, 2), Arc::<Refusals>::default());
         let counted = (places.clone(), Arc::clone(&refusals));
         let seats =

@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 
 pub use access::Access;
 pub use origin::Origins;
+pub use rooms::Done;
 pub use rooms::Rooms;
 
 /// What a page of ours may do: run its own scripts, talk to its own server, show its own camera. `'self'` includes

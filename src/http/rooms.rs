@@ -1,6 +1,7 @@
 //! Rooms over HTTP: what everybody who knows a room's name may see of it, and what the operator may see and do.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -24,6 +25,9 @@ use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 
+/// What comes of something done to a room, once what of it lasts is written.
+pub type Done<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
 /// Who keeps the rooms.
 pub trait Rooms: Send + Sync {
     /// A room as JSON, if it is there; `whole`: as the operator sees it.
@@ -33,13 +37,13 @@ pub trait Rooms: Send + Sync {
     ///
     /// # Errors
     /// Why not.
-    fn close(&self, id: &RoomId) -> Result<(), Refusal>;
+    fn close<'a>(&'a self, id: &'a RoomId) -> Done<'a, ()>;
 
     /// Puts members out of a room, and keeps their user out if `ban`. How many it were.
     ///
     /// # Errors
     /// Why not.
-    fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal>;
+    fn kick<'a>(&'a self, id: &'a RoomId, target: Target<'a>, ban: bool) -> Done<'a, usize>;
 }
 
 /// `GET /api/rooms/:roomId`
@@ -69,7 +73,8 @@ pub(super) async fn close(
     if let Err(refused) = parts.access.admin_only(peer.ip(), &headers) {
         return not_the_operator(refused);
     }
-    match RoomId::parse(&id).ok_or(Refusal::NoSuchRoom).and_then(|id| parts.rooms.close(&id)) {
+    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
+    match parts.rooms.close(&id).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => failed(refusal),
     }
@@ -109,7 +114,7 @@ pub(super) async fn kick(
         _ => return bad("one of peerId and userId, please"),
     };
     let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
-    match parts.rooms.kick(&id, target, asked.ban) {
+    match parts.rooms.kick(&id, target, asked.ban).await {
         Ok(kicked) => Json(json!({ "kicked": kicked })).into_response(),
         Err(refusal) => failed(refusal),
     }
@@ -124,8 +129,11 @@ fn failed(refusal: Refusal) -> Response {
         Refusal::NoSuchRoom => (StatusCode::NOT_FOUND, "no-such-room", "there is no such room"),
         Refusal::NoSuchPeer => (StatusCode::NOT_FOUND, "no-such-peer", "nobody of that id is in this room"),
         Refusal::NoLabel => (StatusCode::BAD_REQUEST, "bad-request", "this peer has no userId to ban it by"),
-        Refusal::TooManyBans => {
-            (StatusCode::CONFLICT, "too-many-requests", "this room has no place for more bans")
+        Refusal::TooManyPeople => {
+            (StatusCode::CONFLICT, "too-many-requests", "this room knows as many users as it can")
+        }
+        Refusal::NotStored => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not-stored", "this cannot be stored just now")
         }
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the room could not be changed"),
     };

@@ -6,19 +6,25 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::details::Media;
 use super::id::PeerId;
-use super::id::Token;
+use super::message::Message;
 use super::room::Kind;
+use super::room::Rank;
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// The most members of a room of kind `room`. A call has two.
+    /// The most peers in a room of kind `room`. A call has two.
     pub capacity: usize,
+    /// The most peers in a channel.
+    pub channel_capacity: usize,
     /// How long a call waits for its second member, and any room for its first. Zero: a call waits for ever.
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
     pub grace: Duration,
+    /// How long a channel to which nobody belongs stays without anybody in it. Zero: for ever.
+    pub idle: Duration,
 }
 
 /// The time, of both kinds.
@@ -30,45 +36,118 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// Who wants in.
-#[derive(Clone, Debug)]
-pub struct Join {
-    /// What to make if the room is not there; one that is there stays what it is.
-    pub kind: Kind,
-    /// The id to be known by: fresh.
-    pub peer: PeerId,
-    /// What to show on coming back: fresh.
-    pub token: Token,
-    /// The connection that takes the seat.
-    pub session: u64,
-    /// A label for the user.
+/// How a room is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The most members; `None`: as many as the rules allow. More than those is as many as those.
+    pub capacity: Option<u64>,
+    /// What people call it.
+    pub name: Option<Arc<str>>,
+    /// What it is about.
+    pub description: Option<Arc<str>>,
+    /// What is exchanged in it.
+    pub media: Option<Media>,
+    /// Only who is invited, or knows the password, comes in.
+    pub private: bool,
+    /// It is in the directory, unless it is private.
+    pub listed: bool,
+    /// Who is new waits to be let in.
+    pub lobby: bool,
+    /// It ends when its creator goes.
+    pub auto_delete: bool,
+    /// A hash.
+    pub password: Option<Arc<str>>,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// The user, proven by a token or just said.
     pub user: Option<Arc<str>>,
     /// What to call it.
     pub name: Option<Arc<str>>,
+    /// What a token says it is in every room.
+    pub rank: Rank,
+}
+
+/// What to make if the room to join is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Absent {
+    /// What for.
+    pub kind: Kind,
+    /// Whether it is in the directory.
+    pub listed: bool,
+}
+
+/// Who wants in.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// What to make if the room is not there (one that is there stays what it is); `None`: then it is refused.
+    pub absent: Option<Absent>,
+    /// The id to be known by: fresh.
+    pub peer: PeerId,
+    /// The connection that takes the seat.
+    pub session: u64,
+    /// Who.
+    pub who: Who,
+    /// The hash that the password was found to match.
+    pub password: Option<Arc<str>>,
+    /// On whose account a room is made.
+    pub maker: u64,
+}
+
+/// What was known of a seat before this process began.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// What its room was.
+    pub kind: Kind,
+    /// Whether it was in the directory.
+    pub listed: bool,
+    /// Who had it.
+    pub who: Who,
+    /// Its place in the order of joining.
+    pub order: u64,
+    /// When it was taken, in milliseconds since 1970.
+    pub joined_at: u64,
+}
+
+/// Whose power a command stands on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By<'a> {
+    /// The operator's: everything.
+    Operator,
+    /// A member's.
+    Peer(PeerId),
+    /// A user's, there or not.
+    User(&'a str),
 }
 
 /// One thing asked of one room.
 #[derive(Clone, Debug)]
 pub enum Command<'a> {
-    /// Make the room, empty.
+    /// Make the room, empty, and keep it on disk.
     Create {
         /// What for.
         kind: Kind,
-        /// The most members; `None`: as many as the rules allow.
-        capacity: Option<u64>,
-        /// What people call it.
-        name: Option<Arc<str>>,
+        /// How.
+        options: Options,
+        /// Whose it is.
+        creator: Who,
+        /// On whose account.
+        maker: u64,
     },
-    /// Take a seat; the room is made if it is not there.
+    /// Take a seat, or a place in the lobby.
     Join(Join),
     /// Take one's seat again.
     Resume {
-        /// As handed out on joining.
-        token: Token,
+        /// Whose; it has been proven.
+        peer: PeerId,
         /// The connection that takes the seat.
         session: u64,
+        /// The seat is of before this process began, and may be made anew.
+        restore: Option<Restore>,
     },
-    /// Give one's seat up.
+    /// Give one's seat up, or one's place in the lobby; a member of a channel belongs to it no more.
     Leave {
         /// Whose.
         peer: PeerId,
@@ -81,6 +160,8 @@ pub enum Command<'a> {
         peer: PeerId,
         /// The connection that is no more.
         session: u64,
+        /// Keep the seat for a while.
+        keep: bool,
     },
     /// Pass something on to other members.
     Signal {
@@ -93,29 +174,68 @@ pub enum Command<'a> {
         /// Not looked into.
         data: &'a RawValue,
     },
-    /// Say something to all others.
-    Chat {
-        /// The sender.
-        from: PeerId,
-        /// What is said.
-        text: &'a str,
-        /// The message's id: fresh.
-        id: PeerId,
-    },
+    /// Say something. Everybody is told, the sender too.
+    Chat(&'a Arc<Message>),
     /// Is this one a member? Changes nothing.
     Ask {
         /// Who.
         peer: PeerId,
     },
-    /// Put members out, by the operator.
+    /// Put members out.
     Kick {
+        /// On whose power.
+        by: By<'a>,
         /// Whom.
         target: Target<'a>,
-        /// Let nobody of their user's label in again, while the room lives. All peers of that label go then.
+        /// Let nobody of their user's label in again. All peers of that label go then.
         ban: bool,
     },
-    /// End the room, by the operator.
-    Close,
+    /// Lift a ban, or take an invitation back.
+    Pardon {
+        /// On whose power.
+        by: By<'a>,
+        /// Whose.
+        user: &'a str,
+    },
+    /// Lock or unlock the room, and its lobby.
+    Lock {
+        /// On whose power.
+        by: By<'a>,
+        /// Nobody new comes in; `None`: as before.
+        locked: Option<bool>,
+        /// Who is new waits; `None`: as before.
+        lobby: Option<bool>,
+    },
+    /// Let somebody in from the lobby, or turn it away.
+    Admit {
+        /// On whose power.
+        by: By<'a>,
+        /// Whom.
+        peer: PeerId,
+        /// In, or away.
+        admit: bool,
+    },
+    /// Let a user come in who could not.
+    Invite {
+        /// On whose power: every member may.
+        by: By<'a>,
+        /// Whom.
+        user: &'a str,
+    },
+    /// Make somebody a moderator, or no longer one.
+    Promote {
+        /// On whose power: the creator's.
+        by: By<'a>,
+        /// Whom.
+        target: Target<'a>,
+        /// One, or not.
+        moderator: bool,
+    },
+    /// End the room.
+    Close {
+        /// On whose power: the creator's.
+        by: By<'a>,
+    },
     /// `Room::deadline` has come.
     Tick,
 }
@@ -146,12 +266,26 @@ pub enum Refusal {
     CannotCreate,
     /// The user may not come into this room any more.
     Banned,
-    /// The room knows as many banned users as it can.
-    TooManyBans,
-    /// There is no label to ban this peer by.
+    /// Only who is invited comes in.
+    Private,
+    /// A password is needed, and none was shown.
+    PasswordRequired,
+    /// Nobody new comes in.
+    Locked,
+    /// This is for moderators, or for the creator.
+    Forbidden,
+    /// The room knows as many users as it can.
+    TooManyPeople,
+    /// The lobby is full.
+    LobbyFull,
+    /// There is no label to know this peer by.
     NoLabel,
     /// The house is full: as many rooms as it can hold (said by the store).
     TooManyRooms,
+    /// The same for one account (said by the store).
+    TooManyOfYours,
+    /// What must be kept cannot be written (said by the store).
+    NotStored,
     /// The store does not answer.
     Unavailable,
 }

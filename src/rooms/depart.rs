@@ -185,7 +185,9 @@ impl Decision<'_> {
     /// A channel is empty: does anybody still belong to it?
     fn idles(&mut self, room: &Room, rules: &Rules, now: Now) {
         let goes = |user: &Arc<str>| {
-            self.changes.iter().any(|change| matches!(change, Change::Person { user: it, person: None } if it == user))
+            self.changes
+                .iter()
+                .any(|change| matches!(change, Change::Person { user: it, person: None } if it == user))
         };
         let anybodys = room.details().belonging().any(|(user, _)| !goes(user));
         if !anybodys && !rules.idle.is_zero() {

@@ -187,7 +187,7 @@ impl Details {
     pub const MOST_PARTICIPANTS: usize = 64;
 
     /// Of a room without any.
-    pub const NONE: Details = Details {
+    pub(super) const NONE: Details = Details {
         name: None,
         description: None,
         media: None,

@@ -99,8 +99,7 @@ pub(super) fn create<'a>(
     if kind == Kind::Channel
         && let Some(user) = &creator.user
     {
-        let person =
-            Person { standing: Standing::Moderator, name: creator.name.clone(), since: now.unix_ms };
+        let person = Person { standing: Standing::Moderator, name: creator.name.clone(), since: now.unix_ms };
         details.people.insert(user.clone(), person);
         room.expires = None;
     }
@@ -109,12 +108,7 @@ pub(super) fn create<'a>(
 }
 
 /// The first comes to a room that is not there.
-pub(super) fn first<'a>(
-    id: &RoomId,
-    join: &Join,
-    rules: &Rules,
-    now: Now,
-) -> Result<Decision<'a>, Refusal> {
+pub(super) fn first<'a>(id: &RoomId, join: &Join, rules: &Rules, now: Now) -> Result<Decision<'a>, Refusal> {
     let absent = join.absent.ok_or(Refusal::NoSuchRoom)?;
     let room = implicit(id, absent.kind, absent.listed, join.maker, rules, now);
     let mut decision = Decision::default();
@@ -172,12 +166,7 @@ fn rank(room: &Room, who: &Who) -> Rank {
     }
 }
 
-pub(super) fn join<'a>(
-    room: &Room,
-    join: &Join,
-    rules: &Rules,
-    now: Now,
-) -> Result<Decision<'a>, Refusal> {
+pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Result<Decision<'a>, Refusal> {
     let details = room.details();
     let standing = join.who.user.as_deref().and_then(|user| details.standing(user));
     let rank = rank(room, &join.who);
@@ -235,10 +224,8 @@ pub(super) fn resume<'a>(
         let restore = restore.ok_or(Refusal::ResumeFailed)?;
         return restore_into(room, peer, session, restore, rules, now);
     };
-    let mut decision = Decision {
-        answer: Answer::Seated { peer, resumed: true, restored: false },
-        ..Default::default()
-    };
+    let mut decision =
+        Decision { answer: Answer::Seated { peer, resumed: true, restored: false }, ..Default::default() };
     decision.changes.push(Change::Session { peer, session });
     // Also told where nobody knew it was gone: what was sent to its old connection last may not have arrived.
     decision.tell(others(room, peer), Event::PeerReconnected { peer });
@@ -266,10 +253,8 @@ pub(super) fn restore_first<'a>(
     }
     let mut room = implicit(id, restore.kind, restore.listed, 0, rules, now);
     room.joined = restore.order;
-    let mut decision = Decision {
-        answer: Answer::Seated { peer, resumed: true, restored: true },
-        ..Default::default()
-    };
+    let mut decision =
+        Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
     decision.seat(&room, member(peer, session, &restore.who, restore.order, restore.joined_at), rules, now);
     decision.changes.insert(0, Change::Create(Box::new(room)));
     Ok(decision)
@@ -296,10 +281,8 @@ fn restore_into<'a>(
         who.rank = Rank::Moderator;
     }
     who.rank = who.rank.max(rank(room, &who));
-    let mut decision = Decision {
-        answer: Answer::Seated { peer, resumed: true, restored: true },
-        ..Default::default()
-    };
+    let mut decision =
+        Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
     decision.seat(room, member(peer, session, &who, restore.order, restore.joined_at), rules, now);
     // To the others it never was away: they came back first.
     for notice in &mut decision.notices {

@@ -1,4 +1,4 @@
-//! Names: of rooms (the clients'), of peers and of the right to come back (ours).
+//! Names: of rooms (the clients'), of peers (ours).
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +63,12 @@ impl PeerId {
         decode(text).map(PeerId)
     }
 
+    /// Its 16 bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// Its first byte, evenly spread: for choosing a shard.
     #[must_use]
     pub fn spread(&self) -> u8 {
@@ -89,43 +95,6 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// The right to take one's seat again. A secret: it has no `Debug` that shows it.
-#[derive(Clone, Copy)]
-pub struct Token([u8; 16]);
-
-impl Token {
-    /// From 16 random bytes.
-    #[must_use]
-    pub fn new(random: [u8; 16]) -> Token {
-        Token(random)
-    }
-
-    /// From its text of 22 characters.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Token> {
-        decode(text).map(Token)
-    }
-
-    /// Calls `then` with its text of 22 characters, made on the stack.
-    pub fn reveal<R>(&self, then: impl FnOnce(&str) -> R) -> R {
-        let mut text = [0; TEXT];
-        encode(&self.0, &mut text);
-        then(std::str::from_utf8(&text).unwrap_or_default())
-    }
-
-    /// Compares in constant time.
-    #[must_use]
-    pub fn matches(&self, other: &Token) -> bool {
-        subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,22 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn peer_ids_and_tokens_survive_their_text() {
+    fn peer_ids_survive_their_text() {
         let peer = PeerId::new([255; 16]);
         assert_eq!(peer.to_string().len(), 22);
         assert_eq!(PeerId::parse(&peer.to_string()), Some(peer));
-        let token = Token::new(*b"0123456789abcdef");
-        let again = token.reveal(Token::parse).unwrap();
-        assert!(token.matches(&again));
-        assert!(!token.matches(&Token::new([0; 16])));
         for bad in ["", "short", "not base64 at all!!!!!", "ääääääääääää"] {
-            assert!(PeerId::parse(bad).is_none() && Token::parse(bad).is_none());
+            assert!(PeerId::parse(bad).is_none());
         }
-    }
-
-    #[test]
-    fn a_token_does_not_print_itself() {
-        let token = Token::new([7; 16]);
-        assert!(!format!("{token:?}").contains(&token.reveal(str::to_owned)));
     }
 }

@@ -33,7 +33,7 @@ impl Message {
     pub fn by(&self) -> Arc<str> {
         match &self.user {
             Some(user) => user.clone(),
-            None => self.from.with_text(Arc::from),
+            None => self.from.with_text(|text| text.into()),
         }
     }
 }

@@ -135,12 +135,7 @@ pub(super) fn lock<'a>(
     Ok(decision)
 }
 
-pub(super) fn invite<'a>(
-    room: &Room,
-    by: By<'_>,
-    user: &str,
-    now: Now,
-) -> Result<Decision<'a>, Refusal> {
+pub(super) fn invite<'a>(room: &Room, by: By<'_>, user: &str, now: Now) -> Result<Decision<'a>, Refusal> {
     let power = needs(room, by, Rank::Member)?;
     let standing = room.details().standing(user);
     let mut decision = Decision::default();
@@ -169,9 +164,8 @@ pub(super) fn promote<'a>(
         Target::Peer(peer) => room.member(peer).ok_or(Refusal::NoSuchPeer)?.user.clone(),
         Target::User(user) => Some(user.into()),
     };
-    let is_meant = |member: &&Member| {
-        target == Target::Peer(member.peer) || (user.is_some() && member.user == user)
-    };
+    let is_meant =
+        |member: &&Member| target == Target::Peer(member.peer) || (user.is_some() && member.user == user);
     let meant = room.members.iter().filter(is_meant);
     let standing = user.as_deref().and_then(|user| room.details().standing(user));
     let belongs = standing.is_some_and(Standing::belongs);

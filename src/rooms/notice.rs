@@ -1,9 +1,12 @@
 //! What members are told.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::id::PeerId;
+use super::message::Message;
 
 /// Some members, most often one.
 pub type Peers = SmallVec<[PeerId; 2]>;
@@ -15,7 +18,7 @@ pub enum LeftReason {
     Left,
     /// Its transport was lost and it did not come back in time, or its seat was needed.
     Lost,
-    /// The operator put it out.
+    /// It was put out.
     Kicked,
     /// The room closed.
     Closed,
@@ -41,11 +44,13 @@ pub enum ClosedReason {
     PeerLeft,
     /// The other side of the call was lost.
     PeerLost,
-    /// The operator put the other side of the call out.
+    /// The other side of the call was put out.
     PeerKicked,
-    /// The operator put the receiver out; for others the room may go on.
+    /// The receiver was put out; for others the room may go on.
     Kicked,
-    /// The operator ended it.
+    /// The creator has gone, and the room with it.
+    CreatorLeft,
+    /// The creator or the operator ended it.
     Deleted,
 }
 
@@ -58,12 +63,13 @@ impl ClosedReason {
             ClosedReason::PeerLost => "peer-lost",
             ClosedReason::PeerKicked => "peer-kicked",
             ClosedReason::Kicked => "kicked",
+            ClosedReason::CreatorLeft => "creator-left",
             ClosedReason::Deleted => "deleted",
         }
     }
 }
 
-/// One thing to tell some members of the room. Those who are away are named too: it is kept for them.
+/// One thing to tell some members of the room, or somebody in its lobby. Those who are away are named too: it is kept for them.
 #[derive(Clone, Debug)]
 pub struct Notice<'a> {
     /// Whom.
@@ -84,8 +90,14 @@ pub enum Event<'a> {
     PeerLeft {
         /// Who.
         peer: PeerId,
+        /// Its user.
+        user: Option<Arc<str>>,
+        /// What it was called.
+        name: Option<Arc<str>>,
         /// Why.
         reason: LeftReason,
+        /// No other peer of the same user is left.
+        last: bool,
     },
     /// Someone's transport is lost; the seat is kept.
     PeerAway {
@@ -97,6 +109,26 @@ pub enum Event<'a> {
         /// Who.
         peer: PeerId,
     },
+    /// To moderators: someone waits in the lobby.
+    PeerWaiting {
+        /// Who.
+        peer: PeerId,
+        /// Its user.
+        user: Option<Arc<str>>,
+        /// What to call it.
+        name: Option<Arc<str>>,
+    },
+    /// To moderators: someone waits no longer.
+    PeerNotWaiting {
+        /// Who.
+        peer: PeerId,
+    },
+    /// To one who waited: the seat is its own now.
+    Admitted,
+    /// To one who waited: it was turned away.
+    Denied,
+    /// The room is another's now, or locked, or someone may do more in it than before.
+    RoomChanged,
     /// The room is no longer there, for the receiver at least.
     RoomClosed {
         /// Why.
@@ -113,15 +145,6 @@ pub enum Event<'a> {
         /// Not looked into.
         data: &'a RawValue,
     },
-    /// Something said.
-    Chat {
-        /// The sender.
-        from: PeerId,
-        /// What.
-        text: &'a str,
-        /// The message's id.
-        id: PeerId,
-        /// When, in milliseconds since 1970.
-        at_ms: u64,
-    },
+    /// Something said, by the receiver too.
+    Chat(&'a Arc<Message>),
 }

@@ -1,12 +1,11 @@
-//! A room, its members, and the changes that can be made to it.
+//! A room and who is in it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::details::Details;
 use super::id::PeerId;
 use super::id::RoomId;
-use super::id::Token;
-use super::notice::LeftReason;
 
 /// What a room is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -15,11 +14,13 @@ pub enum Kind {
     Call,
     /// As many as its capacity; gone when empty.
     Room,
+    /// It stays when empty, and has members who are not there, a history and invites.
+    Channel,
 }
 
 impl Kind {
     /// Every kind, for counters.
-    pub const ALL: [Kind; 2] = [Kind::Call, Kind::Room];
+    pub const ALL: [Kind; 3] = [Kind::Call, Kind::Room, Kind::Channel];
 
     /// Its name on the wire.
     #[must_use]
@@ -27,6 +28,7 @@ impl Kind {
         match self {
             Kind::Call => "call",
             Kind::Room => "room",
+            Kind::Channel => "channel",
         }
     }
 
@@ -57,6 +59,30 @@ impl Status {
     }
 }
 
+/// What somebody may do in a room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Rank {
+    /// Speak and listen.
+    #[default]
+    Member,
+    /// Also put members out, lock, and let in.
+    Moderator,
+    /// Also end the room and choose moderators. One user has it, or one peer without a user.
+    Creator,
+}
+
+impl Rank {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Rank::Member => "member",
+            Rank::Moderator => "moderator",
+            Rank::Creator => "creator",
+        }
+    }
+}
+
 /// Since when a member's transport is lost, and when its seat is given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Away {
@@ -71,16 +97,18 @@ pub struct Away {
 pub struct Member {
     /// Our name for it.
     pub peer: PeerId,
-    /// The user it says it is: a label, not a proof.
+    /// The user it is: proven by a token, or just what it says.
     pub user: Option<Arc<str>>,
     /// What to call it.
     pub name: Option<Arc<str>>,
-    /// Shown by whoever wants the seat back.
-    pub token: Token,
     /// Which connection has the seat: the loss of an earlier one means nothing.
     pub session: u64,
     /// Its place in the order of joining: the later one of two is the polite one.
     pub order: u64,
+    /// When it took its seat, in milliseconds since 1970.
+    pub joined_at: u64,
+    /// What it may do.
+    pub rank: Rank,
     /// Its transport is lost.
     pub away: Option<Away>,
 }
@@ -92,8 +120,6 @@ pub struct Room {
     pub id: RoomId,
     /// What it is for.
     pub kind: Kind,
-    /// What people call it.
-    pub name: Option<Arc<str>>,
     /// The most members, those who are away included.
     pub capacity: usize,
     /// When it was made, in milliseconds since 1970.
@@ -106,20 +132,13 @@ pub struct Room {
     pub expires: Option<Instant>,
     /// How many have ever joined.
     pub joined: u64,
-    /// Labels of users who may not come in any more.
-    pub banned: Vec<Arc<str>>,
+    /// On whose account it is, for limits; 0: nobody's.
+    pub maker: u64,
+    /// What most rooms do without.
+    pub details: Option<Box<Details>>,
 }
 
 impl Room {
-    /// The most labels of banned users.
-    pub const MOST_BANS: usize = 256;
-
-    /// Whether users of this label may not come in.
-    #[must_use]
-    pub fn bans(&self, user: &str) -> bool {
-        self.banned.iter().any(|banned| **banned == *user)
-    }
-
     /// Who has this seat.
     #[must_use]
     pub fn member(&self, peer: PeerId) -> Option<&Member> {
@@ -129,6 +148,24 @@ impl Room {
     /// Everyone but `peer`.
     pub fn others(&self, peer: PeerId) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |member| member.peer != peer)
+    }
+
+    /// All seats of a user.
+    pub fn of_user<'r>(&'r self, user: &'r str) -> impl Iterator<Item = &'r Member> {
+        self.members.iter().filter(move |member| member.user.as_deref() == Some(user))
+    }
+
+    /// Its details, or those of a room that has none.
+    #[must_use]
+    pub fn details(&self) -> &Details {
+        static NONE: Details = Details::NONE;
+        self.details.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Whether it is kept on disk.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.details().stored
     }
 
     /// Whether `me` yields to `them` when both make an offer at once (perfect negotiation). Of two, exactly one does.
@@ -146,69 +183,4 @@ impl Room {
             (a, b) => a.or(b),
         }
     }
-
-    /// Makes one change, as `decide` asked for it. Changes to a room that is not there do nothing.
-    pub fn apply(room: &mut Option<Room>, change: Change) {
-        match (change, room.as_mut()) {
-            (Change::Create(new), _) => *room = Some(*new),
-            (Change::Delete, _) => *room = None,
-            (_, None) => {}
-            (Change::Seat(member), Some(room)) => {
-                room.joined = room.joined.max(member.order.saturating_add(1));
-                room.members.push(member);
-            }
-            (Change::Unseat { peer, .. }, Some(room)) => room.members.retain(|member| member.peer != peer),
-            (Change::Away { peer, away }, Some(room)) => {
-                if let Some(member) = room.members.iter_mut().find(|member| member.peer == peer) {
-                    member.away = away;
-                }
-            }
-            (Change::Session { peer, session }, Some(room)) => {
-                if let Some(member) = room.members.iter_mut().find(|member| member.peer == peer) {
-                    member.session = session;
-                }
-            }
-            (Change::Ban(user), Some(room)) => room.banned.push(user),
-            (Change::Status(status), Some(room)) => room.status = status,
-            (Change::Expires(at), Some(room)) => room.expires = at,
-        }
-    }
-}
-
-/// One change to a room.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// It is there now.
-    Create(Box<Room>),
-    /// A member takes a seat.
-    Seat(Member),
-    /// A member gives its seat up; its credentials end.
-    Unseat {
-        /// Whose seat.
-        peer: PeerId,
-        /// Why.
-        reason: LeftReason,
-    },
-    /// A member's transport is lost, or (`None`) found again.
-    Away {
-        /// Whose.
-        peer: PeerId,
-        /// Since and until when.
-        away: Option<Away>,
-    },
-    /// Another connection has the seat now.
-    Session {
-        /// Whose seat.
-        peer: PeerId,
-        /// Which connection.
-        session: u64,
-    },
-    /// Nobody of this user's label comes in any more.
-    Ban(Arc<str>),
-    /// It goes on in its life.
-    Status(Status),
-    /// It ends at this time if nobody comes, or (`None`) it does not.
-    Expires(Option<Instant>),
-    /// It is no longer there.
-    Delete,
 }

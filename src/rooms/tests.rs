@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -28,7 +29,13 @@ fn room(name: &str) -> RoomId {
 }
 
 fn rules() -> Rules {
-    Rules { capacity: 3, waiting_timeout: 30 * SECOND, grace: 30 * SECOND }
+    Rules {
+        capacity: 3,
+        channel_capacity: 5,
+        waiting_timeout: 30 * SECOND,
+        grace: 30 * SECOND,
+        idle: 3600 * SECOND,
+    }
 }
 
 impl House {
@@ -42,8 +49,10 @@ impl House {
         let now = Now { at: self.now, unix_ms };
         let before = self.rooms.remove(id);
         let members: BTreeSet<_> = before.iter().flat_map(|room| &room.members).map(|m| m.peer).collect();
+        let waiting: BTreeSet<_> =
+            before.iter().flat_map(|room| &room.details().waiting).map(|waiting| waiting.peer).collect();
         let mut room = before.clone();
-        let decision = match decide(id, before.as_ref(), command, &self.rules, now) {
+        let decision = match decide(id, before.as_ref(), &command, &self.rules, now) {
             Ok(decision) => decision,
             Err(refusal) => {
                 self.rooms.extend(before.map(|room| (id.clone(), room)));
@@ -51,20 +60,25 @@ impl House {
             }
         };
         for change in decision.changes {
-            Room::apply(&mut room, change);
+            Room::apply(&mut room, change, unix_ms);
             if let Some(room) = &room {
                 assert!(room.members.len() <= room.capacity, "over capacity");
             }
         }
         for notice in &decision.notices {
             for peer in &notice.to {
-                assert!(members.contains(peer), "told of a room it was not in: {:?}", notice.event);
+                let waits = waiting.contains(peer);
+                assert!(members.contains(peer) || waits, "told of a room it was not in: {:?}", notice.event);
                 self.told.entry(*peer).or_default().push(describe(&notice.event));
             }
         }
         if let Some(room) = room {
-            let empty_created = room.members.is_empty() && room.expires.is_some();
-            assert!(!room.members.is_empty() || empty_created, "an empty room that does not end");
+            let stays = room.kind == Kind::Channel && room.details().belonging().next().is_some();
+            let ends = room.expires.is_some();
+            assert!(!room.members.is_empty() || ends || stays, "an empty room that does not end");
+            let creators = room.members.iter().filter(|member| member.rank == Rank::Creator);
+            let users: BTreeSet<_> = creators.map(|it| it.user.clone().ok_or(it.peer)).collect();
+            assert!(users.len() <= 1, "more than one creator");
             self.rooms.insert(id.clone(), room);
         }
         Ok(decision.answer)
@@ -74,16 +88,16 @@ impl House {
         let bytes = [self.next; 16];
         self.next += 1;
         let join = Join {
-            kind,
+            absent: Some(Absent { kind, listed: false }),
             peer: PeerId::new(bytes),
-            token: Token::new(bytes),
             session: u64::from(bytes[0]),
-            user: Some(format!("user{}", bytes[0] % 3).into()),
-            name: None,
+            who: Who { user: Some(format!("user{}", bytes[0] % 3).into()), ..Who::default() },
+            password: None,
+            maker: 0,
         };
         let peer = join.peer;
         self.run(id, Command::Join(join)).map(|answer| {
-            assert_eq!(answer, Answer::Seated { peer, resumed: false });
+            assert_eq!(answer, Answer::Seated { peer, resumed: false, restored: false });
             peer
         })
     }
@@ -95,7 +109,7 @@ impl House {
 
     fn lost(&mut self, id: &RoomId, peer: PeerId) {
         let session = self.rooms.get(id).and_then(|room| room.member(peer)).map_or(0, |m| m.session);
-        self.run(id, Command::Lost { peer, session }).unwrap();
+        self.run(id, Command::Lost { peer, session, keep: true }).unwrap();
     }
 
     /// Lets time pass, ticking every room exactly when it asks for it.
@@ -127,11 +141,44 @@ fn describe(event: &Event<'_>) -> String {
         Event::PeerLeft { reason, .. } => format!("left:{}", reason.name()),
         Event::PeerAway { .. } => "away".into(),
         Event::PeerReconnected { .. } => "back".into(),
+        Event::PeerWaiting { .. } => "waits".into(),
+        Event::PeerNotWaiting { .. } => "waits-not".into(),
+        Event::Admitted => "admitted".into(),
+        Event::Denied => "denied".into(),
+        Event::RoomChanged => "changed".into(),
         Event::RoomClosed { reason } => format!("closed:{}", reason.name()),
         Event::RoomTimeout => "timeout".into(),
         Event::Signal { data, .. } => data.get().trim_matches('"').into(),
-        Event::Chat { text, .. } => format!("chat:{text}"),
+        Event::Chat(message) => format!("chat:{}", message.text),
     }
+}
+
+fn message(from: PeerId, text: &str) -> Arc<Message> {
+    Arc::new(Message {
+        id: PeerId::new([200; 16]),
+        from,
+        user: None,
+        name: None,
+        text: text.into(),
+        attachments: None,
+        at: 0,
+        client_id: None,
+    })
+}
+
+fn create(capacity: Option<u64>) -> Command<'static> {
+    let options = Options { capacity, ..Options::default() };
+    Command::Create { kind: Kind::Room, options, creator: Who::default(), maker: 0 }
+}
+
+fn kick(target: Target<'_>, ban: bool) -> Command<'_> {
+    Command::Kick { by: By::Operator, target, ban }
+}
+
+const CLOSE: Command<'static> = Command::Close { by: By::Operator };
+
+fn resume(peer: PeerId) -> Command<'static> {
+    Command::Resume { peer, session: 9, restore: None }
 }
 
 #[test]
@@ -180,13 +227,14 @@ fn a_room_that_was_made_empty_ends_unless_someone_comes() {
     let mut house = House::new(rules());
     let [a, b] = ["a", "b"].map(room);
     for id in [&a, &b] {
-        house.run(id, Command::Create { kind: Kind::Room, capacity: Some(2), name: None }).unwrap();
+        house.run(id, create(Some(2))).unwrap();
     }
-    let create = Command::Create { kind: Kind::Room, capacity: None, name: None };
-    assert_eq!(house.run(&a, create), Err(Refusal::CannotCreate));
-    for capacity in [0, 1, 4, u64::MAX] {
-        let create = Command::Create { kind: Kind::Room, capacity: Some(capacity), name: None };
-        assert_eq!(house.run(&room("c"), create), Err(Refusal::CannotCreate));
+    assert_eq!(house.run(&a, create(None)), Err(Refusal::CannotCreate));
+    assert_eq!(house.run(&room("c"), create(Some(0))), Err(Refusal::CannotCreate));
+    for (asked, given) in [(1, 1), (3, 3), (4, 3), (u64::MAX, 3)] {
+        let id = room(&format!("c{asked}"));
+        house.run(&id, create(Some(asked))).unwrap();
+        assert_eq!(house.rooms[&id].capacity, given, "no more than the rules allow");
     }
     house.join(&a, Kind::Room).unwrap();
     house.pass(3600 * SECOND);
@@ -199,18 +247,17 @@ fn a_lost_member_may_come_back_within_grace_to_its_own_seat() {
     let id = room("a");
     let a = house.join(&id, Kind::Call).unwrap();
     let b = house.join(&id, Kind::Call).unwrap();
-    let token = house.rooms[&id].member(b).unwrap().token;
     house.lost(&id, b);
     house.pass(29 * SECOND);
     house.signal(&id, a, None, "for b").unwrap();
-    let resume = Command::Resume { token, session: 9 };
-    assert_eq!(house.run(&id, resume), Ok(Answer::Seated { peer: b, resumed: true }));
+    let seated = Answer::Seated { peer: b, resumed: true, restored: false };
+    assert_eq!(house.run(&id, resume(b)), Ok(seated));
     house.pass(3600 * SECOND);
     assert_eq!(house.told(a), ["joined", "away", "back"]);
     assert_eq!(house.told(b), ["for b"]);
     assert_eq!(house.rooms[&id].members.len(), 2);
     // What the old connection still says about its end means nothing.
-    house.run(&id, Command::Lost { peer: b, session: 1 }).unwrap();
+    house.run(&id, Command::Lost { peer: b, session: 1, keep: true }).unwrap();
     house.run(&id, Command::Leave { peer: b, session: Some(1) }).unwrap();
     assert!(house.rooms[&id].member(b).unwrap().away.is_none());
 }
@@ -221,11 +268,10 @@ fn a_member_that_stays_away_is_gone_when_grace_ends() {
     let id = room("a");
     let a = house.join(&id, Kind::Call).unwrap();
     let b = house.join(&id, Kind::Call).unwrap();
-    let token = house.rooms[&id].member(b).unwrap().token;
     house.lost(&id, b);
     house.pass(30 * SECOND);
     assert_eq!(house.told(a), ["joined", "away", "left:lost", "closed:peer-lost"]);
-    assert_eq!(house.run(&id, Command::Resume { token, session: 9 }), Err(Refusal::ResumeFailed));
+    assert_eq!(house.run(&id, resume(b)), Err(Refusal::ResumeFailed));
 }
 
 #[test]
@@ -285,7 +331,6 @@ fn a_member_that_is_put_out_is_told_and_so_are_the_others() {
     let id = room("a");
     let [a, b, c] = [0; 3].map(|_| house.join(&id, Kind::Room).unwrap());
     house.told.clear();
-    let kick = |target, ban| Command::Kick { target, ban };
     house.run(&id, kick(Target::Peer(b), false)).unwrap();
     assert_eq!(
         [a, b, c].map(|peer| house.told(peer)),
@@ -314,30 +359,28 @@ fn a_banned_user_stays_out_for_as_long_as_the_room_lives() {
     let id = room("a");
     // Users: 1, 2, 0, 1.
     let [a, b, c, d] = [0; 4].map(|_| house.join(&id, Kind::Room).unwrap());
-    let token = house.rooms[&id].member(d).unwrap().token;
-    house.run(&id, Command::Kick { target: Target::Peer(a), ban: true }).unwrap();
+    house.run(&id, kick(Target::Peer(a), true)).unwrap();
     assert_eq!(
         house.rooms[&id].members.iter().map(|m| m.peer).collect::<Vec<_>>(),
         [b, c],
         "all of that user's"
     );
-    assert_eq!(house.run(&id, Command::Resume { token, session: 9 }), Err(Refusal::ResumeFailed));
+    assert_eq!(house.run(&id, resume(d)), Err(Refusal::ResumeFailed));
     house.next = 4;
     assert_eq!(house.join(&id, Kind::Room), Err(Refusal::Banned));
     house.join(&id, Kind::Room).unwrap();
     // Who is not here may be banned too, once or twice.
     for _ in 0..2 {
-        house.run(&id, Command::Kick { target: Target::User("later"), ban: true }).unwrap();
+        house.run(&id, kick(Target::User("later"), true)).unwrap();
     }
-    assert_eq!(house.rooms[&id].banned.len(), 2);
-    for n in 0..Room::MOST_BANS - 2 {
-        house.run(&id, Command::Kick { target: Target::User(&format!("u{n}")), ban: true }).unwrap();
+    assert_eq!(house.rooms[&id].details().people.len(), 2);
+    for n in 0..Details::MOST_PEOPLE - 2 {
+        house.run(&id, kick(Target::User(&format!("u{n}")), true)).unwrap();
     }
-    let more = Command::Kick { target: Target::User("user2"), ban: true };
-    assert_eq!(house.run(&id, more), Err(Refusal::TooManyBans));
+    assert_eq!(house.run(&id, kick(Target::User("user2"), true)), Err(Refusal::TooManyPeople));
     assert!(house.rooms[&id].member(b).is_some(), "a refusal changes nothing");
     // The next room of that name knows nothing of it.
-    house.run(&id, Command::Close).unwrap();
+    house.run(&id, CLOSE).unwrap();
     house.next = 4;
     house.join(&id, Kind::Room).unwrap();
 }
@@ -348,14 +391,14 @@ fn a_room_that_is_ended_tells_all_its_members_once() {
     let id = room("a");
     let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Room).unwrap());
     house.lost(&id, b);
-    house.run(&id, Command::Close).unwrap();
+    house.run(&id, CLOSE).unwrap();
     assert_eq!(house.told(a), ["joined", "away", "closed:deleted"]);
     assert_eq!(house.told(b), ["closed:deleted"]);
     assert!(house.rooms.is_empty());
-    assert_eq!(house.run(&id, Command::Close), Err(Refusal::NoSuchRoom));
+    assert_eq!(house.run(&id, CLOSE), Err(Refusal::NoSuchRoom));
     // One without members too.
-    house.run(&id, Command::Create { kind: Kind::Room, capacity: None, name: None }).unwrap();
-    house.run(&id, Command::Close).unwrap();
+    house.run(&id, create(None)).unwrap();
+    house.run(&id, CLOSE).unwrap();
     assert!(house.rooms.is_empty());
 }
 
@@ -364,8 +407,7 @@ fn a_seat_that_is_taken_over_is_told_though_nobody_knew_it_was_lost() {
     let mut house = House::new(rules());
     let id = room("a");
     let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Room).unwrap());
-    let token = house.rooms[&id].member(b).unwrap().token;
-    house.run(&id, Command::Resume { token, session: 9 }).unwrap();
+    house.run(&id, resume(b)).unwrap();
     assert_eq!(house.told(a), ["joined", "back"]);
     assert!(house.told(b).is_empty());
 }
@@ -390,11 +432,12 @@ fn outsiders_are_refused_whatever_they_ask() {
     let inside = house.join(&a, Kind::Room).unwrap();
     let outside = house.join(&b, Kind::Room).unwrap();
     let data: &RawValue = serde_json::from_str("1").unwrap();
+    let message = message(outside, "hi");
     for command in [
         Command::Signal { from: outside, to: None, kind: "offer", data },
-        Command::Chat { from: outside, text: "hi", id: outside },
+        Command::Chat(&message),
         Command::Leave { peer: outside, session: None },
-        Command::Lost { peer: outside, session: 2 },
+        Command::Lost { peer: outside, session: 2, keep: true },
         Command::Ask { peer: outside },
     ] {
         assert_eq!(house.run(&a, command.clone()), Err(Refusal::NotAMember), "{command:?}");
@@ -442,6 +485,7 @@ proptest! {
             capacity: 3,
             waiting_timeout: Duration::from_secs(waiting),
             grace: Duration::from_secs(grace),
+            ..rules()
         };
         let mut house = House::new(rules);
         let mut said = 0;
@@ -464,8 +508,9 @@ proptest! {
                     }
                 }
                 Step::Resume(n, token) => {
-                    let command = Command::Resume { token: Token::new([token; 16]), session: 1000 };
-                    if let Ok(Answer::Seated { peer, resumed }) = house.run(&name(n), command) {
+                    let peer = PeerId::new([token; 16]);
+                    let command = Command::Resume { peer, session: 1000, restore: None };
+                    if let Ok(Answer::Seated { peer, resumed, .. }) = house.run(&name(n), command) {
                         prop_assert!(resumed && peer == PeerId::new([token; 16]));
                         prop_assert!(house.rooms[&name(n)].member(peer).unwrap().away.is_none());
                     }
@@ -479,16 +524,16 @@ proptest! {
                 Step::Kick(n, m, ban) => {
                     if let Some(peer) = who(&house, &name(n), m) {
                         let user = house.rooms[&name(n)].member(peer).unwrap().user.clone().unwrap();
-                        house.run(&name(n), Command::Kick { target: Target::Peer(peer), ban }).unwrap();
+                        house.run(&name(n), kick(Target::Peer(peer), ban)).unwrap();
                         if let Some(room) = house.rooms.get(&name(n)) {
                             prop_assert!(room.member(peer).is_none());
-                            prop_assert!(!ban || room.bans(&user));
+                            prop_assert!(!ban || (room.details().standing(&user) == Some(Standing::Banned)));
                         }
                     }
                 }
                 Step::Close(n) => {
                     let there = house.rooms.contains_key(&name(n));
-                    prop_assert_eq!(house.run(&name(n), Command::Close).is_ok(), there);
+                    prop_assert_eq!(house.run(&name(n), CLOSE).is_ok(), there);
                     prop_assert!(!house.rooms.contains_key(&name(n)));
                 }
                 Step::Pass(ms) => house.pass(Duration::from_millis(ms)),
@@ -500,7 +545,7 @@ proptest! {
                 let alone = room.kind == Kind::Call && room.joined == 1;
                 prop_assert!(!alone || waiting == 0 || room.expires.is_some(), "a call that waits for ever");
                 prop_assert!(room.members.is_sorted_by_key(|member| member.order));
-                let out = |member: &Member| member.user.as_deref().is_some_and(|user| room.bans(user));
+                let out = |member: &Member| member.user.as_deref().is_some_and(|user| room.details().standing(user) == Some(Standing::Banned));
                 prop_assert!(!room.members.iter().any(out), "a banned user is in");
             }
         }

@@ -100,19 +100,27 @@ impl ConnectHandler<LocalAdapter, Ours> for Admin {
 
 impl MessageHandler<LocalAdapter, Ours> for Admin {
     fn call(&self, socket: Arc<Transport>, value: Value, ack: Option<i64>) {
+        // Not in place: what it does may have to be written first. And in any order: it is one operator.
+        let admin = self.clone();
+        tokio::spawn(async move { admin.serve(&socket, &value, ack).await });
+    }
+}
+
+impl Admin {
+    async fn serve(&self, socket: &Arc<Transport>, value: &Value, ack: Option<i64>) {
         let text = value.as_str().map_or("", |text| text);
         let (command, done) = if text.len() > self.hub.message_bytes {
             ("", Err(Failure::new(Code::TooLarge, "too long")))
         } else {
-            self.carry_out(text)
+            self.carry_out(text).await
         };
         let unsent = match done {
-            Ok(body) => ack.is_some() && !answer(&socket, ack, &body),
+            Ok(body) => ack.is_some() && !answer(socket, ack, &body),
             Err(failure) => {
                 self.hub.counters.failed(failure.code);
                 let error = json!({ "code": failure.code.name(), "message": failure.message });
                 if ack.is_some() {
-                    !answer(&socket, ack, &json!({ "ok": false, "error": error }))
+                    !answer(socket, ack, &json!({ "ok": false, "error": error }))
                 } else {
                     let mut error = error;
                     error["command"] = command.into();
@@ -142,14 +150,14 @@ struct About<'a> {
 
 impl Admin {
     /// One event of an operator: its name as far as it is known, and the answer.
-    fn carry_out(&self, text: &str) -> (&'static str, Result<serde_json::Value, Failure>) {
+    async fn carry_out(&self, text: &str) -> (&'static str, Result<serde_json::Value, Failure>) {
         let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(text) else {
             return ("", Err(Failure::bad("that is no event")));
         };
         let name = parts.first().map_or("", |name| name.get());
         match name {
-            r#""deleteRoom""# => ("deleteRoom", self.delete(&parts[1..])),
-            r#""kick""# => ("kick", self.kick(&parts[1..])),
+            r#""deleteRoom""# => ("deleteRoom", self.delete(&parts[1..]).await),
+            r#""kick""# => ("kick", self.kick(&parts[1..]).await),
             r#""drain""# => {
                 (self.operator.drain)();
                 ("drain", Ok(json!({ "ok": true })))
@@ -158,13 +166,13 @@ impl Admin {
         }
     }
 
-    fn delete(&self, arguments: &[&RawValue]) -> Result<serde_json::Value, Failure> {
+    async fn delete(&self, arguments: &[&RawValue]) -> Result<serde_json::Value, Failure> {
         let about = about(arguments)?;
-        self.hub.close(&room(&about)?)?;
+        self.hub.close(&room(&about)?).await?;
         Ok(json!({ "ok": true }))
     }
 
-    fn kick(&self, arguments: &[&RawValue]) -> Result<serde_json::Value, Failure> {
+    async fn kick(&self, arguments: &[&RawValue]) -> Result<serde_json::Value, Failure> {
         let about = about(arguments)?;
         let target = match (about.peer_id.as_deref(), about.user_id.as_deref()) {
             (Some(peer), None) => {
@@ -176,7 +184,7 @@ impl Admin {
             }
             _ => return Err(Failure::bad("one of peerId and userId, please")),
         };
-        let kicked = self.hub.kick(&room(&about)?, target, about.ban)?;
+        let kicked = self.hub.kick(&room(&about)?, target, about.ban).await?;
         Ok(json!({ "ok": true, "kicked": kicked }))
     }
 }

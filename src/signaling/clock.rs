@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::Weak;
+use std::time::Duration;
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -39,7 +40,7 @@ pub(super) async fn run(hub: Weak<Hub>, alarm: Arc<Alarm>) {
         alarm.plan(None);
         let next = {
             let Some(hub) = hub.upgrade() else { return };
-            hub.tick();
+            hub.tick().await;
             hub.next_deadline()
         };
         alarm.plan(next);
@@ -52,5 +53,14 @@ pub(super) async fn run(hub: Weak<Hub>, alarm: Arc<Alarm>) {
                 }
             }
         }
+    }
+}
+
+/// Forgets what has surely come through, again and again, until the hub is gone.
+pub(super) async fn sweep(hub: Weak<Hub>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(hub) = hub.upgrade() else { return };
+        hub.seats.sweep(Hub::now().at);
     }
 }

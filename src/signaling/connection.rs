@@ -21,6 +21,7 @@ use socketioxide::socket::Socket;
 
 use super::dialect::Dialect;
 use super::hub::Hub;
+use super::identity::Identity;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::outbox::Unsent;
@@ -69,6 +70,7 @@ struct State {
     dialect: &'static Dialect,
     seats: SmallVec<[Membership; 1]>,
     meter: Meter,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Connection {
@@ -77,6 +79,7 @@ impl Connection {
         number: u64,
         socket: &Arc<Transport>,
         dialect: &'static Dialect,
+        identity: Option<Identity>,
     ) -> Connection {
         Connection {
             number,
@@ -85,7 +88,12 @@ impl Connection {
             socket: Arc::downgrade(socket),
             outbox: Outbox::default(),
             closed: AtomicBool::new(false),
-            state: Mutex::new(State { dialect, seats: SmallVec::new(), meter: Meter::default() }),
+            state: Mutex::new(State {
+                dialect,
+                seats: SmallVec::new(),
+                meter: Meter::default(),
+                identity: identity.map(Arc::new),
+            }),
         }
     }
 
@@ -99,6 +107,11 @@ impl Connection {
 
     pub(super) fn speaks(&self, dialect: &'static Dialect) {
         self.state().dialect = dialect;
+    }
+
+    /// Who it belongs to, as far as that is known.
+    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
+        self.state().identity.clone()
     }
 
     /// Counts one command against the rate.
@@ -169,11 +182,12 @@ impl Connection {
     pub(super) fn tell(
         self: &Arc<Self>,
         seat: PeerId,
+        seq: u64,
         event: &'static str,
         body: &impl Serialize,
     ) -> Result<(), Unsent> {
         let socket = self.socket().ok_or(Unsent::Closed)?;
-        self.outbox.send(self, &socket, Some(seat), Some(event), None, body)
+        self.outbox.send(self, &socket, Some((seat, seq)), Some(event), None, body)
     }
 
     /// Sends an acknowledgement, if one is asked for, in order with the events.

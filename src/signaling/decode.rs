@@ -35,11 +35,31 @@ pub(super) struct Arguments<'a> {
     pub(super) kind: Option<Cow<'a, str>>,
     pub(super) data: Option<&'a RawValue>,
     pub(super) text: Option<Cow<'a, str>>,
+    pub(super) attachments: Option<&'a RawValue>,
     pub(super) name: Option<Cow<'a, str>>,
     pub(super) user: Option<Cow<'a, str>>,
+    pub(super) peer: Option<Cow<'a, str>>,
+    pub(super) password: Option<Cow<'a, str>>,
     pub(super) resume: Option<Cow<'a, str>>,
+    /// The number of the last event that came through, for who resumes.
+    pub(super) have: Option<u64>,
     pub(super) client: Option<Cow<'a, str>>,
     pub(super) capacity: Option<u64>,
+    pub(super) description: Option<Cow<'a, str>>,
+    pub(super) media: Option<Cow<'a, str>>,
+    pub(super) private: Option<bool>,
+    pub(super) persistent: Option<bool>,
+    pub(super) auto_delete: Option<bool>,
+    pub(super) lobby: Option<bool>,
+    pub(super) locked: Option<bool>,
+    pub(super) admit: Option<bool>,
+    pub(super) moderator: Option<bool>,
+    pub(super) ban: Option<bool>,
+    /// Of a page: what it comes after (or, of a history, before), how long it is, what to look for.
+    pub(super) from: Option<Cow<'a, str>>,
+    pub(super) limit: Option<u64>,
+    pub(super) search: Option<Cow<'a, str>>,
+    pub(super) token: Option<Cow<'a, str>>,
 }
 
 impl<'a> Request<'a> {
@@ -163,39 +183,78 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
         // A room's id to some; to others the message's own, next to a room.
         let mut id: Option<&'a RawValue> = None;
         while let Some(Text(key)) = map.next_key()? {
-            let text = match &*key {
-                "roomId" | "room" => &mut it.room,
-                "targetId" | "to" | "target" => &mut it.to,
-                "kind" => &mut it.kind,
-                "msg" | "message" | "text" => &mut it.text,
-                "name" => &mut it.name,
-                "userId" => &mut it.user,
-                "resume" => &mut it.resume,
-                "clientId" => &mut it.client,
-                "id" => {
-                    id = Some(map.next_value()?);
-                    continue;
+            if let Some(text) = it.text_of(&key) {
+                *text = map.next_value::<Option<Text<'a>>>()?.map(|Text(text)| text);
+            } else if let Some(flag) = it.flag_of(&key) {
+                *flag = map.next_value()?;
+            } else {
+                match &*key {
+                    "id" => id = Some(map.next_value()?),
+                    "isPublic" | "public" => {
+                        it.private = map.next_value::<Option<bool>>()?.map(|public| !public)
+                    }
+                    "capacity" => it.capacity = map.next_value()?,
+                    // "As many as come", in a client that counts in floats, is no number at all.
+                    "maxUsers" => it.capacity = map.next_value::<&RawValue>()?.get().parse().ok(),
+                    "have" => it.have = map.next_value()?,
+                    "limit" => it.limit = map.next_value()?,
+                    "sdp" | "offer" | "answer" | "description" | "candidate" | "data" => {
+                        it.data = Some(map.next_value()?);
+                    }
+                    "attachments" => it.attachments = Some(map.next_value()?),
+                    _ => {
+                        map.next_value::<IgnoredAny>()?;
+                    }
                 }
-                "capacity" => {
-                    it.capacity = map.next_value()?;
-                    continue;
-                }
-                "sdp" | "offer" | "answer" | "description" | "candidate" | "data" => {
-                    it.data = Some(map.next_value()?);
-                    continue;
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *text = map.next_value::<Option<Text<'a>>>()?.map(|Text(text)| text);
+            }
+        }
+        // What a room is about is called as what a peer offers is.
+        if let Some(data) = it.data
+            && data.get().starts_with('"')
+        {
+            it.description = serde_json::from_str::<Text<'a>>(data.get()).ok().map(|Text(text)| text);
         }
         if let (None, Some(id)) = (&it.room, id) {
             let id = serde_json::from_str::<Option<Text<'a>>>(id.get()).map_err(de::Error::custom)?;
             it.room = id.map(|Text(text)| text);
         }
         Ok(())
+    }
+}
+
+impl<'a> Arguments<'a> {
+    fn text_of(&mut self, key: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        Some(match key {
+            "roomId" | "room" => &mut self.room,
+            "targetId" | "to" | "target" => &mut self.to,
+            "kind" => &mut self.kind,
+            "msg" | "message" | "text" => &mut self.text,
+            "name" => &mut self.name,
+            "userId" => &mut self.user,
+            "peerId" => &mut self.peer,
+            "password" => &mut self.password,
+            "resume" => &mut self.resume,
+            "clientId" => &mut self.client,
+            "media" => &mut self.media,
+            "before" | "after" | "cursor" => &mut self.from,
+            "search" => &mut self.search,
+            "token" => &mut self.token,
+            _ => return None,
+        })
+    }
+
+    fn flag_of(&mut self, key: &str) -> Option<&mut Option<bool>> {
+        Some(match key {
+            "isPrivate" | "private" => &mut self.private,
+            "persistent" => &mut self.persistent,
+            "autoDelete" => &mut self.auto_delete,
+            "lobby" => &mut self.lobby,
+            "locked" => &mut self.locked,
+            "admit" => &mut self.admit,
+            "moderator" => &mut self.moderator,
+            "ban" => &mut self.ban,
+            _ => return None,
+        })
     }
 }
 

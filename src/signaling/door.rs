@@ -23,6 +23,7 @@ use super::connection::Transport;
 use super::dialect::Dialect;
 use super::dialect::NATIVE;
 use super::hub::Hub;
+use super::identity::Identity;
 
 /// Marks our handlers for socketioxide's traits.
 pub(super) enum Ours {}
@@ -52,7 +53,10 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let dialect = asked_in_auth(auth.as_ref())
             .or_else(|| asked_in_query(socket.req_parts().uri.query().unwrap_or_default()))
             .unwrap_or(&NATIVE);
-        let connection = Arc::new(Connection::new(&self.0, self.0.number(), &socket, dialect));
+        let said = auth.as_ref().and_then(Value::as_str);
+        let query = socket.req_parts().uri.query().unwrap_or_default();
+        let identity = Identity::claimed(said.map(|text| &**text), query);
+        let connection = Arc::new(Connection::new(&self.0, self.0.number(), &socket, dialect, identity));
         socket.extensions.insert(connection.clone());
         socket.on_fallback(Client { hub: self.0.clone(), connection: connection.clone() });
         socket.on_disconnect(Client { hub: self.0.clone(), connection });

@@ -32,6 +32,18 @@ pub enum Code {
     NoSuchPeer,
     /// The user may not come into that room any more.
     Banned,
+    /// Only who is invited comes into that room.
+    PrivateRoom,
+    /// That room has a password, and none was shown.
+    PasswordRequired,
+    /// Another password was shown.
+    WrongPassword,
+    /// Nobody new comes into that room now.
+    RoomLocked,
+    /// This is for the room's moderators, or its creator.
+    Forbidden,
+    /// What must be kept cannot be written just now.
+    NotStored,
     /// This needs a token that was not shown.
     Unauthorized,
     /// Our fault.
@@ -40,7 +52,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for counters.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 20] = [
         Code::BadRequest,
         Code::UnknownEvent,
         Code::NotAMember,
@@ -53,6 +65,12 @@ impl Code {
         Code::ResumeFailed,
         Code::NoSuchPeer,
         Code::Banned,
+        Code::PrivateRoom,
+        Code::PasswordRequired,
+        Code::WrongPassword,
+        Code::RoomLocked,
+        Code::Forbidden,
+        Code::NotStored,
         Code::Unauthorized,
         Code::Internal,
     ];
@@ -73,6 +91,12 @@ impl Code {
             Code::ResumeFailed => "resume-failed",
             Code::NoSuchPeer => "no-such-peer",
             Code::Banned => "banned",
+            Code::PrivateRoom => "private-room",
+            Code::PasswordRequired => "password-required",
+            Code::WrongPassword => "wrong-password",
+            Code::RoomLocked => "room-locked",
+            Code::Forbidden => "forbidden",
+            Code::NotStored => "not-stored",
             Code::Unauthorized => "unauthorized",
             Code::Internal => "internal",
         }
@@ -111,10 +135,22 @@ impl From<Refusal> for Failure {
             }
             Refusal::CannotCreate => Failure::bad("a room of that id or capacity cannot be made"),
             Refusal::Banned => Failure::new(Code::Banned, "you may not come into this room any more"),
-            Refusal::TooManyBans => {
-                Failure::new(Code::TooManyRequests, "this room has no place for more bans")
+            Refusal::Private => Failure::new(Code::PrivateRoom, "this room is private"),
+            Refusal::PasswordRequired => Failure::new(Code::PasswordRequired, "this room has a password"),
+            Refusal::Locked => Failure::new(Code::RoomLocked, "this room is locked"),
+            Refusal::Forbidden => Failure::new(Code::Forbidden, "you may not do that in this room"),
+            Refusal::TooManyPeople => {
+                Failure::new(Code::TooManyRequests, "this room knows as many users as it can")
             }
-            Refusal::NoLabel => Failure::bad("this peer has no userId to ban it by"),
+            Refusal::LobbyFull => Failure::new(Code::RoomFull, "too many wait for this room"),
+            Refusal::NoLabel => Failure::bad("this peer has no userId to know it by"),
+            Refusal::TooManyOfYours => {
+                Failure::new(Code::TooManyRequests, "you have as many rooms as you may have")
+            }
+            Refusal::NotStored => Failure {
+                retry_after: Some(Duration::from_secs(5)),
+                ..Failure::new(Code::NotStored, "this cannot be stored just now")
+            },
             Refusal::Unavailable => Failure::new(Code::Internal, "the rooms cannot be reached"),
             Refusal::TooManyRooms => Failure::new(Code::TooManyRequests, "this server holds no more rooms"),
         }

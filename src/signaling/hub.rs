@@ -16,20 +16,26 @@ use std::time::UNIX_EPOCH;
 use super::clock::Alarm;
 use super::connection::Connection;
 use super::connection::Item;
+use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::directory::Directory;
 use super::error::Code;
 use super::error::Failure;
 use super::inbox::Pushed;
 use super::media::Media;
 use super::rate::Rate;
+use super::seal::Seal;
 use super::seats::Seats;
 use super::session;
+use super::session::Passwords;
 use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Stats;
+use super::users::Users;
 use crate::ice::IceServers;
 use crate::rooms::Command;
+use crate::rooms::Event;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Refusal;
@@ -37,6 +43,7 @@ use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::store::Committed;
 use crate::store::Store;
+use crate::store::Ticket;
 use crate::turn::credential;
 
 /// Over how long it is spread that everybody gets fresh credentials.
@@ -47,11 +54,17 @@ pub(super) fn member_id(peer: PeerId) -> String {
     peer.with_text(credential::member_id)
 }
 
+/// What came of a command, or what it waits for.
+pub(super) enum Tried<R> {
+    Done(Result<R, Refusal>),
+    Wait(Ticket),
+}
+
 /// What the sessions share.
 ///
 /// Locks are taken in this order: a room's (in the store), a seat's, a connection's. None is held across an await.
 pub(super) struct Hub {
-    pub(super) store: Box<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) seats: Seats,
     pub(super) counters: Counters,
     pub(super) ice: IceServers,
@@ -61,17 +74,22 @@ pub(super) struct Hub {
     pub(super) alarm: Arc<Alarm>,
     pub(super) draining: AtomicBool,
     pub(super) media: Arc<dyn Media>,
+    pub(super) seal: Seal,
+    pub(super) passwords: Passwords,
+    pub(super) users: Users,
+    pub(super) directory: Directory,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
 
 impl Hub {
     pub(super) fn new(
-        store: Box<dyn Store>,
+        store: Arc<dyn Store>,
         ice: IceServers,
         rate: Rate,
         message_bytes: usize,
         media: Arc<dyn Media>,
+        seal: Seal,
     ) -> Hub {
         Hub {
             store,
@@ -83,6 +101,10 @@ impl Hub {
             alarm: Arc::default(),
             draining: AtomicBool::new(false),
             media,
+            seal,
+            passwords: Passwords::default(),
+            users: Users::default(),
+            directory: Directory::default(),
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -107,6 +129,10 @@ impl Hub {
         let weak = Arc::downgrade(connection);
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.number, weak);
         self.counters.connected();
+        self.user_came(connection);
+        if connection.dialect().directory {
+            self.directory.watch(connection);
+        }
         if let Some(item) = connection.inbox.open() {
             self.work(connection, item);
         }
@@ -122,7 +148,7 @@ impl Hub {
                 self.counters.dropped(Drop::InboxFull, 1);
                 if let Item::Event(_, ack) = item {
                     let failure = Failure::new(Code::TooManyRequests, "too many events at once");
-                    self.fail(connection, ack, None, &failure);
+                    self.fail(connection, connection.dialect(), ack, None, &failure);
                 }
             }
         }
@@ -131,9 +157,16 @@ impl Hub {
     fn work(self: &Arc<Self>, connection: &Arc<Connection>, first: Item) {
         let mut next = Some(first);
         while let Some(item) = next {
-            match item {
-                Item::Event(value, ack) => session::event(self, connection, &value, ack),
-                Item::Gone(said) => session::gone(self, connection, said),
+            if let Some(rest) = session::begin(self, connection, item) {
+                // What comes meanwhile waits behind it.
+                let (hub, connection) = (Arc::clone(self), Arc::clone(connection));
+                tokio::spawn(async move {
+                    rest.await;
+                    if let Some(item) = connection.inbox.next() {
+                        hub.work(&connection, item);
+                    }
+                });
+                return;
             }
             next = connection.inbox.next();
         }
@@ -145,6 +178,7 @@ impl Hub {
             self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection.number);
         if known.is_some() {
             self.counters.disconnected();
+            self.directory.forget(connection);
         }
     }
 
@@ -152,6 +186,7 @@ impl Hub {
     pub(super) fn fail(
         &self,
         connection: &Arc<Connection>,
+        dialect: &'static Dialect,
         ack: Option<i64>,
         command: Option<&str>,
         failure: &Failure,
@@ -159,9 +194,9 @@ impl Hub {
         self.counters.failed(failure.code);
         let pieces = Pieces { failure: Some(failure), command, ..Pieces::default() };
         let sent = if ack.is_some() {
-            connection.acknowledge(ack, &Rendered(super::dialect::ack::FAILED, pieces))
+            connection.acknowledge(ack, &Rendered(dialect.acks.failed, pieces))
         } else {
-            let row = connection.dialect().error;
+            let row = dialect.error;
             connection.emit(row.event, &Rendered(row, pieces))
         };
         if sent.is_err() {
@@ -170,43 +205,40 @@ impl Hub {
     }
 
     /// Carries a command out: the relay forgets who is gone, then `answer`, then the notices, then the seats that were given up.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    pub(super) fn commit<R>(
-        &self,
+    pub(super) fn try_commit<R>(
+        self: &Arc<Self>,
         id: &RoomId,
-        command: Command<'_>,
+        command: &Command<'_>,
         now: Now,
+        ticket: Option<Ticket>,
         mut answer: impl FnMut(&Committed<'_>) -> R,
-    ) -> Result<R, Refusal> {
+    ) -> Tried<R> {
         let mut result = Err(Refusal::Unavailable);
         let mut gone = smallvec::SmallVec::<[String; 2]>::new();
-        self.store.commit(id, command, now, &mut |outcome| {
-            let committed = match outcome {
+        let mut ended = None;
+        let wait = self.store.commit(id, command, now, ticket, &mut |outcome| {
+            let mut committed = match outcome {
                 Ok(committed) => committed,
                 Err(refusal) => {
                     result = Err(refusal);
                     return;
                 }
             };
+            gone.extend(committed.gone.iter().map(|(peer, _)| member_id(*peer)));
+            if let Some(mut call) = committed.ended.take() {
+                call.relayed_bytes = self.relayed(id, &gone);
+                ended = Some(call);
+            }
             // Under the lock: who comes to a room of the same name must not find these in it.
-            for &(peer, _) in &committed.gone {
-                let member = member_id(peer);
-                self.media.unseated(&member);
-                gone.push(member);
-            }
+            gone.iter().for_each(|member| self.media.unseated(member));
             result = Ok(answer(&committed));
-            for notice in committed.notices {
-                for &peer in &notice.to {
-                    self.seats.with(peer, |seat| {
-                        seat.tell(peer, &notice.event, committed.room, &self.counters);
-                    });
-                }
-            }
+            self.tell(&committed, now);
             for &(peer, _) in &committed.gone {
-                if let Some(connection) = self.seats.remove(peer).and_then(|seat| seat.connection) {
-                    connection.rises(peer);
+                self.empty_seat(peer);
+            }
+            for &peer in &committed.waited {
+                if committed.room.and_then(|room| room.member(peer)).is_none() {
+                    self.empty_seat(peer);
                 }
             }
             if committed.changed
@@ -214,11 +246,66 @@ impl Hub {
             {
                 self.alarm.set(at);
             }
+            self.list(id, &committed);
         });
+        if let Some(ticket) = wait {
+            return Tried::Wait(ticket);
+        }
         for member in gone {
             self.media.gone(&member);
         }
-        result
+        if let Some(call) = ended {
+            self.store.log(*call);
+        }
+        Tried::Done(result)
+    }
+
+    /// The same, however long it has to wait. Not to be given up on the way: the room waits for it.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) async fn commit<R>(
+        self: &Arc<Self>,
+        id: &RoomId,
+        command: &Command<'_>,
+        now: Now,
+        mut answer: impl FnMut(&Committed<'_>) -> R,
+    ) -> Result<R, Refusal> {
+        let mut ticket = None;
+        loop {
+            match self.try_commit(id, command, now, ticket.take(), &mut answer) {
+                Tried::Done(result) => return result,
+                Tried::Wait(wait) => ticket = wait.ready().await,
+            }
+        }
+    }
+
+    fn tell(self: &Arc<Self>, committed: &Committed<'_>, now: Now) {
+        for notice in committed.notices {
+            for &peer in &notice.to {
+                if matches!(notice.event, Event::Admitted) {
+                    session::admitted(self, peer, committed, now);
+                    continue;
+                }
+                self.seats.with(peer, |seat| {
+                    seat.tell(peer, &notice.event, committed.room, now.at, &self.counters);
+                });
+            }
+        }
+    }
+
+    fn empty_seat(&self, peer: PeerId) {
+        if let Some(connection) = self.seats.remove(peer).and_then(|seat| seat.connection) {
+            connection.rises(peer);
+        }
+    }
+
+    /// How much was relayed for a call that is over: for those who were in it to the end, and for those who were not.
+    fn relayed(&self, id: &RoomId, members: &[String]) -> u64 {
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        let mut usage = self.media.usage(&members);
+        usage.push(self.media.departed(id.as_str()));
+        usage.iter().map(|of| of.to_peer.bytes + of.to_client.bytes).sum()
     }
 
     /// When `tick` next has something to do.
@@ -230,7 +317,7 @@ impl Hub {
     }
 
     /// Does what is due.
-    pub(super) fn tick(&self) {
+    pub(super) async fn tick(self: &Arc<Self>) {
         let now = Hub::now();
         loop {
             let rooms = self.store.due(now.at);
@@ -238,7 +325,7 @@ impl Hub {
                 break;
             }
             for id in rooms {
-                if let Err(refusal) = self.commit(&id, Command::Tick, now, |_| ()) {
+                if let Err(refusal) = self.commit(&id, &Command::Tick, now, |_| ()).await {
                     tracing::error!(?refusal, "a room could not be ticked");
                     return;
                 }

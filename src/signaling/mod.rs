@@ -10,21 +10,28 @@ mod clock;
 mod connection;
 mod decode;
 mod dialect;
+mod directory;
 mod door;
 mod error;
 mod hub;
+mod identity;
 mod inbox;
+mod kept;
 mod media;
+mod moment;
 mod operator;
 mod outbox;
 mod rate;
+mod seal;
 mod seats;
 mod session;
 mod stats;
+mod users;
 
 pub use admin::Admits;
 pub use admin::Operator;
 pub use error::Code;
+pub use identity::Identity;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
@@ -44,18 +51,25 @@ use self::admin::Admin;
 use self::door::Door;
 use self::hub::Hub;
 use self::rate::Rate;
+use self::seal::Seal;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Rules;
 use crate::rooms::Target;
-use crate::store::Memory;
+use crate::store::Limits;
+use crate::store::Live;
+use crate::store::Store;
 
 /// What the operator chooses.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The most members of a room; a call has two.
     pub capacity: usize,
+    /// The most peers in a channel.
+    pub channel_capacity: usize,
+    /// How long a channel to which nobody belongs stays without anybody in it. Zero: for ever.
+    pub idle: Duration,
     /// How long a call waits for its second member. Zero: for ever.
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
@@ -66,6 +80,8 @@ pub struct Settings {
     pub message_bytes: usize,
     /// The most rooms.
     pub max_rooms: u64,
+    /// The most rooms on one account. 0: no limit.
+    pub rooms_of_one: u32,
     /// How often a client is pinged.
     pub ping_interval: Duration,
     /// How long its answer may take.
@@ -76,11 +92,14 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             capacity: 16,
+            channel_capacity: 500,
+            idle: Duration::from_secs(24 * 3600),
             waiting_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             events_per_second: 200,
             message_bytes: 64 << 10,
-            max_rooms: 100_000,
+            max_rooms: 1_000_000,
+            rooms_of_one: 100,
             // Node's 25 s and 20 s leave the other side of a call looking at a frozen picture for up to 45 s. At 10 s and
             // 10 s it is 20 s at most, for one small packet each way in ten seconds.
             ping_interval: Duration::from_secs(10),
@@ -88,6 +107,55 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    /// The rules of the rooms.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            capacity: self.capacity.max(2),
+            channel_capacity: self.channel_capacity.max(2),
+            waiting_timeout: self.waiting_timeout,
+            grace: self.grace,
+            idle: self.idle,
+        }
+    }
+
+    /// How many rooms there may be.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { rooms: self.max_rooms, rooms_of_one: self.rooms_of_one }
+    }
+}
+
+/// What signaling stands on.
+pub struct Parts {
+    /// Makes the credentials that members are handed.
+    pub ice: IceServers,
+    /// The relay.
+    pub media: Arc<dyn Media>,
+    /// The rooms.
+    pub store: Arc<dyn Store>,
+    /// Seals resume tokens: 32 secret bytes, the same after a restart.
+    pub seal: [u8; 32],
+}
+
+impl Parts {
+    /// With rooms in memory alone, and tokens that no other process knows: for tests.
+    #[must_use]
+    pub fn volatile(settings: &Settings, ice: IceServers, media: Arc<dyn Media>) -> Parts {
+        let store = Live::volatile(settings.rules(), settings.limits());
+        let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+        let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
+        Parts { ice, media, store: Arc::new(store), seal }
+    }
+}
+
+/// For how long after the start seats of before it are taken again, at least.
+const RESTORED_FOR: Duration = Duration::from_secs(60);
+
+/// How often what has surely come through is forgotten.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// How many packets the transport keeps for a client; a burst beyond that waits in the connection's outbox.
 const TRANSPORT_QUEUE: usize = 64;
@@ -109,20 +177,19 @@ pub struct Signaling {
 }
 
 impl Signaling {
-    /// Starts signaling; the layer answers `/socket.io/`. Call it within a tokio runtime. `media` is the relay.
+    /// Starts signaling; the layer answers `/socket.io/`. Call it within a tokio runtime.
     #[must_use]
-    pub fn new(settings: &Settings, ice: IceServers, media: Arc<dyn Media>) -> (Signaling, SocketIoLayer) {
-        let rules = Rules {
-            capacity: settings.capacity.max(2),
-            waiting_timeout: settings.waiting_timeout,
-            grace: settings.grace,
-        };
+    pub fn new(settings: &Settings, parts: Parts) -> (Signaling, SocketIoLayer) {
+        let now = Hub::now();
+        let boot = std::array::from_fn(|i| uuid::Uuid::new_v4().as_bytes()[i]);
+        let window = settings.grace.max(RESTORED_FOR);
         let hub = Arc::new(Hub::new(
-            Box::new(Memory::new(rules, settings.max_rooms)),
-            ice,
+            parts.store,
+            parts.ice,
             Rate::new(settings.events_per_second),
             settings.message_bytes,
-            media,
+            parts.media,
+            Seal::new(&parts.seal, boot, now.unix_ms, window),
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);
@@ -140,6 +207,7 @@ impl Signaling {
             .build_layer();
         io.ns("/", Door(hub.clone()));
         tokio::spawn(clock::run(Arc::downgrade(&hub), hub.alarm.clone()));
+        tokio::spawn(clock::sweep(Arc::downgrade(&hub), SWEEP));
         (Signaling { hub, io }, layer)
     }
 
@@ -158,16 +226,28 @@ impl Signaling {
     ///
     /// # Errors
     /// Why not.
-    pub fn close_room(&self, id: &RoomId) -> Result<(), Refusal> {
-        self.hub.close(id)
+    pub async fn close_room(&self, id: &RoomId) -> Result<(), Refusal> {
+        let (hub, id) = (Arc::clone(&self.hub), id.clone());
+        // Whoever asked may be gone before it is done: it is done all the same.
+        let done = tokio::spawn(async move { hub.close(&id).await });
+        done.await.unwrap_or(Err(Refusal::Unavailable))
     }
 
     /// Puts members out of a room, and lets nobody of their user's label in again if `ban`. How many it were.
     ///
     /// # Errors
     /// Why not.
-    pub fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
-        self.hub.kick(id, target, ban)
+    pub async fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
+        let (hub, id) = (Arc::clone(&self.hub), id.clone());
+        let (peer, user) = match target {
+            Target::Peer(peer) => (Some(peer), String::new()),
+            Target::User(user) => (None, user.to_owned()),
+        };
+        let done = tokio::spawn(async move {
+            let target = peer.map_or(Target::User(&user), Target::Peer);
+            hub.kick(&id, target, ban).await
+        });
+        done.await.unwrap_or(Err(Refusal::Unavailable))
     }
 
     /// Pushes fresh credentials to every member within a few seconds: the secret that signs them has changed.

@@ -1,5 +1,7 @@
 //! Rooms as the operator sees them, and what it may do to them. Others see little of a room, and must know its name.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use serde_json::json;
 
@@ -7,12 +9,14 @@ use super::hub::Hub;
 use super::hub::member_id;
 use super::media::Flow;
 use super::media::Usage;
+use crate::rooms::By;
 use crate::rooms::Command;
 use crate::rooms::LeftReason;
 use crate::rooms::Member;
 use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
+use crate::rooms::Standing;
 use crate::rooms::Target;
 
 /// The most rooms in the statistics: the biggest.
@@ -66,11 +70,26 @@ impl Hub {
             "capacity": room.capacity,
             "memberCount": room.members.len(),
             "members": members.collect::<Value>(),
-            "banned": room.banned.iter().map(|user| &**user).collect::<Vec<_>>(),
+            "banned": people(&room, Standing::Banned),
+            "invited": people(&room, Standing::Invited),
+            "belonging": room.details().belonging().map(|(user, _)| &**user).collect::<Vec<_>>(),
             "relay": of_usage(&self.of_room(&room, &usage)),
         });
-        if let Some(name) = &room.name {
-            whole["name"] = Value::from(&**name);
+        let details = room.details();
+        for (key, text) in
+            [("name", &details.name), ("description", &details.description), ("creator", &details.creator)]
+        {
+            if let Some(text) = text {
+                whole[key] = Value::from(&**text);
+            }
+        }
+        for (key, flag) in [
+            ("private", details.private),
+            ("hasPassword", details.password.is_some()),
+            ("locked", details.locked),
+            ("lobby", details.lobby),
+        ] {
+            whole[key] = flag.into();
         }
         Some(whole)
     }
@@ -92,7 +111,7 @@ impl Hub {
             rest = others;
             let mut of_it = json!({
                 "id": room.id.as_str(),
-                "name": room.name.as_deref().unwrap_or(room.id.as_str()),
+                "name": room.details().name.as_deref().unwrap_or(room.id.as_str()),
                 "type": room.kind.name(),
                 "status": room.status.name(),
                 "userCount": room.members.len(),
@@ -118,15 +137,22 @@ impl Hub {
     }
 
     /// Ends a room.
-    pub(super) fn close(&self, id: &RoomId) -> Result<(), Refusal> {
-        self.commit(id, Command::Close, Hub::now(), |_| ())
+    pub(super) async fn close(self: &Arc<Self>, id: &RoomId) -> Result<(), Refusal> {
+        self.commit(id, &Command::Close { by: By::Operator }, Hub::now(), |_| ()).await
     }
 
     /// Puts members out; how many.
-    pub(super) fn kick(&self, id: &RoomId, target: Target<'_>, ban: bool) -> Result<usize, Refusal> {
-        self.commit(id, Command::Kick { target, ban }, Hub::now(), |committed| {
+    pub(super) async fn kick(
+        self: &Arc<Self>,
+        id: &RoomId,
+        target: Target<'_>,
+        ban: bool,
+    ) -> Result<usize, Refusal> {
+        let command = Command::Kick { by: By::Operator, target, ban };
+        self.commit(id, &command, Hub::now(), |committed| {
             committed.gone.iter().filter(|(_, reason)| *reason == LeftReason::Kicked).count()
         })
+        .await
     }
 
     /// What was relayed for a room: for its members, and for those who have left.
@@ -141,6 +167,12 @@ impl Hub {
         usage.resize(ids.len(), Usage::default());
         usage
     }
+}
+
+/// Users of that standing.
+fn people(room: &Room, standing: Standing) -> Vec<&str> {
+    let people = room.details().people.iter();
+    people.filter(|(_, person)| person.standing == standing).map(|(user, _)| &**user).collect()
 }
 
 fn of_member(member: &Member, usage: &Usage) -> Value {

@@ -60,15 +60,15 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Queue {
-    parcels: VecDeque<Parcel>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
     overflown: bool,
 }
 
 /// An event or (no event) an acknowledgement on its way.
-pub(super) struct Parcel {
-    /// Whose seat it is about; none: it is of no use to anybody who comes back.
-    pub(super) seat: Option<PeerId>,
+pub(super) struct Waiting {
+    /// Whose seat it is about, and its number there; none: it is of no use to anybody who comes back.
+    pub(super) seat: Option<(PeerId, u64)>,
     pub(super) event: Option<&'static str>,
     ack: Option<i64>,
     pub(super) body: Box<RawValue>,
@@ -107,7 +107,7 @@ impl Outbox {
         &self,
         owner: &Arc<Connection>,
         socket: &Arc<Transport>,
-        seat: Option<PeerId>,
+        seat: Option<(PeerId, u64)>,
         event: Option<&'static str>,
         ack: Option<i64>,
         body: &impl Serialize,
@@ -120,7 +120,7 @@ impl Outbox {
             }
         }
         let mut queue = self.lock();
-        if queue.parcels.is_empty() {
+        if queue.waiting.is_empty() {
             // It may have emptied since.
             match attempt(socket, event, ack, body) {
                 Tried::Sent => return Ok(()),
@@ -133,14 +133,14 @@ impl Outbox {
         }
         let body = serde_json::value::to_raw_value(body).map_err(|_| Unsent::Malformed)?;
         let bytes = queue.bytes + body.get().len();
-        if queue.parcels.len() >= MOST || bytes > MOST_BYTES {
+        if queue.waiting.len() >= MOST || bytes > MOST_BYTES {
             // The task sees it and cuts the connection off; here a room may be locked.
             queue.overflown = true;
             return Err(Unsent::Overflow);
         }
         queue.bytes = bytes;
-        let first = queue.parcels.is_empty();
-        queue.parcels.push_back(Parcel { seat, event, ack, body });
+        let first = queue.waiting.is_empty();
+        queue.waiting.push_back(Waiting { seat, event, ack, body });
         self.waits.store(true, Ordering::Release);
         drop(queue);
         if first {
@@ -153,17 +153,17 @@ impl Outbox {
     fn flush(&self, socket: &Arc<Transport>) -> Option<usize> {
         let mut queue = self.lock();
         let mut moved = 0;
-        while let Some(parcel) = queue.parcels.front() {
-            match attempt(socket, parcel.event, parcel.ack, &parcel.body) {
+        while let Some(first) = queue.waiting.front() {
+            match attempt(socket, first.event, first.ack, &first.body) {
                 // On a transport that is closed nothing is lost: the seat keeps it.
                 Tried::NoRoom | Tried::Never(Unsent::Closed) => return Some(moved),
                 Tried::Sent | Tried::Never(_) => moved += 1,
             }
-            let bytes = parcel.body.get().len();
+            let bytes = first.body.get().len();
             queue.bytes = queue.bytes.saturating_sub(bytes);
-            queue.parcels.pop_front();
+            queue.waiting.pop_front();
         }
-        queue.parcels = VecDeque::new();
+        queue.waiting = VecDeque::new();
         self.waits.store(false, Ordering::Release);
         None
     }
@@ -173,8 +173,8 @@ impl Outbox {
     }
 
     /// Takes what waits, in order, once nothing more is sent.
-    pub(super) fn take(&self) -> VecDeque<Parcel> {
-        std::mem::take(&mut *self.lock()).parcels
+    pub(super) fn take(&self) -> VecDeque<Waiting> {
+        std::mem::take(&mut *self.lock()).waiting
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -12,12 +11,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use serde_json::value::RawValue;
-
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::kept::Kept;
+use super::kept::Parcel;
 use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Relayed;
@@ -26,59 +25,6 @@ use crate::rooms::PeerId;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 
-/// The most that is kept for a peer who is away.
-const MOST: usize = 256;
-const MOST_BYTES: usize = 256 << 10;
-
-/// What a peer has missed, as it would have been said, oldest first.
-#[derive(Default)]
-pub(super) struct Missed {
-    events: VecDeque<(&'static str, Box<RawValue>)>,
-    bytes: usize,
-    /// How many were dropped for want of room.
-    pub(super) lost: u64,
-}
-
-impl Missed {
-    /// Keeps one more; how many older ones had to go.
-    fn keep(&mut self, event: &'static str, body: Box<RawValue>) -> u64 {
-        self.bytes += body.get().len();
-        self.events.push_back((event, body));
-        let mut lost = 0;
-        while self.events.len() > MOST || self.bytes > MOST_BYTES {
-            let Some((_, old)) = self.events.pop_front() else { break };
-            self.bytes = self.bytes.saturating_sub(old.get().len());
-            lost += 1;
-        }
-        self.lost += lost;
-        lost
-    }
-
-    /// Puts what was to be said earlier before it; how much of that had to go.
-    pub(super) fn precede(
-        &mut self,
-        earlier: impl DoubleEndedIterator<Item = (&'static str, Box<RawValue>)>,
-    ) -> u64 {
-        let mut lost = 0;
-        for (event, body) in earlier.rev() {
-            let bytes = self.bytes + body.get().len();
-            if lost > 0 || self.events.len() >= MOST || bytes > MOST_BYTES {
-                lost += 1;
-                continue;
-            }
-            self.bytes = bytes;
-            self.events.push_front((event, body));
-        }
-        self.lost += lost;
-        lost
-    }
-
-    /// All of it, in order.
-    pub(super) fn into_events(self) -> impl Iterator<Item = (&'static str, Box<RawValue>)> {
-        self.events.into_iter()
-    }
-}
-
 /// One peer's place.
 pub(super) struct Seat {
     /// None: away.
@@ -86,25 +32,52 @@ pub(super) struct Seat {
     /// What this peer is told things in.
     pub(super) dialect: &'static Dialect,
     pub(super) room: RoomId,
-    /// When to push fresh credentials.
-    pub(super) renew: Instant,
-    pub(super) missed: Missed,
+    /// When to push fresh credentials; none: it has no right to any yet, being in the lobby.
+    pub(super) renew: Option<Instant>,
+    pub(super) kept: Kept,
 }
 
 impl Seat {
     /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away.
-    pub(super) fn tell(&mut self, me: PeerId, event: &Event<'_>, room: Option<&Room>, counters: &Counters) {
+    pub(super) fn tell(
+        &mut self,
+        me: PeerId,
+        event: &Event<'_>,
+        room: Option<&Room>,
+        now: Instant,
+        counters: &Counters,
+    ) {
+        if let Event::Chat(message) = event
+            && message.from == me
+            && !self.dialect.echoes
+        {
+            return;
+        }
         let Some(row) = self.dialect.row(event) else { return };
-        let body = Rendered(row, Pieces::of(event, &self.room, room, me));
-        let sent =
-            self.connection.as_ref().is_some_and(|connection| connection.tell(me, row.event, &body).is_ok());
-        if !sent && let Ok(body) = serde_json::value::to_raw_value(&body) {
+        let message = if let Event::Chat(message) = event { Some(message.id) } else { None };
+        let seq = self.kept.number();
+        let body = Rendered(row, Pieces { seq: Some(seq), ..Pieces::of(event, &self.room, room, me) });
+        match &self.connection {
+            // What may have to be said again is written once.
+            Some(connection) if self.dialect.counts => {
+                if let Ok(body) = serde_json::value::to_raw_value(&body) {
+                    let sent = connection.tell(me, seq, row.event, &body).is_ok();
+                    let lost = self.kept.keep(Parcel { seq, at: now, sent, event: row.event, body, message });
+                    counters.dropped(Drop::MissedOverflow, lost);
+                }
+            }
+            Some(connection) if connection.tell(me, seq, row.event, &body).is_ok() => {}
             // Away, or about to be found so.
-            counters.dropped(Drop::MissedOverflow, self.missed.keep(row.event, body));
+            _ => {
+                if let Ok(body) = serde_json::value::to_raw_value(&body) {
+                    let parcel = Parcel { seq, at: now, sent: false, event: row.event, body, message };
+                    counters.dropped(Drop::MissedOverflow, self.kept.keep(parcel));
+                }
+            }
         }
         match event {
             Event::Signal { kind, .. } => counters.relayed(Relayed::of(kind)),
-            Event::Chat { .. } => counters.relayed(Relayed::Chat),
+            Event::Chat(_) => counters.relayed(Relayed::Chat),
             _ => {}
         }
     }
@@ -159,10 +132,10 @@ impl Seats {
         let mut shard = self.shard(peer);
         let renew = seat.renew;
         let old = shard.seats.insert(peer, seat);
-        if let Some(old) = &old {
-            shard.renewals.remove(&(old.renew, peer));
+        if let Some(at) = old.as_ref().and_then(|old| old.renew) {
+            shard.renewals.remove(&(at, peer));
         }
-        shard.renewals.insert((renew, peer));
+        shard.renewals.extend(renew.map(|at| (at, peer)));
         old
     }
 
@@ -170,8 +143,19 @@ impl Seats {
     pub(super) fn remove(&self, peer: PeerId) -> Option<Seat> {
         let mut shard = self.shard(peer);
         let old = shard.seats.remove(&peer)?;
-        shard.renewals.remove(&(old.renew, peer));
+        if let Some(at) = old.renew {
+            shard.renewals.remove(&(at, peer));
+        }
         Some(old)
+    }
+
+    /// Forgets what has surely come through by now.
+    pub(super) fn sweep(&self, now: Instant) {
+        for shard in &self.0 {
+            for seat in lock(shard).seats.values_mut() {
+                seat.kept.forget(now);
+            }
+        }
     }
 
     /// Does something with a peer's seat, if it has one.
@@ -183,8 +167,9 @@ impl Seats {
     pub(super) fn renew_at(&self, peer: PeerId, at: Instant) {
         let mut shard = self.shard(peer);
         let Some(seat) = shard.seats.get_mut(&peer) else { return };
-        let old = std::mem::replace(&mut seat.renew, at);
-        shard.renewals.remove(&(old, peer));
+        if let Some(old) = seat.renew.replace(at) {
+            shard.renewals.remove(&(old, peer));
+        }
         shard.renewals.insert((at, peer));
     }
 
@@ -196,8 +181,9 @@ impl Seats {
             let Shard { seats, renewals } = &mut *shard;
             renewals.clear();
             for (&peer, seat) in seats {
-                seat.renew = seat.renew.min(now + within * u32::from(peer.spread()) / 256);
-                renewals.insert((seat.renew, peer));
+                let Some(renew) = &mut seat.renew else { continue };
+                *renew = (*renew).min(now + within * u32::from(peer.spread()) / 256);
+                renewals.insert((*renew, peer));
             }
         }
         self.next_renewal()
@@ -216,38 +202,5 @@ impl Seats {
             ready.take(16).map(|(_, peer)| *peer).collect::<Vec<_>>()
         };
         self.0.iter().flat_map(due).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missed_is_bounded_and_the_oldest_goes_first() {
-        let mut missed = Missed::default();
-        let body = |n: usize| serde_json::value::to_raw_value(&n).unwrap();
-        let lost: u64 = (0..MOST + 3).map(|n| missed.keep("e", body(n))).sum();
-        assert_eq!((lost, missed.lost), (3, 3));
-        let kept: Vec<_> = missed.into_events().map(|(_, body)| body.get().to_owned()).collect();
-        assert_eq!((kept.len(), kept[0].as_str()), (MOST, "3"));
-        let mut missed = Missed::default();
-        let big = "x".repeat(MOST_BYTES / 2);
-        for _ in 0..3 {
-            missed.keep("e", serde_json::value::to_raw_value(&big).unwrap());
-        }
-        assert_eq!(missed.lost, 2);
-    }
-
-    #[test]
-    fn what_was_still_to_be_sent_comes_before_what_was_missed() {
-        let mut missed = Missed::default();
-        let body = |n: usize| ("e", serde_json::value::to_raw_value(&n).unwrap());
-        missed.keep("e", body(MOST).1);
-        assert_eq!(missed.precede((0..MOST).map(body)), 1);
-        assert_eq!(missed.lost, 1);
-        let number = |(_, body): (_, Box<RawValue>)| body.get().parse::<usize>().unwrap();
-        let kept: Vec<_> = missed.into_events().map(number).collect();
-        assert_eq!(kept, (1..=MOST).collect::<Vec<_>>());
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hashbrown::HashTable;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use super::Answer;
 use super::Call;
@@ -68,7 +68,7 @@ struct Shard {
     rooms: HashTable<Room>,
     deadlines: BTreeSet<(Instant, RoomId)>,
     /// Rooms of which something is being written: nothing else changes them meanwhile.
-    writing: HashMap<RoomId, Arc<Notify>>,
+    writing: HashMap<RoomId, Arc<Semaphore>>,
 }
 
 /// How many locks the rooms are spread over.
@@ -78,6 +78,26 @@ const SHARDS: usize = 32;
 const BATCH: usize = 256;
 
 impl Live {
+    /// A store that keeps nothing.
+    #[must_use]
+    pub fn volatile(rules: Rules, limits: Limits) -> Live {
+        Live::empty(rules, limits, Box::new(super::Volatile::new(200)))
+    }
+
+    fn empty(rules: Rules, limits: Limits, ledger: Box<dyn Ledger>) -> Live {
+        Live {
+            rules,
+            limits,
+            hasher: seeded(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            index: Index::default(),
+            rooms: Default::default(),
+            empty: AtomicU64::new(0),
+            members: AtomicU64::new(0),
+            ledger,
+        }
+    }
+
     /// A store with what the ledger has kept. Blocks.
     ///
     /// # Errors
@@ -88,17 +108,7 @@ impl Live {
         ledger: Box<dyn Ledger>,
         now: Instant,
     ) -> Result<Live, super::Fault> {
-        let live = Live {
-            rules,
-            limits,
-            hasher: seeded(),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            index: Index::default(),
-            rooms: Default::default(),
-            empty: AtomicU64::new(0),
-            members: AtomicU64::new(0),
-            ledger,
-        };
+        let live = Live::empty(rules, limits, ledger);
         for mut room in live.ledger.load()? {
             room.expires = rooms::expires_when_loaded(&room, &live.rules, now);
             live.count(None, Some(&room));
@@ -176,7 +186,7 @@ impl Store for Live {
         if let Some(Ticket(Waits::Written(written))) = ticket {
             // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
             if let Some(turn) = shard.writing.remove(id) {
-                turn.notify_waiters();
+                turn.close();
             }
             match written {
                 Ok(super::Written::Done) => {}
@@ -314,7 +324,7 @@ impl Live {
             } else if record::need(command) == record::Need::May {
                 self.ledger.note(records);
             } else {
-                shard.writing.insert(id.clone(), Arc::default());
+                shard.writing.insert(id.clone(), Arc::new(Semaphore::new(0)));
                 return Some(Ticket(Waits::Write(self.ledger.write(records))));
             }
         }
@@ -371,7 +381,11 @@ impl Live {
 }
 
 impl<'a> Committed<'a> {
-    fn unchanged(room: Option<&'a Room>, answer: rooms::Answer, notices: &'a [rooms::Notice<'a>]) -> Committed<'a> {
+    fn unchanged(
+        room: Option<&'a Room>,
+        answer: rooms::Answer,
+        notices: &'a [rooms::Notice<'a>],
+    ) -> Committed<'a> {
         Committed {
             room,
             changed: false,
@@ -384,91 +398,5 @@ impl<'a> Committed<'a> {
             listed: false,
             ended: None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rooms::Join;
-    use crate::rooms::PeerId;
-    use crate::rooms::Token;
-    use std::time::Duration;
-
-    fn rules() -> Rules {
-        Rules { capacity: 4, waiting_timeout: Duration::from_secs(30), grace: Duration::from_secs(30) }
-    }
-
-    fn join(n: u8) -> Command<'static> {
-        Command::Join(Join {
-            kind: Kind::Call,
-            peer: PeerId::new([n; 16]),
-            token: Token::new([n; 16]),
-            session: 0,
-            user: None,
-            name: None,
-        })
-    }
-
-    fn run(store: &Memory, id: &RoomId, command: Command<'_>, now: Now) -> Option<Refusal> {
-        let mut came = None;
-        store.commit(id, command, now, &mut |outcome| came = Some(outcome.err()));
-        came.expect("then is called once")
-    }
-
-    #[test]
-    fn deadlines_come_and_go_with_the_rooms() {
-        let store = Memory::new(rules(), 100);
-        let now = Now { at: Instant::now(), unix_ms: 0 };
-        let id = RoomId::parse("a").unwrap();
-        assert_eq!(run(&store, &id, join(1), now), None);
-        let due = now.at + Duration::from_secs(30);
-        assert_eq!(store.next_deadline(), Some(due));
-        assert!(store.due(due - Duration::from_millis(1)).is_empty());
-        assert_eq!(store.due(due), std::slice::from_ref(&id));
-        run(&store, &id, Command::Tick, Now { at: due, unix_ms: 0 });
-        assert_eq!((store.next_deadline(), store.counts()), (None, Counts::default()));
-        // The second member stops the clock.
-        run(&store, &id, join(1), now);
-        run(&store, &id, join(2), now);
-        assert_eq!(store.next_deadline(), None);
-        assert_eq!(store.counts(), Counts { rooms: [1, 0], empty: 0, members: 2 });
-    }
-
-    #[test]
-    fn the_biggest_rooms_come_first_and_no_more_than_asked_for() {
-        let store = Memory::new(rules(), 100);
-        let now = Now { at: Instant::now(), unix_ms: 0 };
-        let ids: Vec<_> = (0..40).map(|n| RoomId::parse(&format!("r{n}")).unwrap()).collect();
-        for id in &ids {
-            let create = Command::Create { kind: Kind::Room, capacity: None, name: None };
-            assert_eq!(run(&store, id, create, now), None);
-        }
-        assert_eq!(store.counts(), Counts { rooms: [0, 40], empty: 40, members: 0 });
-        for (members, id) in [(3, &ids[7]), (1, &ids[30]), (2, &ids[9])] {
-            (0..members).for_each(|n| assert_eq!(run(&store, id, join(n), now), None));
-        }
-        assert_eq!(store.counts(), Counts { rooms: [0, 40], empty: 37, members: 6 });
-        assert_eq!(store.biggest(3), [7, 9, 30].map(|n| ids[n].clone()));
-        assert_eq!(store.biggest(1), [ids[7].clone()]);
-        assert_eq!((store.biggest(0).len(), store.biggest(1000).len()), (0, 40));
-        let mut seen = None;
-        store.look(&ids[9], &mut |room| seen = room.map(|room| room.members.len()));
-        assert_eq!(seen, Some(2));
-        store.look(&RoomId::parse("nowhere").unwrap(), &mut |room| assert!(room.is_none()));
-    }
-
-    #[test]
-    fn a_full_house_takes_no_new_rooms_but_new_members() {
-        let store = Memory::new(rules(), 1);
-        let now = Now { at: Instant::now(), unix_ms: 0 };
-        let [a, b] = ["a", "b"].map(|id| RoomId::parse(id).unwrap());
-        assert_eq!(run(&store, &a, join(1), now), None);
-        assert_eq!(run(&store, &b, join(2), now), Some(Refusal::TooManyRooms));
-        assert_eq!(run(&store, &a, join(2), now), None);
-        assert_eq!(store.counts(), Counts { rooms: [1, 0], empty: 0, members: 2 });
-        run(&store, &a, Command::Leave { peer: PeerId::new([1; 16]), session: None }, now);
-        assert_eq!(store.counts(), Counts::default());
-        assert_eq!(run(&store, &b, join(2), now), None);
     }
 }

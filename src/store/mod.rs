@@ -1,18 +1,34 @@
-//! Where rooms live. A store carries out commands: it decides, makes the changes, and hands the outcome on before the
-//! next command on the same room is decided.
+//! Where rooms live. A store carries out commands: it decides, has written what lasts, makes the changes, and hands the
+//! outcome on before the next command on the same room is decided.
 
-mod memory;
+mod index;
+mod ledger;
+mod live;
+mod record;
+mod volatile;
 
-pub use memory::Memory;
+pub use ledger::Answer;
+pub use ledger::Call;
+pub use ledger::Fault;
+pub use ledger::Health;
+pub use ledger::Ledger;
+pub use ledger::Record;
+pub use ledger::Written;
+pub use live::Limits;
+pub use live::Live;
+pub use volatile::Volatile;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use tokio::sync::Semaphore;
 
-use crate::rooms::Answer;
+use crate::rooms;
 use crate::rooms::Command;
 use crate::rooms::Kind;
 use crate::rooms::LeftReason;
+use crate::rooms::Message;
 use crate::rooms::Notice;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
@@ -20,19 +36,29 @@ use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 
-/// A command that was carried out, and stored.
+/// A command that was carried out.
 #[derive(Debug)]
 pub struct Committed<'a> {
     /// The room as it is now; `None`: it is no longer there.
     pub room: Option<&'a Room>,
     /// Anything about the room has changed.
     pub changed: bool,
+    /// It has only now been made.
+    pub made: bool,
+    /// What had to be written was written. If not, it was only carried out because somebody is gone anyway.
+    pub kept: bool,
     /// For whoever asked.
-    pub answer: Answer,
+    pub answer: rooms::Answer,
     /// To send, in order.
     pub notices: &'a [Notice<'a>],
     /// Who has given up a seat, in order.
     pub gone: SmallVec<[(PeerId, LeftReason); 2]>,
+    /// Who has left the lobby: seated or not.
+    pub waited: SmallVec<[PeerId; 1]>,
+    /// The room was in the directory, or is.
+    pub listed: bool,
+    /// The call that is over now, but for what was relayed.
+    pub ended: Option<Box<Call>>,
 }
 
 /// How many there are now.
@@ -46,19 +72,53 @@ pub struct Counts {
     pub members: u64,
 }
 
+/// A command has to wait: for something to be written, or for another one to be.
+#[must_use]
+pub struct Ticket(Waits);
+
+enum Waits {
+    /// Until someone else's command on this room is done.
+    Turn(Arc<Semaphore>),
+    /// Until what this command needs kept is written.
+    Write(Answer<Written>),
+    /// Not any more.
+    Written(Result<Written, Fault>),
+}
+
+impl Ticket {
+    /// Waits. With what this gives, the same command at the same `Now` is to be asked again: the room waits for it.
+    pub async fn ready(self) -> Option<Ticket> {
+        match self.0 {
+            Waits::Turn(turn) => {
+                // It has no permits, and is closed when the turn has come.
+                let _ = turn.acquire().await;
+                None
+            }
+            Waits::Write(answer) => Some(Ticket(Waits::Written(answer.await))),
+            Waits::Written(_) => Some(self),
+        }
+    }
+}
+
+/// A page of the directory begins after this room: when it was made, and its name.
+pub type Place = (u64, RoomId);
+
 /// A store of rooms.
 pub trait Store: Send + Sync {
     /// Carries out a command on one room and calls `then` once with what came of it. No other command on this room is
     /// decided until `then` has returned, so what it sends is sent in the order of the decisions.
     ///
+    /// If it must wait, `then` is not called, and a ticket comes back: wait until it is ready, then ask again.
+    ///
     /// `then` must not call the store.
     fn commit<'a>(
         &self,
         id: &RoomId,
-        command: Command<'a>,
+        command: &Command<'a>,
         now: Now,
+        ticket: Option<Ticket>,
         then: &mut dyn FnMut(Result<Committed<'_>, Refusal>),
-    );
+    ) -> Option<Ticket>;
 
     /// When the next room has something to do; `None`: nothing is planned. A commit may bring it forward.
     fn next_deadline(&self) -> Option<Instant>;
@@ -72,6 +132,27 @@ pub trait Store: Send + Sync {
     /// The rooms with the most members, most first, at most `most` of them. Walks through all rooms.
     fn biggest(&self, most: usize) -> Vec<RoomId>;
 
+    /// The rooms that know this user (invited, belonging or banned), at most `most`.
+    fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId>;
+
+    /// The rooms in the directory after that place, newest first, at most `most`.
+    fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place>;
+
     /// How many there are now.
     fn counts(&self) -> Counts;
+
+    /// What was said in a room; see `Ledger::history`.
+    fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>>;
+
+    /// Calls that are over; see `Ledger::calls`.
+    fn calls(&self, room: Option<&RoomId>, before: Option<u64>, most: usize) -> Answer<Vec<(u64, Call)>>;
+
+    /// Keeps the record of a call that is over.
+    fn log(&self, call: Call);
+
+    /// How what lasts is kept.
+    fn health(&self) -> Health;
+
+    /// Waits until everything is written.
+    fn flush(&self) -> Answer<()>;
 }

@@ -32,11 +32,9 @@ pub(super) fn of(id: &RoomId, room: Option<&Room>, changes: &[Change]) -> Vec<Re
             }
             _ if !stored => {}
             Change::Delete => records.push(Record::RoomGone(id.clone())),
-            Change::Person { user, person } => records.push(Record::Person {
-                room: id.clone(),
-                user: user.clone(),
-                person: person.clone(),
-            }),
+            Change::Person { user, person } => {
+                records.push(Record::Person { room: id.clone(), user: user.clone(), person: person.clone() })
+            }
             Change::Said(message) => {
                 records.push(Record::Message { room: id.clone(), message: Arc::clone(message) });
             }
@@ -72,12 +70,7 @@ fn row(room: &Room) -> Room {
         stored: details.stored,
         ..Details::default()
     };
-    Room {
-        id: room.id.clone(),
-        members: Vec::new(),
-        details: Some(Box::new(kept)),
-        ..*room
-    }
+    Room { id: room.id.clone(), members: Vec::new(), details: Some(Box::new(kept)), ..*room }
 }
 
 /// What is to be done when the records cannot be written.

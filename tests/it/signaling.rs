@@ -20,6 +20,7 @@ use callgate::signaling::Code;
 use callgate::signaling::Flow;
 use callgate::signaling::Media;
 use callgate::signaling::Operator;
+use callgate::signaling::Parts;
 use callgate::signaling::RelayFigures;
 use callgate::signaling::Relayed;
 use callgate::signaling::Settings;
@@ -103,7 +104,7 @@ async fn house(settings: Settings) -> House {
         signer: signer.clone(),
         ttl: Duration::from_secs(3600),
     };
-    let (signaling, layer) = Signaling::new(&settings, ice, relay.clone());
+    let (signaling, layer) = Signaling::new(&settings, Parts::volatile(&settings, ice, relay.clone()));
     let router = axum::Router::new().layer(layer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/socket.io/?EIO=4&transport=polling", listener.local_addr().unwrap());
@@ -228,7 +229,7 @@ async fn a_call_that_times_out_ends_its_credential() {
     a.event("joined").await;
     a.event("room-timeout").await;
     assert_eq!(house.relay.gone().len(), 1);
-    assert_eq!(house.signaling.stats().rooms, [0, 0]);
+    assert_eq!(house.signaling.stats().rooms, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -242,7 +243,7 @@ async fn what_happens_is_counted() {
     a.ask("chat", json!({"room": "r", "text": "hi"})).await;
     a.ask("nonsense", json!({})).await;
     let stats = house.signaling.stats();
-    assert_eq!((stats.connections, stats.rooms, stats.peers, stats.joins), (2, [0, 1], 2, 2));
+    assert_eq!((stats.connections, stats.rooms, stats.peers, stats.joins), (2, [0, 1, 0], 2, 2));
     assert_eq!(stats.relayed[Relayed::Offer as usize], 1);
     assert_eq!(stats.relayed[Relayed::Chat as usize], 1);
     assert_eq!(stats.errors[Code::UnknownEvent as usize], 1);
@@ -318,7 +319,7 @@ async fn the_seat_that_a_waiting_caller_left_behind_does_not_end_its_call() {
     a.post(r#"42["join","c"]"#).await;
     a.event("joined").await;
     assert_eq!(a.event("peer-left").await["reason"], "lost");
-    assert_eq!(house.signaling.stats().rooms, [1, 0]);
+    assert_eq!(house.signaling.stats().rooms, [1, 0, 0]);
     let mut b = Client::connect(&house).await;
     b.post(r#"42["join","c"]"#).await;
     assert_eq!(b.event("joined").await["peers"].as_array().unwrap().len(), 1);
@@ -384,7 +385,7 @@ async fn who_is_put_out_is_told_and_loses_its_credential() {
     let first = a.ask("room.join", join("ada")).await;
     b.ask("room.join", join("bob")).await;
     let peer = PeerId::parse(first["self"]["peerId"].as_str().unwrap()).unwrap();
-    assert_eq!(house.signaling.kick(&room, Target::Peer(peer), true), Ok(1));
+    assert_eq!(house.signaling.kick(&room, Target::Peer(peer), true).await, Ok(1));
     assert_eq!(house.relay.gone(), [member_id(&first)]);
     assert_eq!(a.event("room.closed").await, json!({"room": "r", "reason": "kicked"}));
     let left = json!({"room": "r", "peerId": peer.to_string(), "reason": "kicked"});
@@ -400,7 +401,7 @@ async fn who_is_put_out_is_told_and_loses_its_credential() {
     let mut c = Client::connect(&house).await;
     c.post(r#"42["join",{"roomId":"r","userId":"dave"}]"#).await;
     c.event("joined").await;
-    assert_eq!(house.signaling.kick(&room, Target::User("dave"), false), Ok(1));
+    assert_eq!(house.signaling.kick(&room, Target::User("dave"), false).await, Ok(1));
     assert_eq!(c.event("room-closed").await, json!({"roomId": "r", "reason": "kicked"}));
     c.post(r#"42["join",{"roomId":"r","userId":"ada"}]"#).await;
     assert_eq!(c.event("error").await["code"], "banned");
@@ -417,7 +418,7 @@ async fn a_room_that_is_ended_ends_every_credential_of_it() {
     b.post(r#"42["join","r"]"#).await;
     b.event("joined").await;
     house.relay.told();
-    house.signaling.close_room(&room).unwrap();
+    house.signaling.close_room(&room).await.unwrap();
     // Nobody's seat is left to whoever makes the room anew.
     let told = house.relay.told();
     let told: Vec<&str> = told.iter().filter_map(|what| what.split(' ').next()).collect();
@@ -426,7 +427,7 @@ async fn a_room_that_is_ended_ends_every_credential_of_it() {
     assert_eq!(b.event("room-closed").await, json!({"roomId": "r", "reason": "deleted"}));
     assert_eq!(house.relay.gone()[0], member_id(&first));
     assert_eq!(house.relay.gone().len(), 2);
-    assert_eq!(house.signaling.close_room(&room), Err(Refusal::NoSuchRoom));
+    assert_eq!(house.signaling.close_room(&room).await, Err(Refusal::NoSuchRoom));
     assert_eq!(house.signaling.room(&room, true), None);
 }
 

@@ -1,9 +1,12 @@
 //! The dialect of the tutorials' two-party call: `join`, `offer`, `answer`, `ice-candidate`, `chat-message`.
 
 use super::Dialect;
-use super::render::Field;
-use super::render::Verb;
-use super::render::row;
+use super::Row;
+use super::Verb;
+use super::field::Field;
+use super::field::Fields;
+use super::native;
+use super::row;
 use crate::rooms::Kind;
 
 pub(in crate::signaling) static CALL: Dialect = Dialect {
@@ -13,50 +16,77 @@ pub(in crate::signaling) static CALL: Dialect = Dialect {
         ("offer", Verb::Signal(Some("offer"))),
         ("answer", Verb::Signal(Some("answer"))),
         ("chat-message", Verb::Chat),
-        ("join", Verb::Join(Kind::Call)),
+        ("join", Verb::Join(Some((Kind::Call, false)))),
         ("leave", Verb::Leave),
     ],
-    joined: Some(row(
-        "joined",
-        &[
-            ("roomId", Field::RoomId),
-            ("peers", Field::PeerIds),
-            ("self", Field::MyId),
-            ("iceServers", Field::IceServers),
-            ("iceTtl", Field::IceTtl),
-            ("resume", Field::Resume),
-            ("resumed", Field::Resumed),
-            ("missed", Field::Missed),
-        ],
-    )),
+    acks: native::ACKS,
+    counts: false,
+    echoes: false,
+    directory: false,
+    history: false,
+    lists: false,
+    joined: JOINED,
+    created: &[],
+    admitted: JOINED,
+    waits: None,
     full: Some(row("full", &[("roomId", Field::RoomId)])),
-    peer_joined: row("peer-joined", &[("peerId", Field::PeerId), ("roomId", Field::RoomId)]),
-    peer_left: row(
+    peer_joined: Some(row("peer-joined", PEER)),
+    peer_left: Some(row(
         "peer-left",
         &[("peerId", Field::PeerId), ("roomId", Field::RoomId), ("reason", Field::Reason)],
-    ),
+    )),
+    last_only: false,
     peer_away: None,
-    peer_reconnected: row("peer-rejoined", &[("peerId", Field::PeerId), ("roomId", Field::RoomId)]),
-    room_closed: row("room-closed", &[("roomId", Field::RoomId), ("reason", Field::Reason)]),
-    room_timeout: row("room-timeout", &[("roomId", Field::RoomId)]),
-    offer: row("offer", DESCRIPTION),
-    answer: row("answer", DESCRIPTION),
-    candidate: row(
+    peer_reconnected: Some(row("peer-rejoined", PEER)),
+    // A call has no lobby and nobody to rule it.
+    peer_waiting: None,
+    peer_not_waiting: None,
+    denied: Some(row("room-closed", &[("roomId", Field::RoomId), ("reason", Field::Reason)])),
+    room_changed: None,
+    room_closed: Some(row("room-closed", &[("roomId", Field::RoomId), ("reason", Field::Reason)])),
+    kicked: None,
+    room_timeout: Some(row("room-timeout", &[("roomId", Field::RoomId)])),
+    offer: Some(row("offer", DESCRIPTION)),
+    answer: Some(row("answer", DESCRIPTION)),
+    candidate: Some(row(
         "ice-candidate",
         &[("from", Field::PeerId), ("roomId", Field::RoomId), ("candidate", Field::Data)],
-    ),
-    signal: row(
+    )),
+    signal: Some(row(
         "signal",
         &[("from", Field::PeerId), ("roomId", Field::RoomId), ("kind", Field::Kind), ("data", Field::Data)],
-    ),
-    chat: row("chat-message", &[("from", Field::PeerId), ("msg", Field::Text)]),
+    )),
+    chat: Some(row("chat-message", &[("from", Field::PeerId), ("msg", Field::Text)])),
     ice_servers: row(
         "ice-servers",
         &[("roomId", Field::RoomId), ("iceServers", Field::IceServers), ("iceTtl", Field::IceTtl)],
     ),
     draining: row("server-draining", &[]),
-    error: super::render::ERROR,
+    error: native::ERROR,
+    room_available: None,
+    room_updated: None,
+    room_removed: None,
+    rooms_list: None,
+    online: None,
+    offline: None,
+    invited: None,
 };
 
-const DESCRIPTION: &[(&str, Field)] =
-    &[("from", Field::PeerId), ("roomId", Field::RoomId), ("sdp", Field::Data)];
+const JOINED: &[Row] = &[row(
+    "joined",
+    &[
+        ("roomId", Field::RoomId),
+        ("peers", Field::PeerIds),
+        ("self", Field::MyId),
+        ("iceServers", Field::IceServers),
+        ("iceTtl", Field::IceTtl),
+        ("resume", Field::Resume),
+        ("resumed", Field::Resumed),
+        ("restored", Field::Restored),
+        ("missed", Field::Missed),
+    ],
+)];
+
+const PEER: Fields = &[("peerId", Field::PeerId), ("roomId", Field::RoomId)];
+
+const DESCRIPTION: Fields = &[("from", Field::PeerId), ("roomId", Field::RoomId), ("sdp", Field::Data)];

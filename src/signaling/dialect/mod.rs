@@ -1,47 +1,153 @@
 //! Dialects: what clients call things. A dialect is a table, names in and render out; the rules know nothing of it.
 
 mod call;
+mod facts;
+mod field;
 mod native;
 mod render;
 
 pub(super) use call::CALL;
+pub(super) use facts::Facts;
 pub(super) use native::NATIVE;
 pub(super) use render::Pieces;
 pub(super) use render::Rendered;
-pub(super) use render::Row;
-pub(super) use render::Verb;
 
-use render::Field;
+use field::Fields;
 
 use crate::rooms::Event;
+use crate::rooms::Kind;
 
-/// One vocabulary.
+/// What an incoming event asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verb {
+    /// A seat; the room is made as this kind if it is not there, `listed` in the directory or not. None: it must be there.
+    Join(Option<(Kind, bool)>),
+    /// A room of one's own, under a fresh id; `seat`: and a seat in it.
+    Create {
+        /// The maker sits in it at once.
+        seat: bool,
+    },
+    /// A room's end.
+    Delete,
+    /// One's seat be given up.
+    Leave,
+    /// Something be passed on; `None`: the argument says of what kind it is.
+    Signal(Option<&'static str>),
+    /// Something be said.
+    Chat,
+    /// What was said.
+    History,
+    /// The directory.
+    List,
+    /// A user be let in.
+    Invite,
+    /// Somebody be put out.
+    Kick,
+    /// Somebody be put out for good.
+    Ban,
+    /// A ban or an invitation be taken back.
+    Pardon,
+    /// The room be locked, or its lobby opened.
+    Lock,
+    /// Somebody be let in from the lobby.
+    Admit,
+    /// Somebody be made a moderator, or one no more.
+    Promote,
+    /// Fresh credentials.
+    RefreshIce,
+}
+
+/// How something is said: an event's name (none in an acknowledgement), and its keys with what they hold.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub(super) event: &'static str,
+    fields: Fields,
+}
+
+const fn row(event: &'static str, fields: Fields) -> Row {
+    Row { event, fields }
+}
+
+/// What is answered to a command, by acknowledgement.
+pub(super) struct Acks {
+    pub(super) done: Row,
+    pub(super) failed: Row,
+    pub(super) created: Row,
+    pub(super) joined: Row,
+    /// In the lobby.
+    pub(super) waits: Row,
+    pub(super) ice: Row,
+    pub(super) said: Row,
+    pub(super) history: Row,
+    pub(super) list: Row,
+}
+
+/// One vocabulary. An event without a row is left out on purpose.
 pub(super) struct Dialect {
     /// What a client asks for it by, in `auth.dialect` or `?dialect=`.
     pub(super) name: &'static str,
     /// What a client of it can say.
     verbs: &'static [(&'static str, Verb)],
-    /// The answer to joining, where it is an event beside the acknowledgement.
-    pub(super) joined: Option<Row>,
+    pub(super) acks: Acks,
+    /// Events are numbered, and a client that comes back says which it has.
+    pub(super) counts: bool,
+    /// What somebody says comes back to it as an event, too.
+    pub(super) echoes: bool,
+    /// It hears of the directory's changes without asking.
+    pub(super) directory: bool,
+    /// Who comes into a stored room is told what was said in it.
+    pub(super) history: bool,
+    /// Rooms whose maker does not say are in the directory.
+    lists: bool,
+    /// The answers to joining that are events beside the acknowledgement, in order.
+    pub(super) joined: &'static [Row],
+    /// The answers to creating that are.
+    pub(super) created: &'static [Row],
+    /// Let in from the lobby.
+    pub(super) admitted: &'static [Row],
+    /// In the lobby, as an event.
+    pub(super) waits: Option<Row>,
     /// Said instead of `error` when the room is full.
     pub(super) full: Option<Row>,
-    peer_joined: Row,
-    peer_left: Row,
+    peer_joined: Option<Row>,
+    peer_left: Option<Row>,
+    /// `peer_left` is only said of the last peer of a user.
+    last_only: bool,
     peer_away: Option<Row>,
-    peer_reconnected: Row,
-    room_closed: Row,
-    room_timeout: Row,
-    offer: Row,
-    answer: Row,
-    candidate: Row,
-    signal: Row,
-    chat: Row,
+    peer_reconnected: Option<Row>,
+    peer_waiting: Option<Row>,
+    peer_not_waiting: Option<Row>,
+    /// Turned away from the lobby. (Being let in is said as joining is.)
+    denied: Option<Row>,
+    room_changed: Option<Row>,
+    room_closed: Option<Row>,
+    /// Said instead when the receiver was put out.
+    kicked: Option<Row>,
+    room_timeout: Option<Row>,
+    offer: Option<Row>,
+    answer: Option<Row>,
+    candidate: Option<Row>,
+    signal: Option<Row>,
+    chat: Option<Row>,
     /// Fresh credentials.
     pub(super) ice_servers: Row,
     /// The daemon is going down.
     pub(super) draining: Row,
     /// A command failed.
     pub(super) error: Row,
+    /// A room is in the directory now.
+    pub(super) room_available: Option<Row>,
+    /// Its figures have changed.
+    pub(super) room_updated: Option<Row>,
+    /// It is there no more.
+    pub(super) room_removed: Option<Row>,
+    /// The directory, unasked, on connecting.
+    pub(super) rooms_list: Option<Row>,
+    /// Somebody who shares a channel is here, or no more.
+    pub(super) online: Option<Row>,
+    pub(super) offline: Option<Row>,
+    /// A room may be come into.
+    pub(super) invited: Option<Row>,
 }
 
 static ALL: [&Dialect; 2] = [&NATIVE, &CALL];
@@ -52,20 +158,39 @@ impl Dialect {
         ALL.into_iter().find(|dialect| dialect.name == name)
     }
 
-    /// What an event's name asks for, and in which dialect that is said. Names mean the same wherever they occur twice.
-    pub(super) fn verb(event: &str) -> Option<(&'static Dialect, Verb)> {
-        ALL.into_iter().find_map(|dialect| {
+    /// What an event's name asks for, and in which dialect that is said; the one `spoken` where more than one has it.
+    pub(super) fn verb(event: &str, spoken: &'static Dialect) -> Option<(&'static Dialect, Verb)> {
+        std::iter::once(spoken).chain(ALL).find_map(|dialect| {
             dialect.verbs.iter().find(|(name, _)| *name == event).map(|(_, verb)| (dialect, *verb))
         })
     }
 
+    /// Whether its verbs say which dialect a connection speaks from then on.
+    pub(super) fn settles(verb: Verb) -> bool {
+        matches!(verb, Verb::Join(_) | Verb::Create { .. })
+    }
+
+    /// Whether a room is in the directory whose maker says this of its being private.
+    pub(super) fn lists(&self, private: Option<bool>) -> bool {
+        private.map_or(self.lists, |private| !private)
+    }
+
     /// How an event is said, if it is.
     pub(super) fn row(&self, event: &Event<'_>) -> Option<Row> {
-        Some(match event {
+        match event {
             Event::PeerJoined { .. } => self.peer_joined,
-            Event::PeerLeft { .. } => self.peer_left,
-            Event::PeerAway { .. } => return self.peer_away,
+            Event::PeerLeft { last, .. } => self.peer_left.filter(|_| *last || !self.last_only),
+            Event::PeerAway { .. } => self.peer_away,
             Event::PeerReconnected { .. } => self.peer_reconnected,
+            Event::PeerWaiting { .. } => self.peer_waiting,
+            Event::PeerNotWaiting { .. } => self.peer_not_waiting,
+            // Said with the seat (`session::enter`).
+            Event::Admitted => None,
+            Event::Denied => self.denied,
+            Event::RoomChanged => self.room_changed,
+            Event::RoomClosed { reason: crate::rooms::ClosedReason::Kicked } => {
+                self.kicked.or(self.room_closed)
+            }
             Event::RoomClosed { .. } => self.room_closed,
             Event::RoomTimeout => self.room_timeout,
             Event::Signal { kind, .. } => match *kind {
@@ -74,43 +199,7 @@ impl Dialect {
                 "candidate" => self.candidate,
                 _ => self.signal,
             },
-            Event::Chat { .. } => self.chat,
-        })
+            Event::Chat(_) => self.chat,
+        }
     }
-}
-
-/// Acknowledgements are the same in every dialect.
-pub(super) mod ack {
-    use super::Field;
-    use super::Row;
-    use super::render::row;
-
-    pub(in crate::signaling) const DONE: Row = row("", &[("ok", Field::True)]);
-    pub(in crate::signaling) const FAILED: Row = row("", &[("ok", Field::False), ("error", Field::Failure)]);
-    pub(in crate::signaling) const CREATED: Row = row("", &[("ok", Field::True), ("room", Field::Room)]);
-    pub(in crate::signaling) const JOINED: Row = row(
-        "",
-        &[
-            ("ok", Field::True),
-            ("room", Field::Room),
-            ("self", Field::Me),
-            ("peers", Field::Peers),
-            ("iceServers", Field::IceServers),
-            ("iceTtl", Field::IceTtl),
-            ("resume", Field::Resume),
-            ("resumed", Field::Resumed),
-            ("missed", Field::Missed),
-        ],
-    );
-    pub(in crate::signaling) const ICE: Row =
-        row("", &[("ok", Field::True), ("iceServers", Field::IceServers), ("iceTtl", Field::IceTtl)]);
-    pub(in crate::signaling) const SAID: Row = row(
-        "",
-        &[
-            ("ok", Field::True),
-            ("id", Field::MessageId),
-            ("createdAt", Field::SaidAt),
-            ("clientId", Field::ClientId),
-        ],
-    );
 }

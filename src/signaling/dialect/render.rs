@@ -1,123 +1,55 @@
 //! From an event and its pieces to JSON, as a row of a dialect's table says.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
+use super::Facts;
+use super::Row;
+use super::field::Field;
+use super::field::Fields;
 use crate::ice::Minted;
 use crate::rooms::Event;
-use crate::rooms::Kind;
+use crate::rooms::LeftReason;
+use crate::rooms::Media;
 use crate::rooms::Member;
+use crate::rooms::Message;
 use crate::rooms::PeerId;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
-use crate::rooms::Token;
 use crate::signaling::error::Failure;
-
-/// What an incoming event asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::signaling) enum Verb {
-    /// A seat; the room is made as this kind if it is not there.
-    Join(Kind),
-    /// A room of one's own, under a fresh id.
-    Create,
-    /// One's seat be given up.
-    Leave,
-    /// Something be passed on; `None`: the argument says of what kind it is.
-    Signal(Option<&'static str>),
-    /// Something be said.
-    Chat,
-    /// Fresh credentials.
-    RefreshIce,
-}
-
-/// How an event is said: its name, and its keys with what they hold.
-#[derive(Clone, Copy)]
-pub(in crate::signaling) struct Row {
-    pub(in crate::signaling) event: &'static str,
-    fields: &'static [(&'static str, Field)],
-}
-
-pub(super) const fn row(event: &'static str, fields: &'static [(&'static str, Field)]) -> Row {
-    Row { event, fields }
-}
-
-/// `error` is the same everywhere.
-pub(super) const ERROR: Row = row(
-    "error",
-    &[
-        ("code", Field::Code),
-        ("message", Field::Message),
-        ("command", Field::Command),
-        ("retryAfter", Field::RetryAfter),
-    ],
-);
-
-/// What a key holds. What there is nothing of is left out.
-#[derive(Clone, Copy)]
-pub(super) enum Field {
-    True,
-    False,
-    /// `{code, message, retryAfter?}`
-    Failure,
-    Code,
-    Message,
-    Command,
-    /// Seconds.
-    RetryAfter,
-    RoomId,
-    /// `{id, kind, name?, capacity, createdAt, status}`
-    Room,
-    /// The receiver: `{peerId, userId?, name?}`
-    Me,
-    MyId,
-    /// The others, each as `Peer`.
-    Peers,
-    PeerIds,
-    /// `{peerId, userId?, name?, polite, away?}`
-    Peer,
-    PeerId,
-    /// The name of the peer the event is about.
-    Name,
-    Reason,
-    Kind,
-    Data,
-    Text,
-    MessageId,
-    /// Milliseconds since 1970.
-    SaidAt,
-    ClientId,
-    IceServers,
-    /// Seconds.
-    IceTtl,
-    Resume,
-    /// Only when true.
-    Resumed,
-    /// How many events were lost while away; only when any.
-    Missed,
-}
 
 /// Everything a row may ask for.
 #[derive(Clone, Copy, Default)]
 pub(in crate::signaling) struct Pieces<'a> {
     pub(in crate::signaling) room_id: Option<&'a RoomId>,
-    /// As it is now; none when it is no longer there.
+    /// As it is now; none when it is no longer there, or is only seen from outside.
     pub(in crate::signaling) room: Option<&'a Room>,
+    /// The room seen from outside.
+    pub(in crate::signaling) facts: Option<&'a Facts>,
     /// Who is told.
     pub(in crate::signaling) me: Option<PeerId>,
     /// Whom it is about.
     pub(in crate::signaling) peer: Option<PeerId>,
+    /// The same, where it has no seat (any more).
+    pub(in crate::signaling) user: Option<&'a str>,
+    pub(in crate::signaling) name: Option<&'a str>,
+    pub(in crate::signaling) seq: Option<u64>,
     pub(in crate::signaling) reason: Option<&'static str>,
     pub(in crate::signaling) kind: Option<&'a str>,
     pub(in crate::signaling) data: Option<&'a RawValue>,
-    pub(in crate::signaling) text: Option<&'a str>,
-    pub(in crate::signaling) message_id: Option<PeerId>,
-    pub(in crate::signaling) said_at: Option<u64>,
-    pub(in crate::signaling) client_id: Option<&'a str>,
+    pub(in crate::signaling) message: Option<&'a Message>,
+    pub(in crate::signaling) messages: Option<&'a [Message]>,
+    pub(in crate::signaling) rooms: Option<&'a [Facts]>,
+    pub(in crate::signaling) next: Option<&'a str>,
+    pub(in crate::signaling) total: Option<u64>,
     pub(in crate::signaling) ice: Option<&'a Minted>,
-    pub(in crate::signaling) resume: Option<Token>,
+    pub(in crate::signaling) resume: Option<&'a str>,
     pub(in crate::signaling) resumed: bool,
+    pub(in crate::signaling) restored: bool,
     pub(in crate::signaling) missed: u64,
     pub(in crate::signaling) failure: Option<&'a Failure>,
     pub(in crate::signaling) command: Option<&'a str>,
@@ -126,35 +58,49 @@ pub(in crate::signaling) struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// Of an event in a room, told to `me`.
     pub(in crate::signaling) fn of(
-        event: &Event<'a>,
+        event: &'a Event<'a>,
         room_id: &'a RoomId,
         room: Option<&'a Room>,
         me: PeerId,
     ) -> Pieces<'a> {
         let mut it = Pieces { room_id: Some(room_id), room, me: Some(me), ..Pieces::default() };
-        match *event {
-            Event::PeerJoined { peer } | Event::PeerAway { peer } | Event::PeerReconnected { peer } => {
-                it.peer = Some(peer);
-            }
-            Event::PeerLeft { peer, reason } => {
-                it.peer = Some(peer);
+        match event {
+            Event::PeerJoined { peer }
+            | Event::PeerAway { peer }
+            | Event::PeerReconnected { peer }
+            | Event::PeerNotWaiting { peer } => it.peer = Some(*peer),
+            Event::PeerLeft { peer, user, name, reason, .. } => {
+                it.peer = Some(*peer);
+                it.user = user.as_deref();
+                it.name = name.as_deref();
                 it.reason = Some(reason.name());
             }
+            Event::PeerWaiting { peer, user, name } => {
+                it.peer = Some(*peer);
+                it.user = user.as_deref();
+                it.name = name.as_deref();
+            }
             Event::RoomClosed { reason } => it.reason = Some(reason.name()),
-            Event::RoomTimeout => {}
+            Event::Denied => it.reason = Some("denied"),
+            Event::RoomTimeout | Event::Admitted | Event::RoomChanged => {}
             Event::Signal { from, kind, data } => {
-                it.peer = Some(from);
+                it.peer = Some(*from);
                 it.kind = Some(kind);
                 it.data = Some(data);
             }
-            Event::Chat { from, text, id, at_ms } => {
-                it.peer = Some(from);
-                it.text = Some(text);
-                it.message_id = Some(id);
-                it.said_at = Some(at_ms);
-            }
+            Event::Chat(message) => it = it.about(message),
         }
         it
+    }
+
+    fn about(self, message: &'a Message) -> Pieces<'a> {
+        Pieces {
+            peer: Some(message.from),
+            user: message.user.as_deref(),
+            name: message.name.as_deref(),
+            message: Some(message),
+            ..self
+        }
     }
 
     fn my_seat(&self) -> Option<&'a Member> {
@@ -165,37 +111,129 @@ impl<'a> Pieces<'a> {
         self.room.zip(self.peer).and_then(|(room, peer)| room.member(peer))
     }
 
+    fn their_user(&self) -> Option<&'a str> {
+        self.user.or_else(|| self.their_seat().and_then(|member| member.user.as_deref()))
+    }
+
+    fn their_name(&self) -> Option<&'a str> {
+        self.name.or_else(|| self.their_seat().and_then(|member| member.name.as_deref()))
+    }
+
     fn write<M: SerializeMap>(&self, map: &mut M, key: &str, field: Field) -> Result<(), M::Error> {
         match field {
             Field::True => map.serialize_entry(key, &true),
             Field::False => map.serialize_entry(key, &false),
+            Field::Object(fields) => map.serialize_entry(key, &Object(fields, *self)),
             Field::Failure => some(map, key, self.failure.map(FailureBody)),
             Field::Code => some(map, key, self.failure.map(|failure| failure.code.name())),
             Field::Message => some(map, key, self.failure.map(|failure| &failure.message)),
             Field::Command => some(map, key, self.command),
             Field::RetryAfter => some(map, key, self.failure.and_then(retry_after)),
-            Field::RoomId => some(map, key, self.room_id.map(RoomId::as_str)),
-            Field::Room => some(map, key, self.room.map(RoomBody)),
+            Field::Seq => some(map, key, self.seq),
             Field::Me => some(map, key, self.my_seat().map(|it| PeerBody { it, me: None })),
             Field::MyId => some(map, key, self.me.map(Id)),
             Field::Peers => some(map, key, self.room.zip(self.my_seat()).map(|(r, me)| PeerList(r, me))),
             Field::PeerIds => some(map, key, self.room.zip(self.me).map(|(room, me)| IdList(room, me))),
-            Field::Peer => some(map, key, self.their_seat().map(|it| PeerBody { it, me: self.my_seat() })),
+            Field::Peer => match self.their_seat() {
+                Some(it) => map.serialize_entry(key, &PeerBody { it, me: self.my_seat() }),
+                None => some(map, key, self.peer.map(|peer| Absent { peer, of: *self })),
+            },
             Field::PeerId => some(map, key, self.peer.map(Id)),
-            Field::Name => some(map, key, self.their_seat().and_then(|member| member.name.as_deref())),
+            Field::UserId => match self.their_user() {
+                Some(user) => map.serialize_entry(key, user),
+                None => some(map, key, self.peer.map(Id)),
+            },
+            Field::User => some(map, key, self.their_user()),
+            Field::Name => some(map, key, self.their_name()),
+            Field::NameOrId => match self.their_name().or_else(|| self.their_user()) {
+                Some(name) => map.serialize_entry(key, name),
+                None => some(map, key, self.peer.map(Id)),
+            },
             Field::Reason => some(map, key, self.reason),
+            Field::WasLost => some(map, key, (self.reason == Some(LeftReason::Lost.name())).then_some(true)),
             Field::Kind => some(map, key, self.kind),
             Field::Data => some(map, key, self.data),
-            Field::Text => some(map, key, self.text),
-            Field::MessageId => some(map, key, self.message_id.map(Id)),
-            Field::SaidAt => some(map, key, self.said_at),
-            Field::ClientId => some(map, key, self.client_id),
             Field::IceServers => some(map, key, self.ice),
             Field::IceTtl => some(map, key, self.ice.map(Minted::ttl)),
-            Field::Resume => some(map, key, self.resume.map(Secret)),
+            Field::Resume => some(map, key, self.resume),
             Field::Resumed => some(map, key, self.resumed.then_some(true)),
+            Field::Restored => some(map, key, self.restored.then_some(true)),
             Field::Missed => some(map, key, (self.missed > 0).then_some(self.missed)),
+            Field::Messages(fields) => some(map, key, self.messages.map(|them| MessageList(them, fields))),
+            Field::Next => some(map, key, self.next),
+            Field::Directory => some(map, key, self.rooms.map(Directory)),
+            Field::Rooms(fields) => some(map, key, self.rooms.map(|them| RoomList(them, fields))),
+            Field::Total => some(map, key, self.total),
+            Field::Text
+            | Field::Attachments
+            | Field::MessageId
+            | Field::SaidAt
+            | Field::SaidAtText
+            | Field::ClientId => match self.message {
+                Some(message) => write_message(map, key, field, message),
+                None => Ok(()),
+            },
+            _ => self.write_room(map, key, field),
         }
+    }
+
+    /// What is said of a room, whether it is seen from inside or from outside.
+    fn write_room<M: SerializeMap>(&self, map: &mut M, key: &str, field: Field) -> Result<(), M::Error> {
+        match field {
+            Field::RoomId => {
+                return some(
+                    map,
+                    key,
+                    self.room_id.or(self.facts.map(|facts| &facts.id)).map(RoomId::as_str),
+                );
+            }
+            Field::Users => return some(map, key, self.room.map(UserList)),
+            _ => {}
+        }
+        let seen;
+        let facts = match (self.facts, self.room) {
+            (Some(facts), _) => facts,
+            (None, Some(room)) => {
+                seen = Facts::of(room);
+                &seen
+            }
+            (None, None) => return Ok(()),
+        };
+        match field {
+            Field::Room => map.serialize_entry(key, &RoomBody(facts)),
+            Field::RoomName => map.serialize_entry(key, facts.name.as_deref().unwrap_or(facts.id.as_str())),
+            Field::Description => some(map, key, facts.description.as_deref()),
+            Field::Creator => some(map, key, facts.creator.as_deref()),
+            Field::Capacity => map.serialize_entry(key, &facts.capacity),
+            Field::Count => map.serialize_entry(key, &facts.count),
+            Field::Belonging => map.serialize_entry(key, &facts.belonging),
+            Field::CreatedAt => map.serialize_entry(key, &facts.created_at),
+            Field::CreatedAtText => map.serialize_entry(key, &Moment(facts.created_at)),
+            Field::Private => map.serialize_entry(key, &facts.private),
+            Field::Public => map.serialize_entry(key, &!facts.private),
+            Field::HasPassword => map.serialize_entry(key, &facts.has_password),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_message<M: SerializeMap>(
+    map: &mut M,
+    key: &str,
+    field: Field,
+    message: &Message,
+) -> Result<(), M::Error> {
+    match field {
+        Field::Text => map.serialize_entry(key, &message.text),
+        Field::Attachments => match &message.attachments {
+            Some(attachments) => map.serialize_entry(key, attachments),
+            None => map.serialize_entry(key, &[(); 0]),
+        },
+        Field::MessageId => map.serialize_entry(key, &Id(message.id)),
+        Field::SaidAt => map.serialize_entry(key, &message.at),
+        Field::SaidAtText => map.serialize_entry(key, &Moment(message.at)),
+        Field::ClientId => some(map, key, message.client_id.as_deref()),
+        _ => Ok(()),
     }
 }
 
@@ -219,8 +257,16 @@ pub(in crate::signaling) struct Rendered<'a>(
 
 impl Serialize for Rendered<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Object(self.0.fields, self.1).serialize(serializer)
+    }
+}
+
+struct Object<'a>(Fields, Pieces<'a>);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (key, field) in self.0.fields {
+        for (key, field) in self.0 {
             self.1.write(&mut map, key, *field)?;
         }
         map.end()
@@ -235,11 +281,12 @@ impl Serialize for Id {
     }
 }
 
-struct Secret(Token);
+/// Milliseconds since 1970 as a text that every language's dates read (RFC 3339, in UTC).
+struct Moment(u64);
 
-impl Serialize for Secret {
+impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.reveal(|text| serializer.serialize_str(text))
+        serializer.collect_str(&crate::signaling::moment::Moment(self.0))
     }
 }
 
@@ -255,7 +302,7 @@ impl Serialize for FailureBody<'_> {
     }
 }
 
-struct RoomBody<'a>(&'a Room);
+struct RoomBody<'a>(&'a Facts);
 
 impl Serialize for RoomBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -264,9 +311,23 @@ impl Serialize for RoomBody<'_> {
         map.serialize_entry("id", room.id.as_str())?;
         map.serialize_entry("kind", room.kind.name())?;
         some(&mut map, "name", room.name.as_deref())?;
+        some(&mut map, "description", room.description.as_deref())?;
+        some(&mut map, "media", room.media.map(Media::name))?;
+        some(&mut map, "creator", room.creator.as_deref())?;
         map.serialize_entry("capacity", &room.capacity)?;
+        map.serialize_entry("count", &room.count)?;
         map.serialize_entry("createdAt", &room.created_at)?;
         map.serialize_entry("status", room.status.name())?;
+        for (key, flag) in [
+            ("private", room.private),
+            ("listed", room.listed),
+            ("hasPassword", room.has_password),
+            ("locked", room.locked),
+            ("lobby", room.lobby),
+            ("autoDelete", room.auto_delete),
+        ] {
+            some(&mut map, key, flag.then_some(true))?;
+        }
         map.end()
     }
 }
@@ -284,7 +345,25 @@ impl Serialize for PeerBody<'_> {
         some(&mut map, "userId", self.it.user.as_deref())?;
         some(&mut map, "name", self.it.name.as_deref())?;
         some(&mut map, "polite", self.me.map(|me| Room::polite(me, self.it)))?;
+        let rank = self.it.rank;
+        some(&mut map, "rank", (rank != crate::rooms::Rank::Member).then(|| rank.name()))?;
         some(&mut map, "away", self.it.away.map(|_| true))?;
+        map.end()
+    }
+}
+
+/// A peer without a seat: in the lobby.
+struct Absent<'a> {
+    peer: PeerId,
+    of: Pieces<'a>,
+}
+
+impl Serialize for Absent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("peerId", &Id(self.peer))?;
+        some(&mut map, "userId", self.of.user)?;
+        some(&mut map, "name", self.of.name)?;
         map.end()
     }
 }
@@ -302,5 +381,48 @@ struct IdList<'a>(&'a Room, PeerId);
 impl Serialize for IdList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.others(self.1).map(|it| Id(it.peer)))
+    }
+}
+
+/// The users in a room, in the order of their coming, each once.
+struct UserList<'a>(&'a Room);
+
+impl Serialize for UserList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut users: Vec<Arc<str>> = Vec::new();
+        for member in &self.0.members {
+            let user = member.user.clone().unwrap_or_else(|| member.peer.with_text(|text| text.into()));
+            if !users.contains(&user) {
+                users.push(user);
+            }
+        }
+        serializer.collect_seq(users.iter().map(|user| &**user))
+    }
+}
+
+struct MessageList<'a>(&'a [Message], Fields);
+
+impl Serialize for MessageList<'_> {
+    /// They come newest first, and are said oldest first.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of = |message| Object(self.1, Pieces::default().about(message));
+        serializer.collect_seq(self.0.iter().rev().map(of))
+    }
+}
+
+struct Directory<'a>(&'a [Facts]);
+
+impl Serialize for Directory<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(RoomBody))
+    }
+}
+
+struct RoomList<'a>(&'a [Facts], Fields);
+
+impl Serialize for RoomList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of = |facts| Object(self.1, Pieces { facts: Some(facts), ..Pieces::default() });
+        serializer.collect_seq(self.0.iter().map(of))
     }
 }

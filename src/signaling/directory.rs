@@ -1,0 +1,209 @@
+//! The directory of public rooms, and who hears of its changes.
+//!
+//! A busy room changes with every peer that comes and goes, and every watcher would hear of it: so changes are gathered
+//! for a moment, and each room is told of once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::dialect::Facts;
+use super::dialect::Pieces;
+use super::dialect::Rendered;
+use super::hub::Hub;
+use super::stats::Drop;
+use crate::rooms::RoomId;
+use crate::store::Committed;
+use crate::store::Place;
+
+/// How long changes are gathered.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The most rooms told of at a time.
+const MOST_CHANGES: usize = 256;
+/// The most rooms whose changes wait.
+const MOST_WAITING: usize = 10_000;
+/// The longest page.
+pub(super) const LONGEST_PAGE: usize = 100;
+/// The most rooms that are looked at for one page of a search.
+const MOST_LOOKS: usize = 2_000;
+
+/// Who watches, and what is to be told.
+#[derive(Default)]
+pub(super) struct Directory(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    watchers: HashMap<u64, Weak<Connection>>,
+    changes: HashMap<RoomId, Changed>,
+    /// Someone is about to tell.
+    telling: bool,
+}
+
+/// What became of a room since it was last told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Changed {
+    Made,
+    Updated,
+    Gone,
+}
+
+/// A page of the directory.
+pub(super) struct Page {
+    pub(super) rooms: Vec<Facts>,
+    /// Where the next one begins, if there is one.
+    pub(super) next: Option<String>,
+}
+
+impl Directory {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection hears of changes from now on.
+    pub(super) fn watch(&self, connection: &Arc<Connection>) {
+        self.lock().watchers.insert(connection.number, Arc::downgrade(connection));
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&self, connection: &Connection) {
+        self.lock().watchers.remove(&connection.number);
+    }
+
+    /// Takes note of what a command did to a room; `true`: nobody is about to tell of it yet.
+    fn note(&self, id: &RoomId, committed: &Committed<'_>) -> bool {
+        let now = match committed.room {
+            _ if !committed.changed || !committed.listed => return false,
+            None => Changed::Gone,
+            Some(_) if committed.made => Changed::Made,
+            Some(_) => Changed::Updated,
+        };
+        let mut state = self.lock();
+        if state.watchers.is_empty() || state.changes.len() >= MOST_WAITING {
+            return false;
+        }
+        match (state.changes.get(id).copied(), now) {
+            // Nobody has heard of it, and nobody needs to.
+            (Some(Changed::Made), Changed::Gone) => {
+                state.changes.remove(id);
+            }
+            (Some(Changed::Made), _) => {}
+            _ => {
+                state.changes.insert(id.clone(), now);
+            }
+        }
+        !std::mem::replace(&mut state.telling, true)
+    }
+
+    fn take(&self) -> (Vec<(RoomId, Changed)>, Vec<Arc<Connection>>) {
+        let mut state = self.lock();
+        let some: Vec<RoomId> = state.changes.keys().take(MOST_CHANGES).cloned().collect();
+        let some = some.into_iter().filter_map(|id| state.changes.remove_entry(&id)).collect::<Vec<_>>();
+        if some.is_empty() {
+            state.telling = false;
+            state.changes = HashMap::new();
+        }
+        (some, state.watchers.values().filter_map(Weak::upgrade).collect())
+    }
+}
+
+impl Hub {
+    /// Has the directory's watchers told of what a command did.
+    pub(super) fn list(self: &Arc<Self>, id: &RoomId, committed: &Committed<'_>) {
+        if self.directory.note(id, committed) {
+            tokio::spawn(tell(Arc::downgrade(self)));
+        }
+    }
+
+    /// A page of the directory: rooms whose name, description or id has `search` in it.
+    pub(super) fn page(&self, after: Option<&Place>, most: usize, search: Option<&str>) -> Page {
+        let most = most.clamp(1, LONGEST_PAGE);
+        let search = search.map(str::to_lowercase).filter(|search| !search.is_empty());
+        let mut rooms: Vec<Facts> = Vec::new();
+        let mut place = after.cloned();
+        let mut looks = 0;
+        loop {
+            let batch = self.store.listed(place.as_ref(), LONGEST_PAGE);
+            let last = batch.len() < LONGEST_PAGE;
+            for found in batch {
+                let mut facts = None;
+                self.store.look(&found.1, &mut |room| facts = room.map(Facts::of));
+                place = Some(found);
+                looks += 1;
+                rooms.extend(facts.filter(|facts| search.as_deref().is_none_or(|search| facts.has(search))));
+                if rooms.len() >= most || looks >= MOST_LOOKS {
+                    return Page { rooms, next: place.as_ref().map(cursor) };
+                }
+            }
+            if last {
+                return Page { rooms, next: None };
+            }
+        }
+    }
+}
+
+impl Facts {
+    fn has(&self, search: &str) -> bool {
+        let texts = [self.name.as_deref(), self.description.as_deref(), Some(self.id.as_str())];
+        texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
+    }
+}
+
+/// A place in the directory as a text to come back with.
+fn cursor((at, id): &Place) -> String {
+    format!("{at}.{}", id.as_str())
+}
+
+/// A place from its text.
+pub(super) fn place(text: &str) -> Option<Place> {
+    let (at, id) = text.split_once('.')?;
+    Some((at.parse().ok()?, RoomId::parse(id)?))
+}
+
+async fn tell(hub: Weak<Hub>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let Some(hub) = hub.upgrade() else { return };
+        let (changes, watchers) = hub.directory.take();
+        if changes.is_empty() {
+            return;
+        }
+        for (id, changed) in changes {
+            let mut facts = None;
+            hub.store.look(&id, &mut |room| facts = room.map(Facts::of));
+            for watcher in &watchers {
+                let dialect = watcher.dialect();
+                let row = match (&facts, changed) {
+                    (None, Changed::Made) => None,
+                    (None, _) => dialect.room_removed,
+                    (Some(_), Changed::Made) => dialect.room_available,
+                    (Some(_), _) => dialect.room_updated,
+                };
+                let pieces = Pieces { room_id: Some(&id), facts: facts.as_ref(), ..Pieces::default() };
+                if let Some(row) = row
+                    && watcher.emit(row.event, &Rendered(row, pieces)).is_err()
+                {
+                    hub.counters.dropped(Drop::Closed, 1);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_text() {
+        let here = (17, RoomId::parse("a-b_c").unwrap());
+        assert_eq!(place(&cursor(&here)), Some(here));
+        for bad in ["", "17", "x.a", "17.", "17.a b"] {
+            assert_eq!(place(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Who a connection belongs to.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::session::LABEL;
+use crate::rooms::Rank;
+use crate::rooms::Who;
+
+/// Who a connection belongs to: as a token proves, or as the client says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    /// The user; none: the client says who it is with each join, if at all.
+    pub user: Option<Arc<str>>,
+    /// What to call it.
+    pub name: Option<Arc<str>>,
+    /// What it is in every room.
+    pub rank: Rank,
+    /// A token proves it: nothing that the client says changes it.
+    pub proven: bool,
+}
+
+impl Identity {
+    /// What the client says of itself in its handshake: `userId` and `username` (or `name`), in `auth` or in the query.
+    pub(super) fn claimed(auth: Option<&str>, query: &str) -> Option<Identity> {
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Auth {
+            user_id: Option<String>,
+            username: Option<String>,
+            name: Option<String>,
+        }
+        let auth: Auth = auth.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let from_query = |key: &str| {
+            form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned())
+        };
+        let label = |text: Option<String>| {
+            text.filter(|text| !text.is_empty() && text.len() <= LABEL).map(Arc::<str>::from)
+        };
+        let user = label(auth.user_id.or_else(|| from_query("userId")));
+        let name = label(auth.username.or(auth.name).or_else(|| from_query("username")));
+        (user.is_some() || name.is_some()).then(|| Identity { user, name, ..Identity::default() })
+    }
+
+    /// Who joins, if this is what it says with the join.
+    pub(super) fn who(&self, user: Option<Arc<str>>, name: Option<Arc<str>>) -> Who {
+        if self.proven {
+            return Who { user: self.user.clone(), name: self.name.clone().or(name), rank: self.rank };
+        }
+        Who {
+            user: user.or_else(|| self.user.clone()),
+            name: name.or_else(|| self.name.clone()),
+            rank: self.rank,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_says_who_it_is_in_auth_or_in_the_query() {
+        let claimed = |auth, query| Identity::claimed(auth, query).map(|it| (it.user, it.name));
+        let ada = |name: Option<&str>| Some((Some("ada".into()), name.map(Arc::from)));
+        assert_eq!(claimed(Some(r#"{"userId":"ada","username":"Ada"}"#), ""), ada(Some("Ada")));
+        assert_eq!(
+            claimed(Some(r#"{"token":"x"}"#), "EIO=4&userId=ada&username=Ada%20L"),
+            ada(Some("Ada L"))
+        );
+        assert_eq!(claimed(None, "userId=ada"), ada(None));
+        for (auth, query) in
+            [(None, ""), (Some("{}"), "userId="), (Some("[]"), "x=1"), (Some(r#"{"userId":7}"#), "")]
+        {
+            assert_eq!(claimed(auth, query), None, "{auth:?} {query}");
+        }
+        assert_eq!(claimed(None, &format!("userId={}", "x".repeat(LABEL + 1))), None);
+    }
+
+    #[test]
+    fn what_is_proven_is_not_changed_by_what_is_said() {
+        let proven = Identity { user: Some("ada".into()), proven: true, ..Identity::default() };
+        let who = proven.who(Some("eve".into()), Some("Eve".into()));
+        assert_eq!((who.user.as_deref(), who.name.as_deref()), (Some("ada"), Some("Eve")));
+        let said = Identity { user: Some("ada".into()), ..Identity::default() };
+        assert_eq!(said.who(Some("bob".into()), None).user.as_deref(), Some("bob"));
+        assert_eq!(said.who(None, None).user.as_deref(), Some("ada"));
+    }
+}

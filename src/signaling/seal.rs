@@ -1,0 +1,253 @@
+//! Resume tokens: what a seat is, sealed. Whoever shows one had the seat; so nothing need be kept to know it again, and it is known
+//! even to the next process, which has no seats yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+
+use crate::rooms::Kind;
+use crate::rooms::Member;
+use crate::rooms::PeerId;
+use crate::rooms::Rank;
+use crate::rooms::Restore;
+use crate::rooms::Room;
+use crate::rooms::RoomId;
+use crate::rooms::Who;
+
+/// The length of a seal: half a SHA-256.
+const TAG: usize = 16;
+
+/// The longest token, in characters.
+pub(super) const LONGEST: usize = 640;
+
+/// How old a seat may be that is taken again after a restart.
+const OLDEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Which layout of token this is.
+const VERSION: u8 = 1;
+
+/// Seals and opens.
+pub(super) struct Seal {
+    key: hmac::Key,
+    /// Tells this process's tokens from those of earlier ones.
+    boot: [u8; 8],
+    /// Until when earlier ones' seats are taken again, in milliseconds since 1970.
+    until: u64,
+}
+
+/// A token that is ours.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) peer: PeerId,
+    /// The seat was of an earlier process, and may be taken again.
+    pub(super) restore: Option<Restore>,
+}
+
+impl Seal {
+    /// `key`: 32 secret bytes, the same after a restart. Seats of before it are taken again for `window`.
+    pub(super) fn new(key: &[u8; 32], boot: [u8; 8], now_ms: u64, window: Duration) -> Seal {
+        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        Seal { key: hmac::Key::new(hmac::HMAC_SHA256, key), boot, until: now_ms.saturating_add(window) }
+    }
+
+    /// The token of a seat in a room.
+    pub(super) fn token(&self, room: &Room, member: &Member) -> String {
+        let mut bytes = Vec::with_capacity(96);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(member.peer.bytes());
+        bytes.extend_from_slice(&self.boot);
+        bytes.extend_from_slice(&member.joined_at.to_be_bytes());
+        bytes.extend_from_slice(&member.order.to_be_bytes());
+        bytes.push(room.kind as u8);
+        bytes.push(member.rank as u8 | u8::from(room.details().listed) << 4);
+        for label in [&member.user, &member.name] {
+            let label = label.as_deref().unwrap_or_default();
+            // Labels are at most `session::LABEL` bytes.
+            bytes.push(u8::try_from(label.len()).unwrap_or(0));
+            bytes.extend_from_slice(&label.as_bytes()[..label.len().min(255)]);
+        }
+        let tag = self.tag(&room.id, &bytes);
+        bytes.extend_from_slice(&tag.as_ref()[..TAG]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// What a token for this room says; `None`: it is not ours, or not for this room.
+    pub(super) fn open(&self, room: &RoomId, token: &str, now_ms: u64) -> Option<Opened> {
+        if token.len() > LONGEST {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (content, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        let expected = self.tag(room, content);
+        let same: bool = subtle::ConstantTimeEq::ct_eq(&expected.as_ref()[..TAG], tag).into();
+        if !same {
+            return None;
+        }
+        let mut rest = Reader(content);
+        let [VERSION] = rest.take()? else { return None };
+        let peer = PeerId::new(rest.take()?);
+        let boot: [u8; 8] = rest.take()?;
+        if boot == self.boot {
+            return Some(Opened { peer, restore: None });
+        }
+        let joined_at = u64::from_be_bytes(rest.take()?);
+        let order = u64::from_be_bytes(rest.take()?);
+        let [kind] = rest.take()?;
+        let [flags] = rest.take()?;
+        let rank = [Rank::Member, Rank::Moderator, Rank::Creator];
+        let who = Who { user: rest.label()?, name: rest.label()?, rank: *rank.get(usize::from(flags & 15))? };
+        let oldest = u64::try_from(OLDEST.as_millis()).unwrap_or(u64::MAX);
+        let in_time = now_ms < self.until && now_ms.saturating_sub(joined_at) < oldest;
+        let restore = in_time.then_some(Restore {
+            kind: *Kind::ALL.get(usize::from(kind))?,
+            listed: flags & 16 != 0,
+            who,
+            order,
+            joined_at,
+        });
+        Some(Opened { peer, restore })
+    }
+
+    /// Over the room, too, which the token does not hold.
+    fn tag(&self, room: &RoomId, content: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&[u8::try_from(room.as_str().len()).unwrap_or(u8::MAX)]);
+        context.update(room.as_str().as_bytes());
+        context.update(content);
+        context.sign()
+    }
+
+    /// A number for an account, the same after a restart and known to nobody. Not 0.
+    pub(super) fn account(&self, kind: u8, name: &[u8]) -> u64 {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&[0xff, kind]);
+        context.update(name);
+        let tag = context.sign();
+        tag.as_ref().first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes)).max(1)
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    /// A label; none if it is empty.
+    fn label(&mut self) -> Option<Option<Arc<str>>> {
+        let [length] = self.take()?;
+        let (label, rest) = self.0.split_at_checked(length.into())?;
+        self.0 = rest;
+        let label = std::str::from_utf8(label).ok()?;
+        Some((!label.is_empty()).then(|| label.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rooms::Status;
+
+    const HOUR: u64 = 3_600_000;
+
+    fn seal(boot: u8) -> Seal {
+        Seal::new(&[7; 32], [boot; 8], 10 * HOUR, Duration::from_secs(60))
+    }
+
+    fn seat(user: &str) -> (Room, Member) {
+        let member = Member {
+            peer: PeerId::new([9; 16]),
+            user: (!user.is_empty()).then(|| user.into()),
+            name: Some("Ada".into()),
+            session: 3,
+            order: 5,
+            joined_at: 9 * HOUR,
+            rank: Rank::Creator,
+            away: None,
+        };
+        let room = Room {
+            id: RoomId::parse("a").unwrap(),
+            kind: Kind::Room,
+            capacity: 3,
+            created_at: 0,
+            status: Status::Active,
+            members: Vec::new(),
+            expires: None,
+            joined: 6,
+            maker: 0,
+            details: None,
+        };
+        (room, member)
+    }
+
+    #[test]
+    fn this_process_knows_its_peer_and_the_next_one_the_whole_seat() {
+        let (room, member) = seat("ada");
+        let token = seal(1).token(&room, &member);
+        let opened = seal(1).open(&room.id, &token, 10 * HOUR).unwrap();
+        assert!(opened.peer == member.peer && opened.restore.is_none());
+        let opened = seal(2).open(&room.id, &token, 10 * HOUR + 59_999).unwrap();
+        let restore = opened.restore.unwrap();
+        assert_eq!((restore.kind, restore.order, restore.joined_at), (Kind::Room, 5, 9 * HOUR));
+        let who = restore.who;
+        assert_eq!(
+            (who.user.as_deref(), who.name.as_deref(), who.rank),
+            (Some("ada"), Some("Ada"), Rank::Creator)
+        );
+    }
+
+    #[test]
+    fn a_seat_is_not_restored_long_after_the_start_nor_when_it_is_old() {
+        let (room, mut member) = seat("");
+        let token = seal(1).token(&room, &member);
+        assert!(seal(2).open(&room.id, &token, 10 * HOUR + 60_000).unwrap().restore.is_none());
+        let much_later = Seal::new(&[7; 32], [2; 8], 33 * HOUR, Duration::from_secs(60));
+        assert!(much_later.open(&room.id, &token, 33 * HOUR).unwrap().restore.is_none());
+        // A clock that went back makes it young.
+        member.joined_at = 100 * HOUR;
+        let token = seal(1).token(&room, &member);
+        assert!(seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.is_some());
+    }
+
+    #[test]
+    fn another_key_another_room_or_another_letter_open_nothing() {
+        let (room, member) = seat("ada");
+        let token = seal(1).token(&room, &member);
+        let other = Seal::new(&[8; 32], [1; 8], 10 * HOUR, Duration::from_secs(60));
+        assert!(other.open(&room.id, &token, 10 * HOUR).is_none());
+        assert!(seal(1).open(&RoomId::parse("b").unwrap(), &token, 10 * HOUR).is_none());
+        for at in 0..token.len() {
+            let mut letters = token.clone().into_bytes();
+            letters[at] = if letters[at] == b'A' { b'Q' } else { b'A' };
+            let changed = String::from_utf8(letters).unwrap();
+            assert!(changed == token || seal(1).open(&room.id, &changed, 10 * HOUR).is_none(), "{at}");
+        }
+        for bad in ["", "AAAA", "not base64!", &"A".repeat(LONGEST + 1)] {
+            assert!(seal(1).open(&room.id, bad, 0).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_can_be_opened(token in "[A-Za-z0-9_-]{0,200}") {
+            prop_assert!(seal(1).open(&RoomId::parse("a").unwrap(), &token, 0).is_none());
+        }
+
+        #[test]
+        fn labels_survive(user in "\\PC{0,30}") {
+            let (room, member) = seat(&user);
+            let token = seal(1).token(&room, &member);
+            prop_assert!(token.len() <= LONGEST);
+            let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+            prop_assert_eq!(restore.who.user.as_deref().unwrap_or(""), user.as_str());
+        }
+    }
+}

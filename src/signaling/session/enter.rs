@@ -1,0 +1,400 @@
+//! Coming in: rooms made, seats taken and taken again, with everything a newcomer is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use uuid::Uuid;
+
+use super::super::connection::Connection;
+use super::super::connection::MOST_ROOMS;
+use super::super::connection::Membership;
+use super::super::decode::Arguments;
+use super::super::dialect::Dialect;
+use super::super::dialect::Pieces;
+use super::super::dialect::Rendered;
+use super::super::dialect::Row;
+use super::super::error::Code;
+use super::super::error::Failure;
+use super::super::hub::Hub;
+use super::super::hub::member_id;
+use super::super::kept::Kept;
+use super::super::kept::Parcel;
+use super::super::seats::Seat;
+use super::super::stats::Drop;
+use super::Asked;
+use super::bounded;
+use super::label;
+use super::mint;
+use super::random;
+use crate::rooms::Absent;
+use crate::rooms::Answer;
+use crate::rooms::Command;
+use crate::rooms::Join;
+use crate::rooms::Kind;
+use crate::rooms::Media;
+use crate::rooms::Message;
+use crate::rooms::Now;
+use crate::rooms::Options;
+use crate::rooms::PeerId;
+use crate::rooms::Room;
+use crate::rooms::RoomId;
+use crate::rooms::Who;
+use crate::store::Committed;
+
+/// The longest description of a room, in bytes.
+const DESCRIPTION: usize = 1024;
+
+/// How many messages a newcomer is told, in dialects that tell them.
+const HISTORY: usize = 50;
+
+/// What a newcomer is told, and in which words.
+struct Welcome {
+    dialect: &'static Dialect,
+    /// As an acknowledgement.
+    ack: Option<Row>,
+    /// As events.
+    events: &'static [Row],
+    peer: PeerId,
+    resumed: bool,
+    restored: bool,
+    /// The last event that it has, if it counts.
+    have: Option<u64>,
+}
+
+impl Asked<'_> {
+    pub(super) async fn join(&self, absent: Option<Absent>, it: &Arguments<'_>) -> Result<(), Failure> {
+        let room = Asked::room(it)?;
+        let absent = match (absent, it.kind.as_deref().map(kind).transpose()?) {
+            (Some(absent), Some(kind)) if kind != Kind::Channel => Some(Absent { kind, ..absent }),
+            // A channel is made on purpose.
+            (Some(_), Some(_)) => None,
+            (absent, _) => absent,
+        };
+        self.may_sit(&room)?;
+        let session = self.connection.number;
+        let command = match it.resume.as_deref() {
+            Some(token) => {
+                let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
+                let opened = opened.ok_or_else(|| {
+                    Failure::new(Code::ResumeFailed, "that is no resume token of this room")
+                })?;
+                Command::Resume { peer: opened.peer, session, restore: opened.restore }
+            }
+            None => Command::Join(Join {
+                absent,
+                peer: PeerId::new(random()),
+                session,
+                who: self.who(it)?,
+                password: self.password(&room, it).await?,
+                maker: self.maker(),
+            }),
+        };
+        let words = (Some(self.dialect.acks.joined), self.dialect.joined);
+        let done = self.sit(&room, &command, words, it.have).await;
+        if let Err(failure) = &done
+            && failure.code == Code::RoomFull
+            && let Some(row) = self.dialect.full
+        {
+            let pieces = Pieces { room_id: Some(&room), ..Pieces::default() };
+            let told = self.connection.emit(row.event, &Rendered(row, pieces));
+            if self.ack.is_none() {
+                self.hub.counters.failed(failure.code);
+                return told.map_err(|_| Failure::new(Code::Internal, "not sent"));
+            }
+        }
+        done
+    }
+
+    /// Whether this connection may take a seat in that room at all.
+    fn may_sit(&self, room: &RoomId) -> Result<(), Failure> {
+        let seats = self.connection.seats();
+        if seats.iter().any(|seat| seat.room == *room) {
+            return Err(Failure::new(Code::AlreadyJoined, "you are in this room already"));
+        }
+        if seats.len() >= MOST_ROOMS {
+            let why = format!("no more than {MOST_ROOMS} rooms a connection");
+            return Err(Failure::new(Code::TooManyRequests, why));
+        }
+        self.not_draining()
+    }
+
+    fn not_draining(&self) -> Result<(), Failure> {
+        if self.hub.draining.load(Ordering::Acquire) {
+            return Err(Failure::new(Code::RoomClosed, "the server is going down"));
+        }
+        Ok(())
+    }
+
+    fn who(&self, it: &Arguments<'_>) -> Result<Who, Failure> {
+        let (user, name) = (label("userId", it.user.as_ref())?, label("name", it.name.as_ref())?);
+        Ok(match self.connection.identity() {
+            Some(identity) => identity.who(user, name),
+            None => Who { user, name, ..Who::default() },
+        })
+    }
+
+    /// On whose account a room is made: a proven user's, else the address's.
+    fn maker(&self) -> u64 {
+        let identity = self.connection.identity();
+        let proven = identity.as_ref().filter(|identity| identity.proven);
+        if let Some(user) = proven.and_then(|identity| identity.user.as_ref()) {
+            return self.hub.seal.account(0, user.as_bytes());
+        }
+        let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
+        match address {
+            Some(std::net::IpAddr::V4(ip)) => self.hub.seal.account(4, &ip.octets()),
+            // Whoever has one address of a /64 has them all.
+            Some(std::net::IpAddr::V6(ip)) => self.hub.seal.account(6, &ip.octets()[..8]),
+            None => 0,
+        }
+    }
+
+    /// The hash that the password shown matches.
+    async fn password(&self, room: &RoomId, it: &Arguments<'_>) -> Result<Option<Arc<str>>, Failure> {
+        let Some(password) = it.password.as_deref() else { return Ok(None) };
+        let mut hash = None;
+        self.hub.store.look(room, &mut |room| hash = room.and_then(|room| room.details().password.clone()));
+        let Some(hash) = hash else { return Ok(None) };
+        match self.hub.passwords.is_right(password, &hash).await? {
+            true => Ok(Some(hash)),
+            false => Err(Failure::new(Code::WrongPassword, "that is not this room's password")),
+        }
+    }
+
+    /// Takes a seat (or a place in the lobby) and says what there is to say.
+    async fn sit(
+        &self,
+        room: &RoomId,
+        command: &Command<'_>,
+        (ack, events): (Option<Row>, &'static [Row]),
+        have: Option<u64>,
+    ) -> Result<(), Failure> {
+        let mut later = None;
+        self.commit(room, command, |committed| match committed.answer {
+            Answer::Seated { peer, resumed, restored } => {
+                let have = have.filter(|_| self.dialect.counts && !restored);
+                let welcome = Welcome { dialect: self.dialect, ack, events, peer, resumed, restored, have };
+                let stored = committed.room.is_some_and(Room::is_stored);
+                let wants = stored && welcome.dialect.history && !resumed;
+                self.take_seat(&welcome, room, committed, !wants);
+                later = committed.room.filter(|_| wants).map(|room| (welcome, room.clone()));
+            }
+            Answer::Waits { peer } => self.wait(room, peer, committed),
+            Answer::Done | Answer::Said { .. } => {}
+        })
+        .await?;
+        let Some((welcome, snapshot)) = later else { return Ok(()) };
+        // What is said from now on waits with the seat until the newcomer knows what was said before.
+        let messages = self.messages(room, None, HISTORY).await.unwrap_or_default();
+        self.hub.seats.with(welcome.peer, |seat| {
+            let heard = |message: &Message| seat.kept.has(message.id);
+            let messages: Vec<Message> = messages.into_iter().filter(|it| !heard(it)).collect();
+            seat.connection = Some(Arc::clone(self.connection));
+            greet(self.hub, self.connection, self.ack, &welcome, &snapshot, Some(&messages), seat, self.now);
+        });
+        Ok(())
+    }
+
+    /// The seat is ours; the room is locked, so what is said here is heard before anything said in the room.
+    fn take_seat(&self, welcome: &Welcome, id: &RoomId, committed: &Committed<'_>, at_once: bool) {
+        let Some(room) = committed.room else { return };
+        let peer = welcome.peer;
+        let from = self.connection.socket().and_then(|socket| Connection::address(&socket));
+        if welcome.resumed && !welcome.restored {
+            self.hub.media.returned(&member_id(peer), from);
+        } else {
+            self.hub.media.seated(&member_id(peer), id.as_str(), room.kind, from);
+        }
+        let old = put_seat(self.hub, self.connection, welcome.dialect, id, peer, self.now, at_once);
+        self.hub.counters.seated(welcome.resumed);
+        let kept = old.map(|old| {
+            if let Some(before) = old.connection.filter(|it| it.number != self.connection.number) {
+                before.rises(peer);
+            }
+            old.kept
+        });
+        self.hub.seats.with(peer, |seat| {
+            seat.kept = kept.unwrap_or_default();
+            if at_once {
+                greet(self.hub, self.connection, self.ack, welcome, room, None, seat, self.now);
+            }
+        });
+    }
+
+    fn wait(&self, id: &RoomId, peer: PeerId, committed: &Committed<'_>) {
+        self.hub.seats.put(
+            peer,
+            Seat {
+                connection: Some(Arc::clone(self.connection)),
+                dialect: self.dialect,
+                room: id.clone(),
+                renew: None,
+                kept: Kept::default(),
+            },
+        );
+        self.connection.sits(Membership { room: id.clone(), peer });
+        let pieces =
+            Pieces { room_id: Some(id), room: committed.room, peer: Some(peer), ..Pieces::default() };
+        self.say(self.dialect.acks.waits, pieces);
+        if let Some(row) = self.dialect.waits {
+            self.hub.push(self.connection, row.event, &Rendered(row, pieces));
+        }
+    }
+
+    pub(super) async fn create(&self, seat: bool, it: &Arguments<'_>) -> Result<(), Failure> {
+        let kind = match it.kind.as_deref().map(kind).transpose()? {
+            Some(kind) => kind,
+            None if it.persistent == Some(true) => Kind::Channel,
+            None => Kind::Room,
+        };
+        self.not_draining()?;
+        if it.capacity == Some(0) {
+            return Err(Failure::bad("a room holds at least one"));
+        }
+        let media = match it.media.as_deref() {
+            None => None,
+            Some(name) => Some(
+                Media::parse(name)
+                    .ok_or_else(|| Failure::bad("media is \"audio\", \"video\" or \"text\""))?,
+            ),
+        };
+        // It stands empty for a while without anybody in it: else a few connections could fill the house.
+        self.connection.meter(self.hub.rate.of_seconds(), self.now.at).map_err(|(wait, _)| Failure {
+            retry_after: Some(wait),
+            ..Failure::new(Code::TooManyRequests, "more rooms than allowed")
+        })?;
+        let password = match it.password.as_deref() {
+            Some(password) if !password.is_empty() => Some(self.hub.passwords.hash(password).await?),
+            _ => None,
+        };
+        let private = it.private.unwrap_or(false);
+        let creator = match self.connection.identity() {
+            Some(identity) => identity.who(label("userId", it.user.as_ref())?, None),
+            None => Who { user: label("userId", it.user.as_ref())?, ..Who::default() },
+        };
+        let options = Options {
+            capacity: it.capacity,
+            name: label("name", it.name.as_ref())?,
+            description: bounded("description", it.description.as_ref(), DESCRIPTION)?,
+            media,
+            private,
+            listed: !private && self.dialect.lists(it.private),
+            lobby: it.lobby.unwrap_or(false),
+            auto_delete: it.auto_delete.unwrap_or(false),
+            password: password.clone(),
+        };
+        let id = RoomId::parse(&Uuid::new_v4().to_string())
+            .ok_or_else(|| Failure::new(Code::Internal, "no id for the room"))?;
+        let command = Command::Create { kind, options, creator: creator.clone(), maker: self.maker() };
+        self.commit(&id, &command, |committed| {
+            if !seat {
+                let pieces = Pieces { room_id: Some(&id), room: committed.room, ..Pieces::default() };
+                self.say(self.dialect.acks.created, pieces);
+            }
+        })
+        .await?;
+        if !seat {
+            return Ok(());
+        }
+        self.may_sit(&id)?;
+        let join = Command::Join(Join {
+            absent: None,
+            peer: PeerId::new(random()),
+            session: self.connection.number,
+            who: creator,
+            password,
+            maker: 0,
+        });
+        self.sit(&id, &join, (Some(self.dialect.acks.created), self.dialect.created), None).await
+    }
+}
+
+fn kind(name: &str) -> Result<Kind, Failure> {
+    Kind::parse(name).ok_or_else(|| Failure::bad("kind is \"call\", \"room\" or \"channel\""))
+}
+
+/// Somebody who waited has been let in: its seat is its own, and it is told so as if it had just joined.
+pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &Committed<'_>, now: Now) {
+    let Some(room) = committed.room else { return };
+    let waited = hub.seats.with(peer, |seat| (seat.connection.clone(), seat.dialect));
+    let Some((Some(connection), dialect)) = waited else { return };
+    let from = connection.socket().and_then(|socket| Connection::address(&socket));
+    hub.media.seated(&member_id(peer), room.id.as_str(), room.kind, from);
+    connection.rises(peer);
+    put_seat(hub, &connection, dialect, &room.id, peer, now, true);
+    hub.counters.seated(false);
+    let (ack, events) = (None, dialect.admitted);
+    let welcome = Welcome { dialect, ack, events, peer, resumed: false, restored: false, have: None };
+    hub.seats.with(peer, |seat| greet(hub, &connection, None, &welcome, room, None, seat, now));
+}
+
+/// Gives a connection a seat; `here`: it is told of events from now on, else they are kept for it. What was there before.
+fn put_seat(
+    hub: &Hub,
+    connection: &Arc<Connection>,
+    dialect: &'static Dialect,
+    room: &RoomId,
+    peer: PeerId,
+    now: Now,
+    here: bool,
+) -> Option<Seat> {
+    let renew = now.at + hub.ice.renew_after(peer.spread());
+    let seat = Seat {
+        connection: here.then(|| Arc::clone(connection)),
+        dialect,
+        room: room.clone(),
+        renew: Some(renew),
+        kept: Kept::default(),
+    };
+    let old = hub.seats.put(peer, seat);
+    hub.alarm.set(renew);
+    connection.sits(Membership { room: room.clone(), peer });
+    old
+}
+
+/// Tells a newcomer where it is, then what it has missed.
+#[expect(clippy::too_many_arguments, reason = "all that a newcomer is told")]
+fn greet(
+    hub: &Hub,
+    connection: &Arc<Connection>,
+    ack: Option<i64>,
+    welcome: &Welcome,
+    room: &Room,
+    messages: Option<&[Message]>,
+    seat: &mut Seat,
+    now: Now,
+) {
+    let peer = welcome.peer;
+    let Some(member) = room.member(peer) else { return };
+    let ice = mint(hub, connection, peer, now);
+    let resume = hub.seal.token(room, member);
+    let (missed, lost) = seat.kept.replay(welcome.have, now.at);
+    let none: &[Message] = &[];
+    let pieces = Pieces {
+        room_id: Some(&room.id),
+        room: Some(room),
+        me: Some(peer),
+        peer: Some(peer),
+        ice: Some(&ice),
+        resume: Some(&resume),
+        resumed: welcome.resumed,
+        restored: welcome.restored,
+        missed: lost,
+        messages: Some(messages.unwrap_or(none)),
+        ..Pieces::default()
+    };
+    let mut unsent = 0;
+    if let Some(row) = welcome.ack {
+        unsent += u64::from(connection.acknowledge(ack, &Rendered(row, pieces)).is_err());
+    }
+    for row in welcome.events {
+        unsent += u64::from(connection.emit(row.event, &Rendered(*row, pieces)).is_err());
+    }
+    for parcel in missed {
+        let sent = connection.tell(peer, parcel.seq, parcel.event, &parcel.body).is_ok();
+        if !sent || welcome.dialect.counts {
+            hub.counters.dropped(Drop::MissedOverflow, seat.kept.keep(Parcel { sent, ..parcel }));
+        }
+    }
+    hub.counters.dropped(Drop::Closed, unsent);
+}

@@ -1,0 +1,80 @@
+//! Going: on purpose, or because the connection is no more.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::super::connection::Connection;
+use super::super::connection::Membership;
+use super::super::decode::Arguments;
+use super::super::error::Code;
+use super::super::error::Failure;
+use super::super::hub::Hub;
+use super::super::kept::Parcel;
+use super::super::stats::Drop;
+use super::Asked;
+use crate::rooms::Command;
+use crate::rooms::Now;
+use crate::rooms::Refusal;
+
+impl Asked<'_> {
+    pub(super) async fn leave(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let seats = match it.room {
+            // `leave` without a word means all.
+            None => self.connection.seats(),
+            Some(_) => SmallVec::from_iter([self.seat(it)?]),
+        };
+        if seats.is_empty() {
+            return Err(Failure::new(Code::NotAMember, "you are not in a room"));
+        }
+        let mut kept = true;
+        for Membership { room, peer } in seats {
+            let command = Command::Leave { peer, session: None };
+            kept &= self.commit(&room, &command, |committed| committed.kept).await?;
+        }
+        if kept {
+            self.done();
+            Ok(())
+        } else {
+            Err(Refusal::NotStored.into())
+        }
+    }
+}
+
+/// Ends a connection; `said`: the client took its leave.
+pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool, now: Now) {
+    if !connection.close() {
+        return;
+    }
+    let mut unsent = connection.outbox().take();
+    let mut kept = 0;
+    for Membership { room, peer } in connection.seats() {
+        let session = connection.number;
+        let command = Command::Lost { peer, session, keep: !said };
+        let done = hub.commit(&room, &command, now, |_| {
+            hub.seats.with(peer, |seat| {
+                if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
+                    seat.connection = None;
+                    let mut events = Vec::new();
+                    for waiting in &mut unsent {
+                        if let (Some((of, seq)), Some(event)) = (waiting.seat, waiting.event)
+                            && of == peer
+                        {
+                            let body = std::mem::take(&mut waiting.body);
+                            events.push(Parcel { seq, at: now.at, sent: false, event, body, message: None });
+                        }
+                    }
+                    kept += events.len();
+                    hub.counters.dropped(Drop::MissedOverflow, seat.kept.unsent(events.into_iter()));
+                }
+            });
+        });
+        if let Err(refusal) = done.await {
+            // The room ended meanwhile.
+            tracing::debug!(?refusal, "a seat was gone already");
+        }
+    }
+    hub.counters.dropped(Drop::Closed, (unsent.len() - kept) as u64);
+    hub.user_went(&connection);
+    hub.forget(&connection);
+}

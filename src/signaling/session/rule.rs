@@ -1,0 +1,147 @@
+//! What members ask of others, and of the room: invitations, locks, who is put out, who is let in.
+
+use std::sync::Arc;
+
+use super::super::decode::Arguments;
+use super::super::dialect::Facts;
+use super::super::dialect::Pieces;
+use super::super::directory;
+use super::super::error::Code;
+use super::super::error::Failure;
+use super::super::identity::Identity;
+use super::Asked;
+use super::LABEL;
+use crate::rooms::By;
+use crate::rooms::Command;
+use crate::rooms::PeerId;
+use crate::rooms::RoomId;
+use crate::rooms::Target;
+
+/// Whose word a command stands on.
+enum Power {
+    Seat(PeerId),
+    User(Arc<str>),
+}
+
+impl Power {
+    fn by(&self) -> By<'_> {
+        match self {
+            Power::Seat(peer) => By::Peer(*peer),
+            Power::User(user) => By::User(user),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// The room meant, and what this connection is there: a member, or just a user.
+    fn power(&self, it: &Arguments<'_>) -> Result<(RoomId, Power), Failure> {
+        if it.room.is_none() {
+            let seat = self.seat(it)?;
+            return Ok((seat.room, Power::Seat(seat.peer)));
+        }
+        let room = Asked::room(it)?;
+        if let Some(seat) = self.connection.seat_in(room.as_str()) {
+            return Ok((room, Power::Seat(seat.peer)));
+        }
+        let user = self.connection.identity().and_then(|identity: Arc<Identity>| identity.user.clone());
+        let user = user.ok_or_else(|| Failure::new(Code::NotAMember, "you are not in this room"))?;
+        Ok((room, Power::User(user)))
+    }
+
+    pub(super) async fn delete(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        self.commit(&room, &Command::Close { by: power.by() }, |_| self.done()).await
+    }
+
+    pub(super) async fn kick(&self, ban: bool, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        let target = target(it)?;
+        self.commit(&room, &Command::Kick { by: power.by(), target, ban }, |_| self.done()).await
+    }
+
+    pub(super) async fn pardon(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        let user = user(it)?;
+        self.commit(&room, &Command::Pardon { by: power.by(), user }, |_| self.done()).await
+    }
+
+    pub(super) async fn lock(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        // Without a word it is the room that is locked.
+        let locked = if it.lobby.is_none() { Some(it.locked.unwrap_or(true)) } else { it.locked };
+        let command = Command::Lock { by: power.by(), locked, lobby: it.lobby };
+        self.commit(&room, &command, |_| self.done()).await
+    }
+
+    pub(super) async fn admit(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        let peer = it.peer.as_deref().or(it.to.as_deref()).and_then(PeerId::parse);
+        let peer = peer.ok_or_else(|| Failure::bad("peerId is that of someone in the lobby"))?;
+        let command = Command::Admit { by: power.by(), peer, admit: it.admit.unwrap_or(true) };
+        self.commit(&room, &command, |_| self.done()).await
+    }
+
+    pub(super) async fn promote(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        let target = target(it)?;
+        let command = Command::Promote { by: power.by(), target, moderator: it.moderator.unwrap_or(true) };
+        self.commit(&room, &command, |_| self.done()).await
+    }
+
+    pub(super) async fn invite(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let (room, power) = self.power(it)?;
+        let user = user(it)?;
+        let mut by = (None, None);
+        let facts = self
+            .commit(&room, &Command::Invite { by: power.by(), user }, |committed| {
+                self.done();
+                let room = committed.room?;
+                by = match &power {
+                    Power::Seat(peer) => {
+                        room.member(*peer).map_or((None, None), |it| (it.user.clone(), it.name.clone()))
+                    }
+                    Power::User(user) => (Some(Arc::clone(user)), None),
+                };
+                Some(Facts::of(room))
+            })
+            .await?;
+        if let Some(facts) = facts {
+            self.hub.invited(user, &facts, by.0.as_deref(), by.1.as_deref());
+        }
+        Ok(())
+    }
+
+    /// A page of the directory; who has asked for one hears of its changes from then on.
+    pub(super) fn list(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+        let after = match it.from.as_deref() {
+            None => None,
+            Some(text) => {
+                Some(directory::place(text).ok_or_else(|| Failure::bad("that is no cursor of this list"))?)
+            }
+        };
+        let most = it.limit.and_then(|most| usize::try_from(most).ok()).unwrap_or(directory::LONGEST_PAGE);
+        self.hub.directory.watch(self.connection);
+        let page = self.hub.page(after.as_ref(), most, it.search.as_deref());
+        let pieces = Pieces { rooms: Some(&page.rooms), next: page.next.as_deref(), ..Pieces::default() };
+        self.say(self.dialect.acks.list, pieces);
+        Ok(())
+    }
+}
+
+/// A peer, or all of a user's.
+fn target<'a>(it: &'a Arguments<'_>) -> Result<Target<'a>, Failure> {
+    let named = it.peer.as_deref().or(it.to.as_deref());
+    match (named, it.user.as_deref()) {
+        (Some(name), None) => Ok(PeerId::parse(name).map_or(Target::User(name), Target::Peer)),
+        (None, Some(user)) if !user.is_empty() && user.len() <= LABEL => Ok(Target::User(user)),
+        _ => Err(Failure::bad("one of peerId and userId, please")),
+    }
+}
+
+fn user<'a>(it: &'a Arguments<'_>) -> Result<&'a str, Failure> {
+    match it.user.as_deref().or(it.to.as_deref()) {
+        Some(user) if !user.is_empty() && user.len() <= LABEL => Ok(user),
+        Some(_) => Err(Failure::bad(format!("a userId is 1 to {LABEL} bytes"))),
+        None => Err(Failure::bad("userId is missing")),
+    }
+}
