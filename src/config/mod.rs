@@ -186,6 +186,31 @@ pub struct Rooms {
     pub waiting_timeout: Duration,
     /// How long the place of a lost connection is kept; 0: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: Dialect,
+}
+
+/// A vocabulary of signaling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// The SDK's.
+    Native,
+    /// Of calls of two.
+    Call,
+    /// Of meshes of users.
+    Mesh,
+    /// Of communities.
+    Community,
+}
+
+impl Dialect {
+    /// All of them, with their names.
+    pub const NAMED: &'static [(&'static str, Dialect)] = &[
+        ("native", Dialect::Native),
+        ("call", Dialect::Call),
+        ("mesh", Dialect::Mesh),
+        ("community", Dialect::Community),
+    ];
 }
 
 /// Who may ask for credentials without being in a room.

@@ -17,6 +17,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
 use super::Auth;
+use super::Dialect;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -292,6 +293,11 @@ fn rooms(w: &mut Written) -> Rooms {
         capacity: w.take("rooms.capacity", 16, value::small(2..=1000)),
         waiting_timeout: w.take("rooms.waiting_timeout", 30 * SECOND, value::duration(Duration::ZERO..=DAY)),
         grace: w.take("rooms.grace", 30 * SECOND, value::duration(Duration::ZERO..=DAY / 24)),
+        dialect: w.take(
+            "rooms.dialect",
+            Dialect::Native,
+            value::parsed("\"native\"", value::choice(Dialect::NAMED)),
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::Dialect;
 use super::LogFormat;
 use super::RelayScope;
 use super::Settings;
@@ -68,6 +69,8 @@ pub fn show(settings: &Settings) -> String {
     out.key("rooms.capacity", &s.rooms.capacity);
     out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
     out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
+    let dialect = Dialect::NAMED.iter().find(|(_, dialect)| *dialect == s.rooms.dialect);
+    out.key("rooms.dialect", &quoted(dialect.map_or("", |(name, _)| name)));
     out.section("auth");
     out.key("auth.key", &quoted(if s.auth.key.is_some() { MASK } else { "" }));
     out.key("auth.api_keys", &list(&s.auth.api_keys.iter().map(|_| MASK).collect::<Vec<_>>()));

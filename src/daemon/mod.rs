@@ -321,6 +321,7 @@ fn signaling(
         capacity: settings.rooms.capacity as usize,
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
+        dialect: settings.rooms.dialect,
         events_per_second: settings.limits.events_per_second,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()

@@ -23,6 +23,7 @@ use super::directory::Directory;
 use super::error::Code;
 use super::error::Failure;
 use super::inbox::Pushed;
+use super::lost::Lost;
 use super::media::Media;
 use super::rate::Rate;
 use super::seal::Seal;
@@ -78,11 +79,15 @@ pub(super) struct Hub {
     pub(super) passwords: Passwords,
     pub(super) users: Users,
     pub(super) directory: Directory,
+    /// What clients are taken to speak that do not say.
+    pub(super) dialect: &'static Dialect,
+    pub(super) lost: Lost,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
 
 impl Hub {
+    #[expect(clippy::too_many_arguments, reason = "all that the sessions share")]
     pub(super) fn new(
         store: Arc<dyn Store>,
         ice: IceServers,
@@ -90,6 +95,8 @@ impl Hub {
         message_bytes: usize,
         media: Arc<dyn Media>,
         seal: Seal,
+        dialect: &'static Dialect,
+        grace: Duration,
     ) -> Hub {
         Hub {
             store,
@@ -105,6 +112,8 @@ impl Hub {
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
+            dialect,
+            lost: Lost::new(grace),
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -133,6 +142,7 @@ impl Hub {
         if connection.dialect().directory {
             self.directory.watch(connection);
         }
+        self.list_rooms(connection);
         if let Some(item) = connection.inbox.open() {
             self.work(connection, item);
         }

@@ -17,6 +17,7 @@ mod hub;
 mod identity;
 mod inbox;
 mod kept;
+mod lost;
 mod media;
 mod moment;
 mod operator;
@@ -48,10 +49,12 @@ use socketioxide::SocketIo;
 use socketioxide::layer::SocketIoLayer;
 
 use self::admin::Admin;
+use self::dialect::Dialect;
 use self::door::Door;
 use self::hub::Hub;
 use self::rate::Rate;
 use self::seal::Seal;
+use crate::config;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
@@ -74,6 +77,8 @@ pub struct Settings {
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: config::Dialect,
     /// How many events a connection may send a second, in the long run; five seconds' worth at once. 0: no limit.
     pub events_per_second: u32,
     /// The longest event, in bytes.
@@ -96,6 +101,7 @@ impl Default for Settings {
             idle: Duration::from_secs(24 * 3600),
             waiting_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
+            dialect: config::Dialect::Native,
             events_per_second: 200,
             message_bytes: 64 << 10,
             max_rooms: 1_000_000,
@@ -190,6 +196,8 @@ impl Signaling {
             settings.message_bytes,
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),
+            Dialect::of(settings.dialect),
+            settings.grace,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);
