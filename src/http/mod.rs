@@ -7,12 +7,12 @@ mod origin;
 mod pages;
 mod rooms;
 mod throttle;
-mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use std::time::Instant;
 
 use axum::Json;
@@ -39,8 +39,10 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::ice::IceServers;
 use crate::metrics::Metrics;
+use crate::store::Store;
 
 pub use access::Access;
+pub use access::Keys;
 pub use origin::Origins;
 pub use rooms::Done;
 pub use rooms::Rooms;
@@ -72,6 +74,8 @@ pub struct Parts {
     pub ice: IceServers,
     /// The rooms.
     pub rooms: Arc<dyn Rooms>,
+    /// What of them lasts.
+    pub store: Arc<dyn Store>,
     /// What `/ready` says.
     pub readiness: Arc<Readiness>,
     /// Since when this process has run.
@@ -146,6 +150,14 @@ pub fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Js
     (status, Json(json!({ "error": { "code": code, "message": message } })))
 }
 
+/// The same for somebody over a limit, with the time to come again, in whole seconds.
+pub fn too_many(message: &str, wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let error = json!({ "code": "too-many-requests", "message": message, "retryAfter": seconds });
+    let after = [(header::RETRY_AFTER, seconds.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, after, Json(json!({ "error": error }))).into_response()
+}
+
 async fn health(State(parts): State<Parts>) -> Response {
     let body = json!({
         "status": "ok",
@@ -158,7 +170,10 @@ async fn health(State(parts): State<Parts>) -> Response {
 async fn ready(State(parts): State<Parts>) -> Response {
     let word = parts.readiness.word();
     let status = if word == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": word }))).into_response()
+    // Calls go on without a disk, so this is no reason to send them elsewhere.
+    let store = if parts.store.health().fault.is_none() { "ok" } else { "failing" };
+    let body = json!({ "status": word, "store": store });
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 async fn metrics(

@@ -58,7 +58,10 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
             .or_else(|| shown_in_query(query))
             .unwrap_or(self.0.dialect);
         let identity = Identity::claimed(said.map(|text| &**text), query);
-        let connection = Arc::new(Connection::new(&self.0, self.0.number(), &socket, dialect, identity));
+        let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
+        let accounts = self.0.bank.accounts(Connection::address(&socket), user, Hub::now().at);
+        let number = self.0.number();
+        let connection = Arc::new(Connection::new(&self.0, number, &socket, dialect, identity, accounts));
         if let Some(before) = sid_before(query) {
             // Nothing has come yet: it is carried out before all that does.
             let _ = connection.inbox.push(Item::Back(before), true);
