@@ -221,6 +221,25 @@ test('a place is taken again by its own user, and by nobody else', async () => {
   assert.deepEqual([again.resumed, again.self.peerId], [true, self.peerId]);
 });
 
+test('nor by naming the connection that had it', async () => {
+  const room = freshRoom();
+  const stays = withToken(token({ sub: 'bob' }));
+  await stays.ask('room.join', { room });
+  const a = withToken(token({ role: 'moderator' }));
+  await a.ask('room.join', { room });
+  const before = a.socket.id;
+  a.kill();
+  await stays.next('room.peer-away');
+  const coming = (claims) => withToken(token(claims), { query: { userId: 'ada', reconnecting: before } });
+  for (const claims of [{ sub: 'eve' }, { sub: 'eve', role: 'admin' }]) {
+    const eve = coming(claims);
+    assert.equal((await eve.ask('chat', { room, text: 'hello' })).error.code, 'not-a-member');
+  }
+  const back = coming({ role: 'moderator' });
+  assert.equal((await back.ask('chat', { room, text: 'back' })).ok, true);
+  assert.equal((await stays.next('chat')).text, 'back');
+});
+
 test('the cookie holds a token as well, but not for pages of elsewhere', async () => {
   const room = freshRoom();
   const cookie = `theme=dark; session=${token({ sub: 'carol' })}`;
