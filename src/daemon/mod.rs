@@ -32,6 +32,7 @@ use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::auth::Tokens;
 use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -189,8 +190,9 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
     let of_rooms = of_rooms(settings);
     let store = rooms(settings, state, &of_rooms)?;
-    let (signaling, layer) = signaling(&of_rooms, ice.clone(), &relay, &store, &resume_secret)?;
     let tokens = access::tokens(keyring);
+    let (signaling, layer) =
+        signaling(&of_rooms, ice.clone(), &relay, Arc::clone(&tokens), &store, &resume_secret)?;
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -341,6 +343,7 @@ fn signaling(
     settings: &signaling::Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    tokens: Arc<Tokens>,
     store: &Arc<dyn Store>,
     resume_secret: &SecretString,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
@@ -348,6 +351,7 @@ fn signaling(
     let parts = signaling::Parts {
         ice,
         media: Arc::new(Members(Arc::downgrade(relay))),
+        tokens,
         store: Arc::clone(store),
         seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
     };

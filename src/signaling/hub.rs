@@ -23,6 +23,7 @@ use super::dialect::Rendered;
 use super::directory::Directory;
 use super::error::Code;
 use super::error::Failure;
+use super::expiry::Expiries;
 use super::inbox::Pushed;
 use super::media::Media;
 use super::seal::Seal;
@@ -33,6 +34,7 @@ use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Stats;
 use super::users::Users;
+use crate::auth::Tokens;
 use crate::ice::IceServers;
 use crate::rooms::Command;
 use crate::rooms::Event;
@@ -78,6 +80,8 @@ pub(super) struct Hub {
     pub(super) passwords: Passwords,
     pub(super) users: Users,
     pub(super) directory: Directory,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) expiries: Expiries,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
@@ -90,6 +94,7 @@ impl Hub {
         message_bytes: usize,
         media: Arc<dyn Media>,
         seal: Seal,
+        tokens: Arc<Tokens>,
     ) -> Hub {
         Hub {
             store,
@@ -105,6 +110,8 @@ impl Hub {
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
+            tokens,
+            expiries: Expiries::default(),
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -130,6 +137,10 @@ impl Hub {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.number, weak);
         self.counters.connected();
         self.user_came(connection);
+        if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
+            self.expiries.set(connection, None, at);
+            self.alarm.set(at);
+        }
         if connection.dialect().directory {
             self.directory.watch(connection);
         }
@@ -140,7 +151,7 @@ impl Hub {
 
     /// A connection brings something.
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
-        let always = matches!(item, Item::Gone(_));
+        let always = matches!(item, Item::Gone(_) | Item::Expired);
         match connection.inbox.push(item, always) {
             Pushed::Yours(item) => self.work(connection, item),
             Pushed::Waits => {}
@@ -179,6 +190,9 @@ impl Hub {
         if known.is_some() {
             self.counters.disconnected();
             self.directory.forget(connection);
+            if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
+                self.expiries.forget(connection.number, at);
+            }
         }
     }
 
@@ -310,15 +324,18 @@ impl Hub {
 
     /// When `tick` next has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match (self.store.next_deadline(), self.seats.next_renewal()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.store.next_deadline(), self.seats.next_renewal(), self.expiries.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
     pub(super) async fn tick(self: &Arc<Self>) {
         let now = Hub::now();
+        for connection in self.expiries.due(now.at) {
+            self.arrive(&connection, Item::Expired);
+        }
         loop {
             let rooms = self.store.due(now.at);
             if rooms.is_empty() {

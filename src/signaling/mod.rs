@@ -14,6 +14,7 @@ mod dialect;
 mod directory;
 mod door;
 mod error;
+mod expiry;
 mod hub;
 mod identity;
 mod inbox;
@@ -53,6 +54,7 @@ use self::admin::Admin;
 use self::door::Door;
 use self::hub::Hub;
 use self::seal::Seal;
+use crate::auth::Tokens;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
@@ -152,6 +154,8 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// The rooms.
     pub store: Arc<dyn Store>,
+    /// Verifies user tokens.
+    pub tokens: Arc<Tokens>,
     /// Seals resume tokens: 32 secret bytes, the same after a restart.
     pub seal: [u8; 32],
 }
@@ -163,7 +167,7 @@ impl Parts {
         let store = Live::volatile(settings.rules(), settings.limits());
         let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
-        Parts { ice, media, store: Arc::new(store), seal }
+        Parts { ice, media, store: Arc::new(store), tokens: Arc::new(Tokens::none()), seal }
     }
 }
 
@@ -206,6 +210,7 @@ impl Signaling {
             settings.message_bytes,
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),
+            parts.tokens,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);

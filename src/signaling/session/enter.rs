@@ -20,6 +20,7 @@ use super::super::hub::Hub;
 use super::super::hub::member_id;
 use super::super::kept::Kept;
 use super::super::kept::Parcel;
+use super::super::seal::Opened;
 use super::super::seats::Seat;
 use super::super::stats::Drop;
 use super::Asked;
@@ -37,6 +38,7 @@ use crate::rooms::Message;
 use crate::rooms::Now;
 use crate::rooms::Options;
 use crate::rooms::PeerId;
+use crate::rooms::Rank;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::rooms::Who;
@@ -71,14 +73,16 @@ impl Asked<'_> {
             (Some(_), Some(_)) => None,
             (absent, _) => absent,
         };
+        self.allowed(&room)?;
         self.may_sit(&room)?;
         let session = self.connection.number;
         let command = match it.resume.as_deref() {
             Some(token) => {
                 let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
-                let opened = opened.ok_or_else(|| {
+                let mut opened = opened.ok_or_else(|| {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
+                self.is_own(&room, &mut opened)?;
                 Command::Resume { peer: opened.peer, session, restore: opened.restore }
             }
             // Who comes back has been let in before.
@@ -118,6 +122,32 @@ impl Asked<'_> {
             return Err(Failure::new(Code::TooManyRequests, why));
         }
         self.not_draining()
+    }
+
+    /// Whether a seat is of the user that a token proves, and was not taken with one that said more.
+    fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
+        let Some(identity) = self.connection.identity().filter(|identity| identity.proven) else {
+            return Ok(());
+        };
+        let mut user = opened.restore.as_ref().and_then(|restore| restore.who.user.clone());
+        self.hub.store.look(room, &mut |room| {
+            if let Some(member) = room.and_then(|room| room.member(opened.peer)) {
+                user = member.user.clone();
+            }
+        });
+        if user != identity.user {
+            return Err(Failure::new(Code::ResumeFailed, "that was another user's seat"));
+        }
+        if self.hub.seats.with(opened.peer, |seat| seat.role).is_some_and(|role| role > identity.rank) {
+            return Err(Failure::new(Code::ResumeFailed, "the seat's token said more: join anew"));
+        }
+        // Of before a restart nobody knows who made it one: who is one by the room's word becomes one again.
+        if let Some(restore) = &mut opened.restore
+            && restore.who.rank == Rank::Moderator
+        {
+            restore.who.rank = identity.rank;
+        }
+        Ok(())
     }
 
     fn counts_as_join(&self) -> Result<(), Failure> {
@@ -235,6 +265,7 @@ impl Asked<'_> {
                 room: id.clone(),
                 renew: None,
                 kept: Kept::default(),
+                role: role(self.connection),
             },
         );
         self.connection.sits(Membership { room: id.clone(), peer });
@@ -253,6 +284,9 @@ impl Asked<'_> {
             None => Kind::Room,
         };
         self.not_draining()?;
+        if self.connection.identity().is_some_and(|identity| identity.rooms.is_some()) {
+            return Err(Failure::new(Code::Forbidden, "your token is for certain rooms: it makes none"));
+        }
         if it.capacity == Some(0) {
             return Err(Failure::bad("a room holds at least one"));
         }
@@ -329,6 +363,11 @@ pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &C
     hub.seats.with(peer, |seat| greet(hub, &connection, None, &welcome, room, None, seat, now));
 }
 
+/// What a token says that it is in every room.
+fn role(connection: &Connection) -> Rank {
+    connection.identity().map_or(Rank::Member, |identity| identity.rank)
+}
+
 /// Gives a connection a seat; `here`: it is told of events from now on, else they are kept for it. What was there before.
 fn put_seat(
     hub: &Hub,
@@ -346,6 +385,7 @@ fn put_seat(
         room: room.clone(),
         renew: Some(renew),
         kept: Kept::default(),
+        role: role(connection),
     };
     let old = hub.seats.put(peer, seat);
     hub.alarm.set(renew);
