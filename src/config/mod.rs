@@ -54,6 +54,8 @@ pub struct Settings {
     pub auth: Auth,
     /// `[admin]`
     pub admin: Admin,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
     /// `[limits]`
     pub limits: Limits,
     /// `[store]`
@@ -298,6 +300,27 @@ pub struct Admin {
     /// None: generated and kept in the state folder.
     pub token: Option<SecretString>,
 }
+
+/// Who is told over HTTP of what happens in rooms, and who is asked.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    /// Who is told; `http://` or `https://` with a host.
+    pub urls: Vec<http::Uri>,
+    /// Signs what they are sent; none: generated and kept in the state folder.
+    pub secret: Option<SecretString>,
+    /// What they are told of, of `WEBHOOK_EVENTS`; empty: everything.
+    pub events: Vec<&'static str>,
+    /// Who is asked before somebody joins; none: nobody.
+    pub join_url: Option<http::Uri>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// A PEM file with certificates that are trusted besides the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// What webhooks can be told of.
+pub const WEBHOOK_EVENTS: [&str; 7] =
+    ["room.created", "room.updated", "room.closed", "peer.joined", "peer.left", "call.ended", "chat.message"];
 
 /// Limits of the TCP side; 0 is off.
 #[derive(Clone, Debug)]

@@ -35,6 +35,8 @@ use super::StoreUrl;
 use super::Tls;
 use super::Turn;
 use super::TurnLimits;
+use super::WEBHOOK_EVENTS;
+use super::Webhooks;
 use super::auth;
 use super::file::Written;
 use super::file::Wrong;
@@ -71,6 +73,7 @@ pub(super) fn resolve(
                 }),
             ),
         },
+        webhooks: webhooks(w),
         limits: limits(w),
         store: store(w),
         log: log(w),
@@ -127,10 +130,7 @@ fn tls(w: &mut Written) -> Option<Tls> {
         w.take("tls.certificate", None, value::parsed("\"/path/to/fullchain.pem\"", value::path));
     let key = w.take("tls.key", None, value::parsed("\"/path/to/key.pem\"", value::path));
     if let Some(path) = &certificate {
-        pem(w, "tls.certificate", path, |text| {
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-            chain.is_ok_and(|chain| !chain.is_empty())
-        });
+        pem(w, "tls.certificate", path, certificates);
     }
     if let Some(path) = &key {
         pem(w, "tls.key", path, |text| PrivateKeyDer::from_pem_slice(text).is_ok());
@@ -154,6 +154,11 @@ fn tls(w: &mut Written) -> Option<Tls> {
         }
     }
     None
+}
+
+fn certificates(text: &[u8]) -> bool {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    chain.is_ok_and(|chain| !chain.is_empty())
 }
 
 /// Complains unless the file can be read and holds what it should.
@@ -293,6 +298,53 @@ fn store(w: &mut Written) -> Store {
         calls: w.take("store.calls", 100_000, value::whole(0..=100_000_000)),
         calls_ttl: w.take("store.calls_ttl", 365 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
     }
+}
+
+/// Each has lanes and queues of its own.
+const MOST_URLS: usize = 8;
+
+fn webhooks(w: &mut Written) -> Webhooks {
+    const EXAMPLE: &str = "\"https://app.example.org/hooks\"";
+    let urls = w.take("webhooks.urls", Vec::new(), value::list(EXAMPLE, value::url));
+    if urls.len() > MOST_URLS {
+        w.wrong("webhooks.urls", Wrong::from(format!("more than {MOST_URLS}; keep {MOST_URLS}")));
+    }
+    let ca = w.take("webhooks.ca", None, value::parsed("\"/path/to/ca.pem\"", value::path));
+    if let Some(path) = &ca {
+        pem(w, "webhooks.ca", path, certificates);
+    }
+    Webhooks {
+        urls,
+        secret: w.take(
+            "webhooks.secret",
+            None,
+            value::parsed(value::A_SECRET, |text| {
+                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_SECRET)(text).map(Some) }
+            }),
+        ),
+        events: w.take("webhooks.events", Vec::new(), value::list("\"peer.joined\"", webhook_event)),
+        join_url: w.take(
+            "webhooks.join_url",
+            None,
+            value::parsed(
+                EXAMPLE,
+                |text| if text.is_empty() { Ok(None) } else { value::url(text).map(Some) },
+            ),
+        ),
+        timeout: w.take("webhooks.timeout", 3 * SECOND, value::duration(SECOND / 10..=60 * SECOND)),
+        ca,
+    }
+}
+
+fn webhook_event(text: &str) -> Result<&'static str, String> {
+    let known = WEBHOOK_EVENTS.iter().find(|known| **known == text);
+    known.copied().ok_or_else(|| {
+        let near = nearest::nearest(text, WEBHOOK_EVENTS.iter().copied());
+        match near {
+            Some(near) => format!("{text:?} is no event; did you mean {near:?}?"),
+            None => format!("{text:?} is no event; they are {}", WEBHOOK_EVENTS.join(", ")),
+        }
+    })
 }
 
 fn limits(w: &mut Written) -> Limits {

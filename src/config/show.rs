@@ -97,6 +97,15 @@ pub fn show(settings: &Settings) -> String {
     out.key("auth.open_ice", &s.auth.open_ice);
     out.section("admin");
     out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
+    let hooks = &s.webhooks;
+    out.section("webhooks");
+    out.key("webhooks.urls", &list(&hooks.urls));
+    out.key("webhooks.secret", &quoted(if hooks.secret.is_some() { MASK } else { "" }));
+    out.key("webhooks.events", &list(&hooks.events));
+    let join_url = hooks.join_url.as_ref().map(ToString::to_string);
+    out.key("webhooks.join_url", &quoted(&join_url.unwrap_or_default()));
+    out.key("webhooks.timeout", &quoted(&show_duration(hooks.timeout)));
+    out.key("webhooks.ca", &path(hooks.ca.as_ref()));
     out.section("limits");
     out.key("limits.connections_per_ip", &s.limits.connections_per_ip);
     out.key("limits.connects_per_second", &s.limits.connects_per_second);

@@ -61,6 +61,7 @@ use crate::signaling::Operator;
 use crate::signaling::Signaling;
 use crate::store::Live as Rooms;
 use crate::store::Store;
+use crate::webhooks::Webhooks;
 
 use arrivals::Arrivals;
 use block::Block;
@@ -81,6 +82,8 @@ const DRAIN: Duration = Duration::from_millis(9_800);
 
 /// How long the store may take to write what is left.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long webhooks that wait may take at the end, if there is so much time left.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether calls go on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -203,6 +206,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         secret: turn_kept.as_ref(),
     };
 
+    let webhooks = webhooks(settings, state)?;
     let readiness = Arc::new(Readiness::default());
     let figures = Figures {
         places: gate.places(),
@@ -212,6 +216,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         store: Arc::clone(&store),
         relay: Arc::downgrade(&relay),
         access: Arc::clone(&access),
+        webhooks: webhooks.clone(),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
@@ -270,7 +275,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     readiness.draining();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::select! {
-        left = drain(&mut serving, &signaling, &relay) => {
+        left = drain(&mut serving, &signaling, &relay, &webhooks) => {
             if left > 0 {
                 tracing::warn!(left, "connections did not end in time");
             }
@@ -380,6 +385,16 @@ fn rooms(
     Ok(Arc::new(rooms))
 }
 
+/// Who is told of rooms, and asked. A secret is made only if there is somebody to sign for.
+fn webhooks(settings: &Settings, state: &State) -> anyhow::Result<Webhooks> {
+    let hooks = &settings.webhooks;
+    if hooks.urls.is_empty() && hooks.join_url.is_none() {
+        return Ok(Webhooks::none());
+    }
+    let (secret, _) = secret(state, "webhook-secret", hooks.secret.as_ref())?;
+    Ok(Webhooks::start(hooks, &secret)?)
+}
+
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
 async fn death(relay: &Relay) {
     while relay.is_alive() {
@@ -388,7 +403,12 @@ async fn death(relay: &Relay) {
 }
 
 /// Listeners first, then who is inside. Returns how many connections are left.
-async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay) -> usize {
+async fn drain(
+    serving: &mut gate::Serving,
+    signaling: &Signaling,
+    relay: &Relay,
+    webhooks: &Webhooks,
+) -> usize {
     let begun = tokio::time::Instant::now();
     serving.close().await;
     relay.drain();
@@ -405,7 +425,8 @@ async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay
     if tokio::time::timeout_at(until, signaling.close()).await.is_err() {
         tracing::warn!("some signaling connections did not close in time");
     }
-    serving.drain(until).await
+    let left = until.saturating_duration_since(tokio::time::Instant::now());
+    tokio::join!(serving.drain(until), webhooks.close(left.min(LAST_WEBHOOKS))).0
 }
 
 /// Waits until what nobody waited for is written too.
