@@ -365,6 +365,7 @@ fn of_rooms(settings: &Settings) -> signaling::Settings {
         idle: settings.rooms.idle_ttl,
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
+        dialect: settings.rooms.dialect,
         events_per_second: settings.limits.events_per_second,
         bytes_per_second: settings.limits.bytes_per_second,
         joins_per_minute: settings.limits.joins_per_minute,

@@ -25,6 +25,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::expiry::Expiries;
 use super::inbox::Pushed;
+use super::lost::Lost;
 use super::media::Media;
 use super::seal::Seal;
 use super::seats::Seats;
@@ -82,11 +83,15 @@ pub(super) struct Hub {
     pub(super) directory: Directory,
     pub(super) tokens: Arc<Tokens>,
     pub(super) expiries: Expiries,
+    /// What clients are taken to speak that do not say.
+    pub(super) dialect: &'static Dialect,
+    pub(super) lost: Lost,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
 
 impl Hub {
+    #[expect(clippy::too_many_arguments, reason = "all that the sessions share")]
     pub(super) fn new(
         store: Arc<dyn Store>,
         ice: IceServers,
@@ -95,6 +100,8 @@ impl Hub {
         media: Arc<dyn Media>,
         seal: Seal,
         tokens: Arc<Tokens>,
+        dialect: &'static Dialect,
+        grace: Duration,
     ) -> Hub {
         Hub {
             store,
@@ -112,6 +119,8 @@ impl Hub {
             directory: Directory::default(),
             tokens,
             expiries: Expiries::default(),
+            dialect,
+            lost: Lost::new(grace),
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -144,6 +153,7 @@ impl Hub {
         if connection.dialect().directory {
             self.directory.watch(connection);
         }
+        self.list_rooms(connection);
         if let Some(item) = connection.inbox.open() {
             self.work(connection, item);
         }

@@ -19,6 +19,7 @@ mod hub;
 mod identity;
 mod inbox;
 mod kept;
+mod lost;
 mod media;
 mod moment;
 mod operator;
@@ -51,10 +52,12 @@ use socketioxide::layer::SocketIoLayer;
 use self::account::Bank;
 use self::account::Rates;
 use self::admin::Admin;
+use self::dialect::Dialect;
 use self::door::Door;
 use self::hub::Hub;
 use self::seal::Seal;
 use crate::auth::Tokens;
+use crate::config;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
@@ -77,6 +80,8 @@ pub struct Settings {
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: config::Dialect,
     /// How many events a client may send a second, in the long run; five seconds' worth at once. 0: no limit. This and the
     /// next two hold for a user with a token, else for a connection; and twenty times as much for an address.
     pub events_per_second: u32,
@@ -104,6 +109,7 @@ impl Default for Settings {
             idle: Duration::from_secs(24 * 3600),
             waiting_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
+            dialect: config::Dialect::Native,
             events_per_second: 200,
             bytes_per_second: 256 << 10,
             joins_per_minute: 10,
@@ -211,6 +217,8 @@ impl Signaling {
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),
             parts.tokens,
+            Dialect::of(settings.dialect),
+            settings.grace,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);

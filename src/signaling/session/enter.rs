@@ -48,20 +48,20 @@ use crate::store::Committed;
 const DESCRIPTION: usize = 1024;
 
 /// How many messages a newcomer is told, in dialects that tell them.
-const HISTORY: usize = 50;
+pub(super) const HISTORY: usize = 50;
 
 /// What a newcomer is told, and in which words.
-struct Welcome {
-    dialect: &'static Dialect,
+pub(super) struct Welcome {
+    pub(super) dialect: &'static Dialect,
     /// As an acknowledgement.
-    ack: Option<Row>,
+    pub(super) ack: Option<Row>,
     /// As events.
-    events: &'static [Row],
-    peer: PeerId,
-    resumed: bool,
-    restored: bool,
+    pub(super) events: &'static [Row],
+    pub(super) peer: PeerId,
+    pub(super) resumed: bool,
+    pub(super) restored: bool,
     /// The last event that it has, if it counts.
-    have: Option<u64>,
+    pub(super) have: Option<u64>,
 }
 
 impl Asked<'_> {
@@ -74,6 +74,11 @@ impl Asked<'_> {
             (absent, _) => absent,
         };
         self.allowed(&room)?;
+        if self.dialect.rejoins
+            && let Some(seat) = self.connection.seat_in(room.as_str())
+        {
+            return self.again(seat).await;
+        }
         self.may_sit(&room)?;
         let session = self.connection.number;
         let command = match it.resume.as_deref() {
@@ -197,7 +202,7 @@ impl Asked<'_> {
     }
 
     /// Takes a seat (or a place in the lobby) and says what there is to say.
-    async fn sit(
+    pub(super) async fn sit(
         &self,
         room: &RoomId,
         command: &Command<'_>,
@@ -395,7 +400,7 @@ fn put_seat(
 
 /// Tells a newcomer where it is, then what it has missed.
 #[expect(clippy::too_many_arguments, reason = "all that a newcomer is told")]
-fn greet(
+pub(super) fn greet(
     hub: &Hub,
     connection: &Arc<Connection>,
     ack: Option<i64>,

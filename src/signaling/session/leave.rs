@@ -59,6 +59,9 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
         return;
     }
     let mut unsent = connection.outbox().take();
+    if !said {
+        hub.lost.note(&connection, now.at);
+    }
     let mut kept = 0;
     for Membership { room, peer } in connection.seats() {
         let session = connection.number;

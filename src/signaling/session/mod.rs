@@ -1,5 +1,6 @@
 //! What a client asks for, turned into commands; and the end of its connection.
 
+mod back;
 mod enter;
 mod leave;
 mod password;
@@ -63,6 +64,8 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
             Box::pin(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
         }
         Item::Expired => Box::pin(leave::expired(Arc::clone(hub), Arc::clone(connection), now)),
+        Item::Back(_) if connection.is_closed() => return None,
+        Item::Back(before) => Box::pin(back::back(Arc::clone(hub), Arc::clone(connection), before, now)),
         Item::Gone(said) => Box::pin(leave::gone(Arc::clone(hub), Arc::clone(connection), said, now)),
     };
     // Whoever waits for it in earnest asks again, with a waker.
@@ -130,6 +133,9 @@ async fn event(hub: Arc<Hub>, connection: Arc<Connection>, value: Value, ack: Op
         Some((dialect, verb)) => {
             if Dialect::settles(verb) {
                 connection.speaks(dialect);
+                if dialect.directory && !spoken.directory {
+                    hub.directory.watch(&connection);
+                }
             }
             let asked = Asked { hub: &hub, connection: &connection, dialect, ack, now };
             let done = match read {
