@@ -16,7 +16,10 @@ use clap::Parser;
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::auth;
+use crate::auth::Role;
 use crate::config;
+use crate::config::AuthKey;
 use crate::config::Environment;
 use crate::config::Settings;
 use crate::config::State;
@@ -56,10 +59,37 @@ enum Command {
         #[arg(long, value_parser = ttl)]
         ttl: Option<Duration>,
     },
+    /// Make a user token (JWT), signed by HS256 with auth.key: for tests, and to see what tokens look like
+    Token {
+        /// Who its bearer is: 1 to 128 visible ASCII characters
+        #[arg(long, default_value = "cli")]
+        user: String,
+        /// The name that others see
+        #[arg(long)]
+        name: Option<String>,
+        /// A room it may enter; several may be given [default: all]
+        #[arg(long = "room", value_name = "ROOM")]
+        rooms: Vec<String>,
+        /// What it may do in rooms of others: user, moderator or admin
+        #[arg(long, default_value = "user", value_parser = role)]
+        role: Role,
+        /// How long it is good for
+        #[arg(long, default_value = "1h", value_parser = ttl)]
+        ttl: Duration,
+    },
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).ok_or_else(|| "write a number and its unit: 30s, 5m, 1h, 2d".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    match text {
+        "user" => Ok(Role::User),
+        "moderator" => Ok(Role::Moderator),
+        "admin" => Ok(Role::Admin),
+        _ => Err("write user, moderator or admin".to_owned()),
+    }
 }
 
 /// Does what the command line says.
@@ -83,6 +113,9 @@ pub fn run() -> ExitCode {
         Command::Check => check(&settings),
         Command::Backup { file } => backup(&settings, &State::find(&environment), &file),
         Command::Credentials { user, ttl } => credentials(&settings, &State::find(&environment), &user, ttl),
+        Command::Token { user, name, rooms, role, ttl } => {
+            token(&settings, &user, name.as_deref(), &rooms, role, ttl)
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,6 +184,44 @@ fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Durat
             "ttl": ttl.as_secs(),
         })
     ))
+}
+
+fn token(
+    settings: &Settings,
+    user: &str,
+    name: Option<&str>,
+    rooms: &[String],
+    role: Role,
+    ttl: Duration,
+) -> anyhow::Result<()> {
+    let auth = &settings.auth;
+    let secret = match &auth.key {
+        Some(AuthKey::Secret(secret)) => secret,
+        Some(AuthKey::Public { .. }) => bail!(
+            "auth.key is a public key, which signs nothing: have the issuer of your tokens make one, or try with auth.key = \"a secret\""
+        ),
+        None => bail!("there is no secret to sign with; set auth.key (openssl rand -hex 32 makes one)"),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let token = auth::mint(
+        secret,
+        &auth::Minted {
+            user,
+            name,
+            role,
+            rooms,
+            issuer: auth.issuer.first().map(String::as_str),
+            audience: auth.audience.first().map(String::as_str),
+            now: now.as_secs(),
+            expires: now.saturating_add(ttl).as_secs(),
+        },
+    );
+    // What the daemon would refuse is better not handed out.
+    let keyring = auth::Keyring::read(auth)?;
+    if let Err(refused) = auth::Tokens::new(keyring).verify(&token) {
+        bail!("the daemon would refuse it: {refused}");
+    }
+    print(&format!("{token}\n"))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -99,6 +99,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("callgate_store_failing", "1 while the store cannot be written to"),
     ("callgate_store_waiting", "Records that wait to be written"),
     ("callgate_tasks", "Tasks of the daemon's main runtime that have not ended"),
+    ("callgate_webhooks_waiting", "Webhook messages on their way"),
     ("callgate_build_info", "Always 1; the label has the version"),
     ("process_start_time_seconds", "When the process started, in seconds since 1970"),
 ];
@@ -126,6 +127,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_store_batches_total", "Batches of records written: each is one sync of the disk"),
     ("callgate_store_records_total", "Records written: rooms, people, messages, calls"),
     ("callgate_store_given_up_total", "Records that nobody waited for and that could not be written"),
+    ("callgate_webhooks_total", "Webhook messages, by what became of them"),
+    ("callgate_join_decisions_total", "Joins that the join webhook was asked about, by its decision"),
     ("callgate_unauthorized_total", "API requests refused for their key or token, or for want of one"),
     ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
     (

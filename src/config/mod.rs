@@ -1,6 +1,7 @@
 //! What the daemon is told to be: a TOML file and the environment (`file`), read into `Settings` in which only possible
 //! things can be said (`resolve`). Every mistake is reported at once, with its place and its mend.
 
+mod auth;
 mod file;
 mod mistake;
 mod nearest;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub auth: Auth,
     /// `[admin]`
     pub admin: Admin,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
     /// `[limits]`
     pub limits: Limits,
     /// `[store]`
@@ -220,15 +223,50 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
 }
 
-/// Who may ask for credentials without being in a room.
+/// Who may come in, and who may ask for credentials without being in a room.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// The key of user tokens (JWT, HS256); none: there are no user tokens.
-    pub key: Option<SecretString>,
+    /// Whether clients need a token.
+    pub mode: AuthMode,
+    /// What user tokens (JWT) are verified with; none: by `jwks` alone.
+    pub key: Option<AuthKey>,
+    /// A file with a JWKS (RFC 7517): more keys, watched.
+    pub jwks: Option<PathBuf>,
+    /// The `iss` that tokens must have, one of these; empty: any or none.
+    pub issuer: Vec<String>,
+    /// The `aud` that tokens must name, one of these; empty: any or none.
+    pub audience: Vec<String>,
+    /// How far the issuer's clock may be off.
+    pub leeway: Duration,
+    /// The cookie whose value is taken for a token where there is no other; none: there is no such cookie.
+    pub cookie: Option<String>,
     /// Keys of back ends.
     pub api_keys: Vec<SecretString>,
-    /// Whether everybody may.
+    /// Whether everybody may ask for credentials.
     pub open_ice: bool,
+}
+
+/// Whether clients need a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuthMode {
+    /// Nobody needs one; who shows one is who it says.
+    Open,
+    /// Everybody does.
+    Jwt,
+}
+
+/// What user tokens are verified with.
+#[derive(Clone, Debug)]
+pub enum AuthKey {
+    /// Shared with who signs them (HMAC).
+    Secret(SecretString),
+    /// Public keys of who signs them.
+    Public {
+        /// PEM, one or more `PUBLIC KEY`.
+        pem: String,
+        /// The file they are from; none: they are in the configuration itself.
+        file: Option<PathBuf>,
+    },
 }
 
 /// The operator's access.
@@ -238,13 +276,42 @@ pub struct Admin {
     pub token: Option<SecretString>,
 }
 
+/// Who is told over HTTP of what happens in rooms, and who is asked.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    /// Who is told; `http://` or `https://` with a host.
+    pub urls: Vec<http::Uri>,
+    /// Signs what they are sent; none: generated and kept in the state folder.
+    pub secret: Option<SecretString>,
+    /// What they are told of, of `WEBHOOK_EVENTS`; empty: everything.
+    pub events: Vec<&'static str>,
+    /// Who is asked before somebody joins; none: nobody.
+    pub join_url: Option<http::Uri>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// A PEM file with certificates that are trusted besides the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// What webhooks can be told of.
+pub const WEBHOOK_EVENTS: [&str; 7] =
+    ["room.created", "room.updated", "room.closed", "peer.joined", "peer.left", "call.ended", "chat.message"];
+
 /// Limits of the TCP side; 0 is off.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Open TCP connections of one address (IPv6: /64).
     pub connections_per_ip: u32,
-    /// Events a connection may send per second, on average.
+    /// New Socket.IO sessions of one address (IPv6: /64) per second, on average.
+    pub connects_per_second: u32,
+    /// Rooms a user or connection may join or make per minute.
+    pub joins_per_minute: u32,
+    /// Events a user or connection may send per second, on average.
     pub events_per_second: u32,
+    /// Bytes of events a user or connection may send per second, on average.
+    pub bytes_per_second: u64,
+    /// Rooms that a user may have made and that are there.
+    pub rooms_per_user: u32,
     /// The longest event or request body, in bytes. Never off.
     pub message_bytes: usize,
 }

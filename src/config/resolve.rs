@@ -16,7 +16,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
-use super::Auth;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -35,6 +34,9 @@ use super::StoreUrl;
 use super::Tls;
 use super::Turn;
 use super::TurnLimits;
+use super::WEBHOOK_EVENTS;
+use super::Webhooks;
+use super::auth;
 use super::file::Written;
 use super::file::Wrong;
 use super::nearest;
@@ -44,10 +46,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Anybody with a credential can try secrets on it at leisure; a shorter one is found in no time.
-const SHORTEST_SECRET: usize = 8;
-
-/// RFC 7518, section 3.2: the key of HS256 is as long as its hash.
-const SHORTEST_KEY: usize = 32;
+pub(super) const SHORTEST_SECRET: usize = 8;
 
 /// Reads every key; see `super::read`.
 pub(super) fn resolve(
@@ -63,7 +62,7 @@ pub(super) fn resolve(
         tls: tls(w),
         turn: turn(w),
         rooms: rooms(w),
-        auth: auth(w),
+        auth: auth::auth(w),
         admin: Admin {
             token: w.take(
                 "admin.token",
@@ -73,6 +72,7 @@ pub(super) fn resolve(
                 }),
             ),
         },
+        webhooks: webhooks(w),
         limits: limits(w),
         store: store(w),
         log: log(w),
@@ -129,10 +129,7 @@ fn tls(w: &mut Written) -> Option<Tls> {
         w.take("tls.certificate", None, value::parsed("\"/path/to/fullchain.pem\"", value::path));
     let key = w.take("tls.key", None, value::parsed("\"/path/to/key.pem\"", value::path));
     if let Some(path) = &certificate {
-        pem(w, "tls.certificate", path, |text| {
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-            chain.is_ok_and(|chain| !chain.is_empty())
-        });
+        pem(w, "tls.certificate", path, certificates);
     }
     if let Some(path) = &key {
         pem(w, "tls.key", path, |text| PrivateKeyDer::from_pem_slice(text).is_ok());
@@ -156,6 +153,11 @@ fn tls(w: &mut Written) -> Option<Tls> {
         }
     }
     None
+}
+
+fn certificates(text: &[u8]) -> bool {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    chain.is_ok_and(|chain| !chain.is_empty())
 }
 
 /// Complains unless the file can be read and holds what it should.
@@ -233,24 +235,6 @@ fn alternate(w: &mut Written) -> Vec<SocketAddr> {
     all
 }
 
-fn auth(w: &mut Written) -> Auth {
-    Auth {
-        key: w.take(
-            "auth.key",
-            None,
-            value::parsed(value::A_SECRET, |text| {
-                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_KEY)(text).map(Some) }
-            }),
-        ),
-        api_keys: w.take(
-            "auth.api_keys",
-            Vec::new(),
-            value::list(value::A_SECRET, value::secret(SHORTEST_SECRET)),
-        ),
-        open_ice: w.take("auth.open_ice", false, value::truth),
-    }
-}
-
 /// What an answer to a browser's first request has room for: over UDP no stranger is sent more than three times the request's
 /// 28 bytes. RFC 8489, section 14.9, would allow 127 characters.
 const LONGEST_REALM: usize = 32;
@@ -310,9 +294,60 @@ fn store(w: &mut Written) -> Store {
     }
 }
 
+/// Each has lanes and queues of its own.
+const MOST_URLS: usize = 8;
+
+fn webhooks(w: &mut Written) -> Webhooks {
+    const EXAMPLE: &str = "\"https://app.example.org/hooks\"";
+    let urls = w.take("webhooks.urls", Vec::new(), value::list(EXAMPLE, value::url));
+    if urls.len() > MOST_URLS {
+        w.wrong("webhooks.urls", Wrong::from(format!("more than {MOST_URLS}; keep {MOST_URLS}")));
+    }
+    let ca = w.take("webhooks.ca", None, value::parsed("\"/path/to/ca.pem\"", value::path));
+    if let Some(path) = &ca {
+        pem(w, "webhooks.ca", path, certificates);
+    }
+    Webhooks {
+        urls,
+        secret: w.take(
+            "webhooks.secret",
+            None,
+            value::parsed(value::A_SECRET, |text| {
+                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_SECRET)(text).map(Some) }
+            }),
+        ),
+        events: w.take("webhooks.events", Vec::new(), value::list("\"peer.joined\"", webhook_event)),
+        join_url: w.take(
+            "webhooks.join_url",
+            None,
+            value::parsed(
+                EXAMPLE,
+                |text| if text.is_empty() { Ok(None) } else { value::url(text).map(Some) },
+            ),
+        ),
+        timeout: w.take("webhooks.timeout", 3 * SECOND, value::duration(SECOND / 10..=60 * SECOND)),
+        ca,
+    }
+}
+
+fn webhook_event(text: &str) -> Result<&'static str, String> {
+    let known = WEBHOOK_EVENTS.iter().find(|known| **known == text);
+    known.copied().ok_or_else(|| {
+        let near = nearest::nearest(text, WEBHOOK_EVENTS.iter().copied());
+        match near {
+            Some(near) => format!("{text:?} is no event; did you mean {near:?}?"),
+            None => format!("{text:?} is no event; they are {}", WEBHOOK_EVENTS.join(", ")),
+        }
+    })
+}
+
 fn limits(w: &mut Written) -> Limits {
     Limits {
         connections_per_ip: w.take("limits.connections_per_ip", 1024, value::small(0..=u32::MAX)),
+        connects_per_second: w.take("limits.connects_per_second", 5, value::small(0..=u32::MAX)),
+        joins_per_minute: w.take("limits.joins_per_minute", 10, value::small(0..=u32::MAX)),
+        bytes_per_second: w.take("limits.bytes_per_second", 262_144, value::whole(0..=1 << 40)),
+        rooms_per_user: w.take("limits.rooms_per_user", 20, value::small(0..=u32::MAX)),
         events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
             value::small(1024..=16 << 20)(raw).map(|n| n as usize)
@@ -372,6 +407,7 @@ fn plain_variables(w: &mut Written, environment: &Environment, settings: &mut Se
 
 /// What no single key can know.
 fn together(w: &mut Written, settings: &Settings) {
+    auth::together(w, settings);
     if settings.http.listen.is_empty() && settings.tls.is_none() && !w.has_mistake_in("tls") {
         w.wrong(
             "http.listen",

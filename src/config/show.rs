@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::AuthKey;
+use super::AuthMode;
 use super::LogFormat;
 use super::RelayScope;
 use super::Settings;
@@ -74,14 +76,40 @@ pub fn show(settings: &Settings) -> String {
     out.key("rooms.history", &s.rooms.history);
     out.key("rooms.history_ttl", &quoted(&show_duration(s.rooms.history_ttl)));
     out.section("auth");
-    out.key("auth.key", &quoted(if s.auth.key.is_some() { MASK } else { "" }));
+    out.key("auth.mode", &quoted(if s.auth.mode == AuthMode::Jwt { "jwt" } else { "open" }));
+    out.key(
+        "auth.key",
+        &match &s.auth.key {
+            None => quoted(""),
+            Some(AuthKey::Public { file: Some(file), .. }) => path(Some(file)),
+            Some(_) => quoted(MASK),
+        },
+    );
+    out.key("auth.jwks", &path(s.auth.jwks.as_ref()));
+    out.key("auth.issuer", &list(&s.auth.issuer));
+    out.key("auth.audience", &list(&s.auth.audience));
+    out.key("auth.leeway", &quoted(&show_duration(s.auth.leeway)));
+    out.key("auth.cookie", &quoted(s.auth.cookie.as_deref().unwrap_or_default()));
     out.key("auth.api_keys", &list(&s.auth.api_keys.iter().map(|_| MASK).collect::<Vec<_>>()));
     out.key("auth.open_ice", &s.auth.open_ice);
     out.section("admin");
     out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
+    let hooks = &s.webhooks;
+    out.section("webhooks");
+    out.key("webhooks.urls", &list(&hooks.urls));
+    out.key("webhooks.secret", &quoted(if hooks.secret.is_some() { MASK } else { "" }));
+    out.key("webhooks.events", &list(&hooks.events));
+    let join_url = hooks.join_url.as_ref().map(ToString::to_string);
+    out.key("webhooks.join_url", &quoted(&join_url.unwrap_or_default()));
+    out.key("webhooks.timeout", &quoted(&show_duration(hooks.timeout)));
+    out.key("webhooks.ca", &path(hooks.ca.as_ref()));
     out.section("limits");
     out.key("limits.connections_per_ip", &s.limits.connections_per_ip);
+    out.key("limits.connects_per_second", &s.limits.connects_per_second);
+    out.key("limits.joins_per_minute", &s.limits.joins_per_minute);
     out.key("limits.events_per_second", &s.limits.events_per_second);
+    out.key("limits.bytes_per_second", &s.limits.bytes_per_second);
+    out.key("limits.rooms_per_user", &s.limits.rooms_per_user);
     out.key("limits.message_bytes", &s.limits.message_bytes);
     out.section("store");
     let url = match &s.store.url {

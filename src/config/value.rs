@@ -123,6 +123,23 @@ pub(super) fn list<T>(
     }
 }
 
+/// Like `list`; one alone needs no brackets.
+pub(super) fn some<T>(
+    wants: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&Raw<'_>) -> Read<Vec<T>> {
+    let read = list(wants, parse);
+    move |raw| match raw.value {
+        Value::String(_, text) if text.is_empty() => Ok(Vec::new()),
+        Value::String(..) if !raw.environment => {
+            let alone = Value::from(vec![raw.value.clone()]);
+            read(&Raw { value: &alone, environment: false })
+                .map_err(|wrong| wrong.into_iter().map(|wrong| Wrong::from(wrong.what)).collect())
+        }
+        _ => read(raw),
+    }
+}
+
 fn elements(text: &str) -> Vec<Value> {
     let text = text.trim();
     let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -350,6 +367,26 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
         return Err(wrong());
     }
     Ok(format!("{scheme}://{host}{port}"))
+}
+
+/// The address of a web server's resource, "https://app.example.org/hooks".
+pub(super) fn url(text: &str) -> Result<http::Uri, String> {
+    let wrong = || {
+        format!(
+            "{text:?} is not an address of the web; write \"https://app.example.org/hooks\" (scheme, host, port if unusual, path)"
+        )
+    };
+    let url: http::Uri = text.parse().map_err(|_| wrong())?;
+    let authority = url.authority().ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err("no user name and password in it, please: what is sent is signed".to_owned());
+    }
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let good = port.is_empty() || authority.port_u16().is_some_and(|port| port != 0);
+    if !matches!(url.scheme_str(), Some("http" | "https")) || authority.host().is_empty() || !good {
+        return Err(wrong());
+    }
+    Ok(url)
 }
 
 /// A file's path; empty: none.

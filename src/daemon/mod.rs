@@ -1,5 +1,7 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
+mod access;
+mod arrivals;
 mod block;
 mod descriptors;
 mod figures;
@@ -59,7 +61,9 @@ use crate::signaling::Operator;
 use crate::signaling::Signaling;
 use crate::store::Live as Rooms;
 use crate::store::Store;
+use crate::webhooks::Webhooks;
 
+use arrivals::Arrivals;
 use block::Block;
 use figures::Figures;
 use members::Members;
@@ -78,6 +82,8 @@ const DRAIN: Duration = Duration::from_millis(9_800);
 
 /// How long the store may take to write what is left.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long webhooks that wait may take at the end, if there is so much time left.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether calls go on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -89,9 +95,10 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// this host as it is now.
 ///
 /// # Errors
-/// The certificate cannot be used, or ports get in each other's way.
+/// The certificate or a key of tokens cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
+    access::keyring(settings)?;
     gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
@@ -167,6 +174,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let found = public_address(settings, &interfaces).await?;
     let (turn_secret, turn_kept) = secret(state, "turn-secret", settings.turn.secrets.first())?;
     let (admin_token, _) = secret(state, "admin-token", settings.admin.token.as_ref())?;
+    let keyring = access::keyring(settings)?;
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
@@ -182,8 +190,9 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let of_rooms = of_rooms(settings);
     let store = rooms(settings, state, &of_rooms)?;
     let (signaling, layer) = signaling(&of_rooms, ice.clone(), &relay, &store, &resume_secret)?;
-    let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
-    let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
+    let tokens = access::tokens(keyring);
+    let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
+    let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
     let block = Block {
         host: settings.public.host.as_deref(),
@@ -197,6 +206,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         secret: turn_kept.as_ref(),
     };
 
+    let webhooks = webhooks(settings, state)?;
     let readiness = Arc::new(Readiness::default());
     let figures = Figures {
         places: gate.places(),
@@ -206,10 +216,11 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         store: Arc::clone(&store),
         relay: Arc::downgrade(&relay),
         access: Arc::clone(&access),
+        webhooks: webhooks.clone(),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
-        access,
+        access: Arc::clone(&access),
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
         store: Arc::clone(&store),
@@ -219,8 +230,10 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     };
     let places = Places::new(total, settings.limits.connections_per_ip as usize);
     let refusals = gate.refusals();
-    let sessions =
-        from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
+    let arrivals = Arc::new(Arrivals::new(settings.limits.connects_per_second));
+    let sessions = from_fn(move |request, next| {
+        sessions::admit(places.clone(), Arc::clone(&arrivals), Arc::clone(&refusals), request, next)
+    });
     let router = http::router(parts).layer(layer).layer(sessions);
     let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
     let adopter = Arc::downgrade(&relay);
@@ -245,6 +258,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         signer,
         signaling: &signaling,
         serving: &serving,
+        access: &access,
+        tokens: &tokens,
     };
     let signal = loop {
         tokio::select! {
@@ -260,7 +275,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     readiness.draining();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::select! {
-        left = drain(&mut serving, &signaling, &relay) => {
+        left = drain(&mut serving, &signaling, &relay, &webhooks) => {
             if left > 0 {
                 tracing::warn!(left, "connections did not end in time");
             }
@@ -347,6 +362,9 @@ fn of_rooms(settings: &Settings) -> signaling::Settings {
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
         events_per_second: settings.limits.events_per_second,
+        bytes_per_second: settings.limits.bytes_per_second,
+        joins_per_minute: settings.limits.joins_per_minute,
+        rooms_of_one: settings.limits.rooms_per_user,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
     }
@@ -366,6 +384,16 @@ fn rooms(
     Ok(Arc::new(rooms))
 }
 
+/// Who is told of rooms, and asked. A secret is made only if there is somebody to sign for.
+fn webhooks(settings: &Settings, state: &State) -> anyhow::Result<Webhooks> {
+    let hooks = &settings.webhooks;
+    if hooks.urls.is_empty() && hooks.join_url.is_none() {
+        return Ok(Webhooks::none());
+    }
+    let (secret, _) = secret(state, "webhook-secret", hooks.secret.as_ref())?;
+    Ok(Webhooks::start(hooks, &secret)?)
+}
+
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
 async fn death(relay: &Relay) {
     while relay.is_alive() {
@@ -374,7 +402,12 @@ async fn death(relay: &Relay) {
 }
 
 /// Listeners first, then who is inside. Returns how many connections are left.
-async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay) -> usize {
+async fn drain(
+    serving: &mut gate::Serving,
+    signaling: &Signaling,
+    relay: &Relay,
+    webhooks: &Webhooks,
+) -> usize {
     let begun = tokio::time::Instant::now();
     serving.close().await;
     relay.drain();
@@ -391,7 +424,8 @@ async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay
     if tokio::time::timeout_at(until, signaling.close()).await.is_err() {
         tracing::warn!("some signaling connections did not close in time");
     }
-    serving.drain(until).await
+    let left = until.saturating_duration_since(tokio::time::Instant::now());
+    tokio::join!(serving.drain(until), webhooks.close(left.min(LAST_WEBHOOKS))).0
 }
 
 /// Waits until what nobody waited for is written too.

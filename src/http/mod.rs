@@ -7,12 +7,12 @@ mod origin;
 mod pages;
 mod rooms;
 mod throttle;
-mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use std::time::Instant;
 
 use axum::Json;
@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 
 pub use access::Access;
+pub use access::Keys;
 pub use origin::Origins;
 pub use rooms::Done;
 pub use rooms::Rooms;
@@ -147,6 +148,14 @@ pub fn guard(router: Router, origins: &Origins) -> Router {
 /// An error as the API tells it: `{"error":{"code","message"}}`.
 pub fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json<Value>) {
     (status, Json(json!({ "error": { "code": code, "message": message } })))
+}
+
+/// The same for somebody over a limit, with the time to come again, in whole seconds.
+pub fn too_many(message: &str, wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let error = json!({ "code": "too-many-requests", "message": message, "retryAfter": seconds });
+    let after = [(header::RETRY_AFTER, seconds.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, after, Json(json!({ "error": error }))).into_response()
 }
 
 async fn health(State(parts): State<Parts>) -> Response {
