@@ -6,6 +6,7 @@ mod figures;
 mod holder;
 mod media;
 mod members;
+mod news;
 mod process;
 mod public;
 mod reload;
@@ -177,7 +178,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
-    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret)?;
+    let webhooks = webhooks(settings, state)?;
+    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret, &webhooks)?;
     let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
     let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -193,7 +195,6 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         secret: turn_kept.as_ref(),
     };
 
-    let webhooks = webhooks(settings, state)?;
     let readiness = Arc::new(Readiness::default());
     let figures = Figures {
         places: gate.places(),
@@ -209,6 +210,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         access,
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
+        mint: None,
+        relay_lives: relay_lives(&relay),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -306,6 +309,12 @@ fn ice_servers(
     }
 }
 
+/// Whether all of the relay's threads run.
+fn relay_lives(relay: &Arc<Relay>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let relay = Arc::downgrade(relay);
+    Arc::new(move || relay.upgrade().is_some_and(|relay| relay.is_alive()))
+}
+
 /// What the namespace `/admin` may see and do.
 fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
     let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
@@ -322,6 +331,7 @@ fn signaling(
     ice: IceServers,
     relay: &Arc<Relay>,
     resume_secret: &SecretString,
+    webhooks: &Webhooks,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
     let of_rooms = signaling::Settings {
         capacity: settings.rooms.capacity as usize,
@@ -339,6 +349,7 @@ fn signaling(
         ice,
         media: Arc::new(Members(Arc::downgrade(relay))),
         store: Arc::new(store),
+        news: Arc::new(webhooks.clone()),
         seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
     };
     Ok(Signaling::new(&of_rooms, parts))

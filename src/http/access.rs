@@ -18,6 +18,7 @@ use subtle::Choice;
 use subtle::ConstantTimeEq;
 
 use super::problem;
+use super::problem_for;
 use super::throttle::Throttle;
 use super::token::Tokens;
 
@@ -43,6 +44,17 @@ pub(super) enum Asker {
     Stranger,
 }
 
+/// Who asks about rooms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Caller {
+    /// The operator.
+    Operator,
+    /// A back end.
+    BackEnd,
+    /// Anybody; a user's token makes no difference.
+    Anybody,
+}
+
 /// Why somebody is not let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Refused {
@@ -62,8 +74,8 @@ impl Refused {
                 (asks, problem(status, code, what)).into_response()
             }
             Refused::Throttled(wait) => {
-                let body = problem(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "too many wrong keys");
-                ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], body).into_response()
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                problem_for(status, "too-many-requests", "too many wrong keys", wait)
             }
         }
     }
@@ -106,10 +118,37 @@ impl Access {
     }
 
     fn opens(&self, from: IpAddr, given: &[u8]) -> Result<(), Refused> {
-        if given.ct_eq(self.admin_token.expose_secret().as_bytes()).into() {
-            return Ok(());
+        if self.is_admin_token(given) { Ok(()) } else { Err(self.wrong(from)) }
+    }
+
+    fn is_admin_token(&self, given: &[u8]) -> bool {
+        given.ct_eq(self.admin_token.expose_secret().as_bytes()).into()
+    }
+
+    /// Who asks about rooms.
+    ///
+    /// # Errors
+    /// The key is wrong.
+    pub(super) fn caller(&self, from: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
+        match bearer(headers) {
+            None => Ok(Caller::Anybody),
+            Some(given) if self.is_admin_token(given) => Ok(Caller::Operator),
+            Some(_) => match self.asker(from, headers, None)? {
+                Asker::BackEnd => Ok(Caller::BackEnd),
+                Asker::User(_) | Asker::Stranger => Ok(Caller::Anybody),
+            },
         }
-        Err(self.wrong(from))
+    }
+
+    /// The operator or a back end asks.
+    ///
+    /// # Errors
+    /// Neither does.
+    pub(super) fn trusted(&self, from: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
+        match self.caller(from, headers)? {
+            Caller::Anybody => Err(self.unknown()),
+            trusted => Ok(trusted),
+        }
     }
 
     /// Whether this is the admin token, sent by other means than HTTP.

@@ -46,13 +46,15 @@ pub enum Code {
     NotStored,
     /// This needs a token that was not shown.
     Unauthorized,
+    /// Somebody whose word it needs does not answer.
+    Unavailable,
     /// Our fault.
     Internal,
 }
 
 impl Code {
     /// Every code, for counters.
-    pub const ALL: [Code; 20] = [
+    pub const ALL: [Code; 21] = [
         Code::BadRequest,
         Code::UnknownEvent,
         Code::NotAMember,
@@ -72,6 +74,7 @@ impl Code {
         Code::Forbidden,
         Code::NotStored,
         Code::Unauthorized,
+        Code::Unavailable,
         Code::Internal,
     ];
 
@@ -98,6 +101,7 @@ impl Code {
             Code::Forbidden => "forbidden",
             Code::NotStored => "not-stored",
             Code::Unauthorized => "unauthorized",
+            Code::Unavailable => "unavailable",
             Code::Internal => "internal",
         }
     }

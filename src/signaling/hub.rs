@@ -24,6 +24,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::inbox::Pushed;
 use super::media::Media;
+use super::news::News;
 use super::rate::Rate;
 use super::seal::Seal;
 use super::seats::Seats;
@@ -78,6 +79,9 @@ pub(super) struct Hub {
     pub(super) passwords: Passwords,
     pub(super) users: Users,
     pub(super) directory: Directory,
+    pub(super) news: Arc<dyn News>,
+    /// Whether anybody is told of anything.
+    reports: bool,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
@@ -90,6 +94,7 @@ impl Hub {
         message_bytes: usize,
         media: Arc<dyn Media>,
         seal: Seal,
+        news: Arc<dyn News>,
     ) -> Hub {
         Hub {
             store,
@@ -105,6 +110,8 @@ impl Hub {
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
+            reports: news.reports(),
+            news,
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -224,7 +231,7 @@ impl Hub {
                     return;
                 }
             };
-            gone.extend(committed.gone.iter().map(|(peer, _)| member_id(*peer)));
+            gone.extend(committed.gone.iter().map(|gone| member_id(gone.peer)));
             if let Some(mut call) = committed.ended.take() {
                 call.relayed_bytes = self.relayed(id, &gone);
                 ended = Some(call);
@@ -233,8 +240,11 @@ impl Hub {
             gone.iter().for_each(|member| self.media.unseated(member));
             result = Ok(answer(&committed));
             self.tell(&committed, now);
-            for &(peer, _) in &committed.gone {
-                self.empty_seat(peer);
+            if self.reports {
+                self.report(id.as_str(), command, &committed, ended.as_deref());
+            }
+            for gone in &committed.gone {
+                self.empty_seat(gone.peer);
             }
             for &peer in &committed.waited {
                 if committed.room.and_then(|room| room.member(peer)).is_none() {

@@ -5,6 +5,7 @@
 //! dialect (`seats`, `dialect`).
 
 mod admin;
+mod api;
 mod candidates;
 mod clock;
 mod connection;
@@ -19,6 +20,7 @@ mod inbox;
 mod kept;
 mod media;
 mod moment;
+mod news;
 mod operator;
 mod outbox;
 mod rate;
@@ -30,11 +32,16 @@ mod users;
 
 pub use admin::Admits;
 pub use admin::Operator;
+pub use api::Listed;
+pub use api::Plan;
 pub use error::Code;
 pub use identity::Identity;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
+pub use news::Candidate;
+pub use news::News;
+pub use news::Verdict;
 pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
@@ -136,6 +143,8 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// The rooms.
     pub store: Arc<dyn Store>,
+    /// Who is told of what happens, and who decides on joins.
+    pub news: Arc<dyn News>,
     /// Seals resume tokens: 32 secret bytes, the same after a restart.
     pub seal: [u8; 32],
 }
@@ -147,7 +156,7 @@ impl Parts {
         let store = Live::volatile(settings.rules(), settings.limits());
         let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
-        Parts { ice, media, store: Arc::new(store), seal }
+        Parts { ice, media, store: Arc::new(store), news: Arc::new(()), seal }
     }
 }
 
@@ -190,6 +199,7 @@ impl Signaling {
             settings.message_bytes,
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),
+            parts.news,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);
