@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::io::stderr;
 use std::io::stdout;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +16,10 @@ use clap::Parser;
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::auth;
+use crate::auth::Role;
 use crate::config;
+use crate::config::AuthKey;
 use crate::config::Environment;
 use crate::config::Settings;
 use crate::config::State;
@@ -41,6 +45,11 @@ enum Command {
     Check,
     /// Check the configuration, then have the running daemon read it again
     Reload,
+    /// Copy what the store holds into a new file, while the daemon runs
+    Backup {
+        /// The copy, which must not be there yet
+        file: PathBuf,
+    },
     /// Make a time-limited TURN credential, as JSON
     Credentials {
         /// Whom it is for: the part of the user name behind the expiry
@@ -50,10 +59,37 @@ enum Command {
         #[arg(long, value_parser = ttl)]
         ttl: Option<Duration>,
     },
+    /// Make a user token (JWT), signed by HS256 with auth.key: for tests, and to see what tokens look like
+    Token {
+        /// Who its bearer is: 1 to 128 visible ASCII characters
+        #[arg(long, default_value = "cli")]
+        user: String,
+        /// The name that others see
+        #[arg(long)]
+        name: Option<String>,
+        /// A room it may enter; several may be given [default: all]
+        #[arg(long = "room", value_name = "ROOM")]
+        rooms: Vec<String>,
+        /// What it may do in rooms of others: user, moderator or admin
+        #[arg(long, default_value = "user", value_parser = role)]
+        role: Role,
+        /// How long it is good for
+        #[arg(long, default_value = "1h", value_parser = ttl)]
+        ttl: Duration,
+    },
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).ok_or_else(|| "write a number and its unit: 30s, 5m, 1h, 2d".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    match text {
+        "user" => Ok(Role::User),
+        "moderator" => Ok(Role::Moderator),
+        "admin" => Ok(Role::Admin),
+        _ => Err("write user, moderator or admin".to_owned()),
+    }
 }
 
 /// Does what the command line says.
@@ -75,7 +111,11 @@ pub fn run() -> ExitCode {
         }
         Command::Reload => reload(&settings, &environment),
         Command::Check => check(&settings),
+        Command::Backup { file } => backup(&settings, &State::find(&environment), &file),
         Command::Credentials { user, ttl } => credentials(&settings, &State::find(&environment), &user, ttl),
+        Command::Token { user, name, rooms, role, ttl } => {
+            token(&settings, &user, name.as_deref(), &rooms, role, ttl)
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +147,19 @@ fn reload(settings: &Settings, environment: &Environment) -> anyhow::Result<()> 
     print(&format!("process {process} reads its configuration again; its log says what came of it\n"))
 }
 
+fn backup(settings: &Settings, state: &State, file: &Path) -> anyhow::Result<()> {
+    let copied = daemon::backup(settings, state, file)?;
+    print(&format!(
+        "{}: {} bytes; {} rooms, {} people in them, {} messages, {} calls\n",
+        file.display(),
+        copied.bytes,
+        copied.rooms,
+        copied.people,
+        copied.messages,
+        copied.calls
+    ))
+}
+
 fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Duration>) -> anyhow::Result<()> {
     let secret = match settings.turn.secrets.first() {
         Some(secret) => secret.clone(),
@@ -131,6 +184,44 @@ fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Durat
             "ttl": ttl.as_secs(),
         })
     ))
+}
+
+fn token(
+    settings: &Settings,
+    user: &str,
+    name: Option<&str>,
+    rooms: &[String],
+    role: Role,
+    ttl: Duration,
+) -> anyhow::Result<()> {
+    let auth = &settings.auth;
+    let secret = match &auth.key {
+        Some(AuthKey::Secret(secret)) => secret,
+        Some(AuthKey::Public { .. }) => bail!(
+            "auth.key is a public key, which signs nothing: have the issuer of your tokens make one, or try with auth.key = \"a secret\""
+        ),
+        None => bail!("there is no secret to sign with; set auth.key (openssl rand -hex 32 makes one)"),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let token = auth::mint(
+        secret,
+        &auth::Minted {
+            user,
+            name,
+            role,
+            rooms,
+            issuer: auth.issuer.first().map(String::as_str),
+            audience: auth.audience.first().map(String::as_str),
+            now: now.as_secs(),
+            expires: now.saturating_add(ttl).as_secs(),
+        },
+    );
+    // What the daemon would refuse is better not handed out.
+    let keyring = auth::Keyring::read(auth)?;
+    if let Err(refused) = auth::Tokens::new(keyring).verify(&token) {
+        bail!("the daemon would refuse it: {refused}");
+    }
+    print(&format!("{token}\n"))
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` has the map: which folder holds what, and who may import whom.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -14,6 +15,7 @@ pub mod relay;
 pub mod rooms;
 pub mod shutdown;
 pub mod signaling;
+pub mod stamp;
 pub mod store;
 pub mod stun;
 pub mod turn;

@@ -1,6 +1,7 @@
 //! What the daemon is told to be: a TOML file and the environment (`file`), read into `Settings` in which only possible
 //! things can be said (`resolve`). Every mistake is reported at once, with its place and its mend.
 
+mod auth;
 mod file;
 mod mistake;
 mod nearest;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub webhooks: Webhooks,
     /// `[limits]`
     pub limits: Limits,
+    /// `[store]`
+    pub store: Store,
     /// `[log]`
     pub log: Log,
     /// The file that was read; none: built-in defaults (and the environment).
@@ -188,17 +191,82 @@ pub struct Rooms {
     pub waiting_timeout: Duration,
     /// How long the place of a lost connection is kept; 0: not at all.
     pub grace: Duration,
+    /// Peers in a channel unless its creator says fewer.
+    pub channel_capacity: u32,
+    /// How long a channel to which nobody belongs stays without anybody in it; 0: for ever.
+    pub idle_ttl: Duration,
+    /// Messages that are kept of a room.
+    pub history: u32,
+    /// How long they are kept; 0: as long as their room.
+    pub history_ttl: Duration,
 }
 
-/// Who may ask for credentials without being in a room.
+/// What lasts.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Where it is kept.
+    pub url: StoreUrl,
+    /// Calls that are over and kept in the log.
+    pub calls: u64,
+    /// How long they are kept; 0: as long as there is room for them.
+    pub calls_ttl: Duration,
+}
+
+/// Where rooms are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreUrl {
+    /// In a file in the state folder, `State::STORE`.
+    Default,
+    /// Nowhere: they are gone with the process.
+    Memory,
+    /// In this file.
+    Sqlite(PathBuf),
+}
+
+/// Who may come in, and who may ask for credentials without being in a room.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// The key of user tokens (JWT, HS256); none: there are no user tokens.
-    pub key: Option<SecretString>,
+    /// Whether clients need a token.
+    pub mode: AuthMode,
+    /// What user tokens (JWT) are verified with; none: by `jwks` alone.
+    pub key: Option<AuthKey>,
+    /// A file with a JWKS (RFC 7517): more keys, watched.
+    pub jwks: Option<PathBuf>,
+    /// The `iss` that tokens must have, one of these; empty: any or none.
+    pub issuer: Vec<String>,
+    /// The `aud` that tokens must name, one of these; empty: any or none.
+    pub audience: Vec<String>,
+    /// How far the issuer's clock may be off.
+    pub leeway: Duration,
+    /// The cookie whose value is taken for a token where there is no other; none: there is no such cookie.
+    pub cookie: Option<String>,
     /// Keys of back ends.
     pub api_keys: Vec<SecretString>,
-    /// Whether everybody may.
+    /// Whether everybody may ask for credentials.
     pub open_ice: bool,
+}
+
+/// Whether clients need a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuthMode {
+    /// Nobody needs one; who shows one is who it says.
+    Open,
+    /// Everybody does.
+    Jwt,
+}
+
+/// What user tokens are verified with.
+#[derive(Clone, Debug)]
+pub enum AuthKey {
+    /// Shared with who signs them (HMAC).
+    Secret(SecretString),
+    /// Public keys of who signs them.
+    Public {
+        /// PEM, one or more `PUBLIC KEY`.
+        pem: String,
+        /// The file they are from; none: they are in the configuration itself.
+        file: Option<PathBuf>,
+    },
 }
 
 /// The operator's access.
@@ -234,8 +302,16 @@ pub const WEBHOOK_EVENTS: [&str; 7] =
 pub struct Limits {
     /// Open TCP connections of one address (IPv6: /64).
     pub connections_per_ip: u32,
-    /// Events a connection may send per second, on average.
+    /// New Socket.IO sessions of one address (IPv6: /64) per second, on average.
+    pub connects_per_second: u32,
+    /// Rooms a user or connection may join or make per minute.
+    pub joins_per_minute: u32,
+    /// Events a user or connection may send per second, on average.
     pub events_per_second: u32,
+    /// Bytes of events a user or connection may send per second, on average.
+    pub bytes_per_second: u64,
+    /// Rooms that a user may have made and that are there.
+    pub rooms_per_user: u32,
     /// The longest event or request body, in bytes. Never off.
     pub message_bytes: usize,
 }

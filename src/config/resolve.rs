@@ -16,7 +16,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
-use super::Auth;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -30,11 +29,14 @@ use super::PublicAddress;
 use super::RelayScope;
 use super::Rooms;
 use super::Settings;
+use super::Store;
+use super::StoreUrl;
 use super::Tls;
 use super::Turn;
 use super::TurnLimits;
 use super::WEBHOOK_EVENTS;
 use super::Webhooks;
+use super::auth;
 use super::file::Written;
 use super::file::Wrong;
 use super::nearest;
@@ -44,10 +46,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Anybody with a credential can try secrets on it at leisure; a shorter one is found in no time.
-const SHORTEST_SECRET: usize = 8;
-
-/// RFC 7518, section 3.2: the key of HS256 is as long as its hash.
-const SHORTEST_KEY: usize = 32;
+pub(super) const SHORTEST_SECRET: usize = 8;
 
 /// Reads every key; see `super::read`.
 pub(super) fn resolve(
@@ -63,7 +62,7 @@ pub(super) fn resolve(
         tls: tls(w),
         turn: turn(w),
         rooms: rooms(w),
-        auth: auth(w),
+        auth: auth::auth(w),
         admin: Admin {
             token: w.take(
                 "admin.token",
@@ -75,6 +74,7 @@ pub(super) fn resolve(
         },
         webhooks: webhooks(w),
         limits: limits(w),
+        store: store(w),
         log: log(w),
         file: file.map(Path::to_owned),
         places: Vec::new(),
@@ -235,24 +235,6 @@ fn alternate(w: &mut Written) -> Vec<SocketAddr> {
     all
 }
 
-fn auth(w: &mut Written) -> Auth {
-    Auth {
-        key: w.take(
-            "auth.key",
-            None,
-            value::parsed(value::A_SECRET, |text| {
-                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_KEY)(text).map(Some) }
-            }),
-        ),
-        api_keys: w.take(
-            "auth.api_keys",
-            Vec::new(),
-            value::list(value::A_SECRET, value::secret(SHORTEST_SECRET)),
-        ),
-        open_ice: w.take("auth.open_ice", false, value::truth),
-    }
-}
-
 /// What an answer to a browser's first request has room for: over UDP no stranger is sent more than three times the request's
 /// 28 bytes. RFC 8489, section 14.9, would allow 127 characters.
 const LONGEST_REALM: usize = 32;
@@ -297,6 +279,18 @@ fn rooms(w: &mut Written) -> Rooms {
         capacity: w.take("rooms.capacity", 16, value::small(2..=1000)),
         waiting_timeout: w.take("rooms.waiting_timeout", 30 * SECOND, value::duration(Duration::ZERO..=DAY)),
         grace: w.take("rooms.grace", 30 * SECOND, value::duration(Duration::ZERO..=DAY / 24)),
+        channel_capacity: w.take("rooms.channel_capacity", 500, value::small(2..=10_000)),
+        idle_ttl: w.take("rooms.idle_ttl", DAY, value::duration(Duration::ZERO..=3650 * DAY)),
+        history: w.take("rooms.history", 200, value::small(0..=10_000)),
+        history_ttl: w.take("rooms.history_ttl", 90 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
+    }
+}
+
+fn store(w: &mut Written) -> Store {
+    Store {
+        url: w.take("store.url", StoreUrl::Default, value::parsed("\"sqlite:PATH\"", value::store)),
+        calls: w.take("store.calls", 100_000, value::whole(0..=100_000_000)),
+        calls_ttl: w.take("store.calls_ttl", 365 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
     }
 }
 
@@ -350,6 +344,10 @@ fn webhook_event(text: &str) -> Result<&'static str, String> {
 fn limits(w: &mut Written) -> Limits {
     Limits {
         connections_per_ip: w.take("limits.connections_per_ip", 1024, value::small(0..=u32::MAX)),
+        connects_per_second: w.take("limits.connects_per_second", 5, value::small(0..=u32::MAX)),
+        joins_per_minute: w.take("limits.joins_per_minute", 10, value::small(0..=u32::MAX)),
+        bytes_per_second: w.take("limits.bytes_per_second", 262_144, value::whole(0..=1 << 40)),
+        rooms_per_user: w.take("limits.rooms_per_user", 20, value::small(0..=u32::MAX)),
         events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
             value::small(1024..=16 << 20)(raw).map(|n| n as usize)
@@ -409,6 +407,7 @@ fn plain_variables(w: &mut Written, environment: &Environment, settings: &mut Se
 
 /// What no single key can know.
 fn together(w: &mut Written, settings: &Settings) {
+    auth::together(w, settings);
     if settings.http.listen.is_empty() && settings.tls.is_none() && !w.has_mistake_in("tls") {
         w.wrong(
             "http.listen",

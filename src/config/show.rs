@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::AuthKey;
+use super::AuthMode;
 use super::LogFormat;
 use super::RelayScope;
 use super::Settings;
 use super::StaticUser;
+use super::StoreUrl;
 use super::value::show_duration;
 
 /// What stands in place of a secret.
@@ -68,8 +71,25 @@ pub fn show(settings: &Settings) -> String {
     out.key("rooms.capacity", &s.rooms.capacity);
     out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
     out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
+    out.key("rooms.channel_capacity", &s.rooms.channel_capacity);
+    out.key("rooms.idle_ttl", &quoted(&show_duration(s.rooms.idle_ttl)));
+    out.key("rooms.history", &s.rooms.history);
+    out.key("rooms.history_ttl", &quoted(&show_duration(s.rooms.history_ttl)));
     out.section("auth");
-    out.key("auth.key", &quoted(if s.auth.key.is_some() { MASK } else { "" }));
+    out.key("auth.mode", &quoted(if s.auth.mode == AuthMode::Jwt { "jwt" } else { "open" }));
+    out.key(
+        "auth.key",
+        &match &s.auth.key {
+            None => quoted(""),
+            Some(AuthKey::Public { file: Some(file), .. }) => path(Some(file)),
+            Some(_) => quoted(MASK),
+        },
+    );
+    out.key("auth.jwks", &path(s.auth.jwks.as_ref()));
+    out.key("auth.issuer", &list(&s.auth.issuer));
+    out.key("auth.audience", &list(&s.auth.audience));
+    out.key("auth.leeway", &quoted(&show_duration(s.auth.leeway)));
+    out.key("auth.cookie", &quoted(s.auth.cookie.as_deref().unwrap_or_default()));
     out.key("auth.api_keys", &list(&s.auth.api_keys.iter().map(|_| MASK).collect::<Vec<_>>()));
     out.key("auth.open_ice", &s.auth.open_ice);
     out.section("admin");
@@ -85,8 +105,21 @@ pub fn show(settings: &Settings) -> String {
     out.key("webhooks.ca", &path(hooks.ca.as_ref()));
     out.section("limits");
     out.key("limits.connections_per_ip", &s.limits.connections_per_ip);
+    out.key("limits.connects_per_second", &s.limits.connects_per_second);
+    out.key("limits.joins_per_minute", &s.limits.joins_per_minute);
     out.key("limits.events_per_second", &s.limits.events_per_second);
+    out.key("limits.bytes_per_second", &s.limits.bytes_per_second);
+    out.key("limits.rooms_per_user", &s.limits.rooms_per_user);
     out.key("limits.message_bytes", &s.limits.message_bytes);
+    out.section("store");
+    let url = match &s.store.url {
+        StoreUrl::Default => String::new(),
+        StoreUrl::Memory => "memory:".to_owned(),
+        StoreUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+    };
+    out.key("store.url", &quoted(&url));
+    out.key("store.calls", &s.store.calls);
+    out.key("store.calls_ttl", &quoted(&show_duration(s.store.calls_ttl)));
     out.section("log");
     let format = match s.log.format {
         LogFormat::Auto => "auto",

@@ -222,6 +222,84 @@ fn a_certificate_file_without_a_certificate_is_a_mistake() {
 }
 
 #[test]
+fn keys_of_tokens_are_secrets_or_public_and_what_looks_like_a_path_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = folder.path().join("issuer.pem");
+    let auth = |key: &str| mistakes(&format!("auth.key = {key:?}"), &[]);
+    for (content, why) in [
+        ("hello", "holds no public key in PEM form"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n", "is a private key"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n", "is a private key"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "openssl x509 -pubkey"),
+    ] {
+        fs::write(&pem, content).unwrap();
+        let wrong = auth(pem.to_str().unwrap());
+        assert!(wrong.len() == 1 && wrong[0].contains(why) && wrong[0].contains("issuer.pem"), "{wrong:#?}");
+    }
+    fs::write(&pem, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
+    let settings = parse(&format!("auth.key = {:?}", pem.to_str().unwrap())).unwrap();
+    assert!(matches!(&settings.auth.key, Some(AuthKey::Public { file: Some(file), .. }) if *file == pem));
+    assert!(show(&settings).contains("issuer.pem"));
+    // A path that is not there is no secret, however long it is.
+    for path in [
+        "/etc/callgate/keys/of/the/issuer/of/tokens",
+        "./keys/of/the/issuer/of/our/tokens.txt",
+        "the-issuers-key-of-tokens-in-a-file.pem",
+    ] {
+        let wrong = auth(path);
+        assert!(wrong.len() == 1 && wrong[0].contains("cannot be read"), "{wrong:#?}");
+    }
+    let wrong = auth("short but secret");
+    assert!(wrong[0].contains("at least 32") && !wrong[0].contains("short but"), "{wrong:#?}");
+    let secret = parse("auth.key = \"a key of thirty-two characters..\"").unwrap();
+    assert!(matches!(secret.auth.key, Some(AuthKey::Secret(_))));
+    for text in [show(&secret), format!("{secret:?}")] {
+        assert!(!text.contains("thirty-two"), "{text}");
+    }
+    let inline = "-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----";
+    let inline = read(None, "", &environment(&[("CALLGATE_AUTH__KEY", inline)])).unwrap();
+    assert!(
+        matches!(&inline.auth.key, Some(AuthKey::Public { file: None, pem }) if pem.lines().count() == 3)
+    );
+}
+
+#[test]
+fn who_may_is_said_whole_or_not_at_all() {
+    let one = |text: &str| {
+        let found = mistakes(&format!("[auth]\n{text}"), &[]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0].clone()
+    };
+    let key = "key = \"a key of thirty-two characters..\"\n";
+    assert!(
+        one("mode = \"jwt\"")
+            .starts_with("c.toml:2: auth.mode: \"jwt\" needs something to verify tokens with; set auth.key")
+    );
+    assert!(one("mode = \"token\"").contains("write \"open\" or \"jwt\""));
+    assert!(one("mode = \"jwt\"\nkey = \"short\"").contains("auth.key: too short"));
+    assert!(
+        one("mode = \"jwt\"\njwks = \"/nowhere/jwks.json\"").contains("/nowhere/jwks.json cannot be read")
+    );
+    assert!(one("jwks = \"https://login.example.org/jwks\"").contains("have a timer fetch it"));
+    assert!(one("cookie = \"session\"").contains("no token can be verified"));
+    assert!(one(&format!("{key}cookie = \"a b\"")).contains("is no cookie's name"));
+    assert!(
+        one(&format!("{key}cookie = \"session\"\n[http]\norigins = [\"*\"]"))
+            .contains("list the origins that may")
+    );
+    assert!(one("leeway = \"1h\"").contains("out of range"));
+    assert!(one("issuer = [\"a\", \"\"]").contains("auth.issuer[1]: empty"));
+    assert!(
+        one("issuer = 7").contains("auth.issuer: this is a number")
+            || one("issuer = 7").contains("write a list")
+    );
+    let settings =
+        parse("[auth]\nissuer = \"https://a.example\"\naudience = [\"a\", \"b\"]\nleeway = \"0s\"").unwrap();
+    assert_eq!((settings.auth.issuer.len(), settings.auth.audience.len()), (1, 2));
+    assert_eq!(shown(&parse(&show(&settings)).unwrap()), shown(&settings));
+}
+
+#[test]
 fn a_variable_with_too_few_underscores_is_a_mistake_and_kubernetes_own_are_not() {
     let wrong = mistakes("", &[("CALLGATE_TURN_REALM", "x")]);
     assert_eq!(wrong.len(), 1);
@@ -256,5 +334,29 @@ proptest::proptest! {
         let _ = parse(&text);
         let _ = parse(&format!("{key} = {value}"));
         let _ = parse(&format!("{key} = {value:?}"));
+    }
+}
+
+#[test]
+fn a_store_is_a_file_or_memory() {
+    let store = |url: &str| parse(&format!("store.url = \"{url}\"")).map(|settings| settings.store.url);
+    assert_eq!(store("").unwrap(), StoreUrl::Default);
+    assert_eq!(store("memory:").unwrap(), StoreUrl::Memory);
+    for (url, path) in
+        [("sqlite:/srv/x.db", "/srv/x.db"), ("sqlite:///srv/x.db", "/srv/x.db"), ("sqlite:x.db", "x.db")]
+    {
+        assert_eq!(store(url).unwrap(), StoreUrl::Sqlite(path.into()));
+    }
+    for (url, what) in [
+        ("sqlite:", "names no file"),
+        ("memory", "this is no store"),
+        ("postgres://x", "this is no store"),
+        ("redis://:s3cret@h/0", "redis is not there yet"),
+    ] {
+        let wrong = store(url).unwrap_err().0[0].to_string();
+        assert!(
+            wrong.contains(what) && wrong.contains("sqlite:PATH") && !wrong.contains("s3cret"),
+            "{wrong}"
+        );
     }
 }

@@ -11,6 +11,7 @@ use figment::value::Value;
 use secrecy::SecretString;
 
 use super::StaticUser;
+use super::StoreUrl;
 use super::file::Raw;
 use super::file::Wrong;
 
@@ -119,6 +120,23 @@ pub(super) fn list<T>(
             }
         }
         if wrong.is_empty() { Ok(good) } else { Err(wrong) }
+    }
+}
+
+/// Like `list`; one alone needs no brackets.
+pub(super) fn some<T>(
+    wants: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&Raw<'_>) -> Read<Vec<T>> {
+    let read = list(wants, parse);
+    move |raw| match raw.value {
+        Value::String(_, text) if text.is_empty() => Ok(Vec::new()),
+        Value::String(..) if !raw.environment => {
+            let alone = Value::from(vec![raw.value.clone()]);
+            read(&Raw { value: &alone, environment: false })
+                .map_err(|wrong| wrong.into_iter().map(|wrong| Wrong::from(wrong.what)).collect())
+        }
+        _ => read(raw),
     }
 }
 
@@ -374,6 +392,29 @@ pub(super) fn url(text: &str) -> Result<http::Uri, String> {
 /// A file's path; empty: none.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+/// Where rooms are kept: "", "memory:" or "sqlite:PATH".
+pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
+    const WANTS: &str = "write \"sqlite:PATH\", \"memory:\", or \"\" for a file in the state folder";
+    match text.split_once(':') {
+        None if text.is_empty() => Ok(StoreUrl::Default),
+        Some(("memory", "")) => Ok(StoreUrl::Memory),
+        Some(("sqlite", path)) => {
+            // "sqlite:///var/lib/x.db" is how other programs write it.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                Err(format!("it names no file; {WANTS}"))
+            } else {
+                Ok(StoreUrl::Sqlite(path.into()))
+            }
+        }
+        // What stands behind it may hold a password.
+        Some((scheme @ ("redis" | "rediss" | "redis+sentinel"), _)) => {
+            Err(format!("{scheme} is not there yet: it comes with a later version; {WANTS}"))
+        }
+        _ => Err(format!("this is no store; {WANTS}")),
+    }
 }
 
 /// A user name and its password, "name:password". The password is in no complaint.

@@ -16,6 +16,7 @@ use crate::relay::Relay;
 use crate::rooms::Kind;
 use crate::signaling;
 use crate::signaling::Signaling;
+use crate::store::Store;
 use crate::webhooks;
 use crate::webhooks::Webhooks;
 
@@ -25,6 +26,7 @@ pub(super) struct Figures {
     pub(super) refusals: Arc<Refusals>,
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) signaling: Signaling,
+    pub(super) store: Arc<dyn Store>,
     pub(super) relay: Weak<Relay>,
     pub(super) access: Arc<Access>,
     pub(super) webhooks: Webhooks,
@@ -42,10 +44,20 @@ impl Figures {
         }
         total("callgate_unauthorized_total", self.access.refused());
         self.signaling();
+        self.store();
         self.webhooks();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);
         }
+    }
+
+    fn store(&self) {
+        let health = self.store.health();
+        now("callgate_store_failing", u64::from(health.fault.is_some()));
+        now("callgate_store_waiting", health.waiting);
+        total("callgate_store_batches_total", health.batches);
+        total("callgate_store_records_total", health.records);
+        total("callgate_store_given_up_total", health.given_up);
     }
 
     fn webhooks(&self) {

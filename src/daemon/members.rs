@@ -136,10 +136,6 @@ impl http::Rooms for Signaling {
     ) -> http::Done<'a, http::Page> {
         Box::pin(async move { Signaling::calls(self, room, before, most).await.map(page) })
     }
-
-    fn is_well(&self) -> bool {
-        Signaling::is_well(self)
-    }
 }
 
 fn page((items, next): signaling::Listed) -> http::Page {

@@ -1,9 +1,12 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
+mod access;
+mod arrivals;
 mod block;
 mod descriptors;
 mod figures;
 mod holder;
+mod ledger;
 mod media;
 mod members;
 mod news;
@@ -57,9 +60,11 @@ use crate::shutdown::Wish;
 use crate::signaling;
 use crate::signaling::Operator;
 use crate::signaling::Signaling;
-use crate::store;
+use crate::store::Live as Rooms;
+use crate::store::Store;
 use crate::webhooks::Webhooks;
 
+use arrivals::Arrivals;
 use block::Block;
 use figures::Figures;
 use members::Members;
@@ -67,6 +72,7 @@ use public::Found;
 use public::Interface;
 use reload::Live;
 
+pub use ledger::backup;
 pub use process::reload as reload_running;
 
 /// How long relayed calls may go on once the ports are closed. Signaling needs up to 2 seconds more to close its transports.
@@ -75,6 +81,8 @@ const CALLS: Duration = Duration::from_secs(8);
 /// When the last connection is not waited for any more: the daemon is gone within 10 seconds.
 const DRAIN: Duration = Duration::from_millis(9_800);
 
+/// How long the store may take to write what is left.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How long webhooks that wait may take at the end, if there is so much time left.
 const LAST_WEBHOOKS: Duration = Duration::from_secs(3);
 
@@ -88,9 +96,10 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// this host as it is now.
 ///
 /// # Errors
-/// The certificate cannot be used, or ports get in each other's way.
+/// The certificate or a key of tokens cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
+    access::keyring(settings)?;
     gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
@@ -166,6 +175,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let found = public_address(settings, &interfaces).await?;
     let (turn_secret, turn_kept) = secret(state, "turn-secret", settings.turn.secrets.first())?;
     let (admin_token, _) = secret(state, "admin-token", settings.admin.token.as_ref())?;
+    let keyring = access::keyring(settings)?;
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
@@ -178,10 +188,13 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
+    let of_rooms = of_rooms(settings);
+    let store = rooms(settings, state, &of_rooms)?;
     let webhooks = webhooks(settings, state)?;
-    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret, &webhooks)?;
-    let (auth, drain_asked) = (&settings.auth, Arc::new(Notify::new()));
-    let access = Arc::new(Access::new(admin_token, auth.api_keys.clone(), auth.key.as_ref(), auth.open_ice));
+    let (signaling, layer) = signaling(&of_rooms, ice.clone(), &relay, &store, &resume_secret, &webhooks)?;
+    let tokens = access::tokens(keyring);
+    let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
+    let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
     let block = Block {
         host: settings.public.host.as_deref(),
@@ -201,16 +214,17 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         refusals: gate.refusals(),
         certificate: gate.certificate(),
         signaling: signaling.clone(),
+        store: Arc::clone(&store),
         relay: Arc::downgrade(&relay),
         access: Arc::clone(&access),
         webhooks: webhooks.clone(),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
-        access,
+        access: Arc::clone(&access),
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
-        mint: None,
+        store: Arc::clone(&store),
         relay_lives: relay_lives(&relay),
         readiness: Arc::clone(&readiness),
         started,
@@ -218,8 +232,10 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     };
     let places = Places::new(total, settings.limits.connections_per_ip as usize);
     let refusals = gate.refusals();
-    let sessions =
-        from_fn(move |request, next| sessions::admit(places.clone(), Arc::clone(&refusals), request, next));
+    let arrivals = Arc::new(Arrivals::new(settings.limits.connects_per_second));
+    let sessions = from_fn(move |request, next| {
+        sessions::admit(places.clone(), Arc::clone(&arrivals), Arc::clone(&refusals), request, next)
+    });
     let router = http::router(parts).layer(layer).layer(sessions);
     let router = http::guard(router, &Origins::new(&settings.http.origins, settings.public.host.as_deref()));
     let adopter = Arc::downgrade(&relay);
@@ -244,6 +260,8 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         signer,
         signaling: &signaling,
         serving: &serving,
+        access: &access,
+        tokens: &tokens,
     };
     let signal = loop {
         tokio::select! {
@@ -266,6 +284,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         }
         signal = signals.stop() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
     }
+    kept(&*store).await;
     // The last one to hold it: its threads end here.
     drop(relay);
     tracing::info!("stopped");
@@ -327,32 +346,52 @@ fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Op
 
 /// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
 fn signaling(
-    settings: &Settings,
+    settings: &signaling::Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    store: &Arc<dyn Store>,
     resume_secret: &SecretString,
     webhooks: &Webhooks,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
-    let of_rooms = signaling::Settings {
-        capacity: settings.rooms.capacity as usize,
-        waiting_timeout: settings.rooms.waiting_timeout,
-        grace: settings.rooms.grace,
-        events_per_second: settings.limits.events_per_second,
-        message_bytes: settings.limits.message_bytes,
-        ..signaling::Settings::default()
-    };
-    let ledger = Box::new(store::Volatile::new(200));
-    let store = store::Live::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
-        .context("the stored rooms cannot be read")?;
     let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
     let parts = signaling::Parts {
         ice,
         media: Arc::new(Members(Arc::downgrade(relay))),
-        store: Arc::new(store),
+        store: Arc::clone(store),
         news: Arc::new(webhooks.clone()),
         seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
     };
-    Ok(Signaling::new(&of_rooms, parts))
+    Ok(Signaling::new(settings, parts))
+}
+
+fn of_rooms(settings: &Settings) -> signaling::Settings {
+    signaling::Settings {
+        capacity: settings.rooms.capacity as usize,
+        channel_capacity: settings.rooms.channel_capacity as usize,
+        idle: settings.rooms.idle_ttl,
+        waiting_timeout: settings.rooms.waiting_timeout,
+        grace: settings.rooms.grace,
+        events_per_second: settings.limits.events_per_second,
+        bytes_per_second: settings.limits.bytes_per_second,
+        joins_per_minute: settings.limits.joins_per_minute,
+        rooms_of_one: settings.limits.rooms_per_user,
+        message_bytes: settings.limits.message_bytes,
+        ..signaling::Settings::default()
+    }
+}
+
+/// The rooms, with those that were kept. Blocks.
+fn rooms(
+    settings: &Settings,
+    state: &State,
+    of_rooms: &signaling::Settings,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let ledger = ledger::open(settings, state)?;
+    let rooms = Rooms::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
+        .context("the stored rooms cannot be read")?;
+    let stored: u64 = rooms.counts().rooms.iter().sum();
+    tracing::info!(rooms = stored, "the store is open");
+    Ok(Arc::new(rooms))
 }
 
 /// Who is told of rooms, and asked. A secret is made only if there is somebody to sign for.
@@ -397,6 +436,15 @@ async fn drain(
     }
     let left = until.saturating_duration_since(tokio::time::Instant::now());
     tokio::join!(serving.drain(until), webhooks.close(left.min(LAST_WEBHOOKS))).0
+}
+
+/// Waits until what nobody waited for is written too.
+async fn kept(store: &dyn Store) {
+    match tokio::time::timeout(FLUSH, store.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::error!(%why, "the last of what should be kept could not be written"),
+        Err(_) => tracing::error!("the last of what should be kept was not written in time"),
+    }
 }
 
 /// Tells whoever started us: a person, the log, systemd.

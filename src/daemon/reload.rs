@@ -8,19 +8,39 @@ use anyhow::anyhow;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
+use crate::auth::Tokens;
 use crate::config;
+use crate::config::Auth;
+use crate::config::AuthKey;
 use crate::config::Mistakes;
 use crate::config::Place;
 use crate::config::Settings;
 use crate::config::State;
 use crate::gate;
+use crate::http::Access;
 use crate::ice::Signer;
 use crate::log;
 use crate::relay::Relay;
 use crate::signaling::Signaling;
 
 /// Keys that need no restart.
-const LIVE: [&str; 5] = ["turn.secrets", "turn.users", "tls.certificate", "tls.key", "log.filter"];
+const LIVE: [&str; 15] = [
+    "turn.secrets",
+    "turn.users",
+    "tls.certificate",
+    "tls.key",
+    "auth.mode",
+    "auth.key",
+    "auth.jwks",
+    "auth.issuer",
+    "auth.audience",
+    "auth.leeway",
+    "auth.cookie",
+    "auth.api_keys",
+    "auth.open_ice",
+    "admin.token",
+    "log.filter",
+];
 
 /// The parts of the daemon that a new configuration reaches.
 pub(super) struct Live<'a> {
@@ -35,6 +55,8 @@ pub(super) struct Live<'a> {
     pub(super) signer: Signer,
     pub(super) signaling: &'a Signaling,
     pub(super) serving: &'a gate::Serving,
+    pub(super) access: &'a Access,
+    pub(super) tokens: &'a Tokens,
 }
 
 impl Live<'_> {
@@ -69,6 +91,8 @@ impl Live<'_> {
         }
         // What can still fail comes first.
         let secret = super::secret(self.state, "turn-secret", new.turn.secrets.first()).map_err(one)?.0;
+        let admin_token = super::secret(self.state, "admin-token", new.admin.token.as_ref()).map_err(one)?.0;
+        let keyring = super::access::keyring(&new).map_err(|error| one(error.into()))?;
         if let Some(tls) = &new.tls {
             self.serving.reload_certificates(tls).map_err(|error| one(error.into()))?;
         }
@@ -80,6 +104,9 @@ impl Live<'_> {
                 self.signaling.renew();
             }
         }
+        // The files of keys may have changed without a word in the configuration.
+        self.access.change(super::access::keys(&new, admin_token));
+        self.tokens.change(keyring);
         if fresh.contains("log.filter") {
             log::set_filter(&new.log.filter);
         }
@@ -118,7 +145,7 @@ fn changed(old: &Settings, new: &Settings) -> BTreeSet<String> {
         ("turn.secrets", plain(&old.turn.secrets) == plain(&new.turn.secrets)),
         ("turn.users", users(old) == users(new)),
         ("admin.token", plain(old.admin.token.as_slice()) == plain(new.admin.token.as_slice())),
-        ("auth.key", plain(old.auth.key.as_slice()) == plain(new.auth.key.as_slice())),
+        ("auth.key", key(&old.auth) == key(&new.auth)),
         ("webhooks.secret", plain(old.webhooks.secret.as_slice()) == plain(new.webhooks.secret.as_slice())),
         ("auth.api_keys", plain(&old.auth.api_keys) == plain(&new.auth.api_keys)),
     ];
@@ -128,6 +155,13 @@ fn changed(old: &Settings, new: &Settings) -> BTreeSet<String> {
 
 fn plain(secrets: &[SecretString]) -> Vec<&str> {
     secrets.iter().map(ExposeSecret::expose_secret).collect()
+}
+
+fn key(auth: &Auth) -> Option<&str> {
+    auth.key.as_ref().map(|key| match key {
+        AuthKey::Secret(secret) => secret.expose_secret(),
+        AuthKey::Public { pem, .. } => pem,
+    })
 }
 
 fn users(settings: &Settings) -> Vec<(&str, &str)> {

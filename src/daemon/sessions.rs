@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
@@ -11,20 +12,23 @@ use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::Method;
-use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::IntoResponse;
 use axum::response::Response;
 use bytes::Bytes;
 
+use super::arrivals::Arrivals;
 use crate::gate::Places;
 use crate::gate::Refusals;
 use crate::http;
+
+/// When to try again where all places are taken.
+const FULL: Duration = Duration::from_secs(10);
 
 /// Gives a request that opens a session a place, or refuses it. The session keeps its first request, and so its place,
 /// for as long as it lives.
 pub(super) async fn admit(
     places: Places,
+    arrivals: Arc<Arrivals>,
     refusals: Arc<Refusals>,
     mut request: Request,
     next: Next,
@@ -34,9 +38,16 @@ pub(super) async fn admit(
     {
         let Ok(place) = places.take(peer.ip()) else {
             refusals.sessions.fetch_add(1, Relaxed);
-            let why = "too many sessions of this address";
-            return http::problem(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", why).into_response();
+            return http::too_many("too many sessions of this address", FULL);
         };
+        match arrivals.wait(peer.ip(), tokio::time::Instant::now().into_std()) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => tokio::time::sleep(wait).await,
+            Err(wait) => {
+                refusals.sessions.fetch_add(1, Relaxed);
+                return http::too_many("too many new sessions of this address", wait);
+            }
+        }
         request.extensions_mut().insert(Arc::new(place));
         detach(&mut request);
     }
@@ -73,10 +84,10 @@ fn opens(request: &Request) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use axum::Router;
     use axum::body::Body;
+    use axum::http::StatusCode;
     use axum::middleware::from_fn;
     use tower::ServiceExt;
 
@@ -120,8 +131,9 @@ mod tests {
             Signaling::new(&Settings::default(), Parts::volatile(&Settings::default(), ice, Arc::new(())));
         let (places, refusals) = (Places::new(100, 2), Arc::<Refusals>::default());
         let counted = (places.clone(), Arc::clone(&refusals));
-        let seats =
-            from_fn(move |request, next| admit(counted.0.clone(), Arc::clone(&counted.1), request, next));
+        let seats = from_fn(move |request, next| {
+            admit(counted.0.clone(), Arc::new(Arrivals::new(0)), Arc::clone(&counted.1), request, next)
+        });
         let router: Router = Router::new().layer(layer).layer(seats);
         let open = async |query: &str, from: [u8; 4]| {
             let uri = format!("/socket.io/?EIO=4&transport=polling{query}");

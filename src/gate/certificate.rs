@@ -1,10 +1,8 @@
 //! The certificate of the TLS ports: read from its PEM files, watched, and changed under open connections.
 
-use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +23,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::config::Tls;
+use crate::stamp::Stamp;
 
 /// How often the files are looked at. A change is taken once two looks agree on it: until then it is being written.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -86,16 +85,6 @@ struct Files {
 }
 
 type Stamps = [Option<Stamp>; 2];
-
-/// What changes with a file's content. The time of its last change of mode counts as well: a file that could not be read
-/// may have become readable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
-    inode: (u64, u64),
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
 
 impl Certificate {
     /// Reads the certificate of `settings`.
@@ -219,20 +208,12 @@ fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
 }
 
 fn stamps(certificate: &Path, key: &Path) -> Stamps {
-    [certificate, key].map(|path| {
-        // Through symbolic links: renewal often swaps those.
-        let about = fs::metadata(path).ok()?;
-        Some(Stamp {
-            inode: (about.dev(), about.ino()),
-            length: about.len(),
-            modified: (about.mtime(), about.mtime_nsec()),
-            changed: (about.ctime(), about.ctime_nsec()),
-        })
-    })
+    [certificate, key].map(Stamp::of)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use tempfile::TempDir;

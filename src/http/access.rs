@@ -1,6 +1,9 @@
 //! Who is asking: the operator with its token, a back end with its key, a user with a token of its own.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -18,19 +21,31 @@ use subtle::Choice;
 use subtle::ConstantTimeEq;
 
 use super::problem;
-use super::problem_for;
 use super::throttle::Throttle;
-use super::token::Tokens;
+use super::too_many;
+use super::users::Mint;
+use crate::auth;
+use crate::auth::Identity;
+use crate::auth::Tokens;
 
 /// Who may do what over HTTP.
 pub struct Access {
-    admin_token: SecretString,
-    api_keys: Vec<SecretString>,
-    tokens: Option<Tokens>,
-    /// Everybody may ask for credentials.
-    open_ice: bool,
+    keys: RwLock<Arc<Keys>>,
+    tokens: Arc<Tokens>,
     throttle: Throttle,
     refused: AtomicU64,
+}
+
+/// What opens what.
+pub struct Keys {
+    /// The operator's.
+    pub admin_token: SecretString,
+    /// Back ends'.
+    pub api_keys: Vec<SecretString>,
+    /// Whether everybody may ask for credentials.
+    pub open_ice: bool,
+    /// Makes user tokens; none: there is no secret to sign them with.
+    pub mint: Option<Mint>,
 }
 
 /// Who asks for credentials.
@@ -39,7 +54,7 @@ pub(super) enum Asker {
     /// A back end, for whomever it names.
     BackEnd,
     /// The bearer of this user's token.
-    User(String),
+    User(Arc<str>),
     /// Anybody.
     Stranger,
 }
@@ -60,6 +75,8 @@ pub(super) enum Caller {
 pub(super) enum Refused {
     /// Without a key, or with a wrong one.
     Unknown,
+    /// With a user token that was good.
+    Expired,
     /// With a wrong one, and too many of those came from this address.
     Throttled(Duration),
 }
@@ -73,31 +90,43 @@ impl Refused {
                 let asks = [(header::WWW_AUTHENTICATE, "Bearer"), (header::CACHE_CONTROL, "no-store")];
                 (asks, problem(status, code, what)).into_response()
             }
-            Refused::Throttled(wait) => {
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                problem_for(status, "too-many-requests", "too many wrong keys", wait)
+            Refused::Expired => {
+                let asks = [
+                    (header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+                    (header::CACHE_CONTROL, "no-store"),
+                ];
+                (asks, problem(status, auth::Refused::Expired.code(), "the token has expired"))
+                    .into_response()
             }
+            Refused::Throttled(wait) => too_many("too many wrong keys", wait),
         }
     }
 }
 
 impl Access {
-    /// `key`: of user tokens; none: there are none.
+    /// By these keys, and by user tokens.
     #[must_use]
-    pub fn new(
-        admin_token: SecretString,
-        api_keys: Vec<SecretString>,
-        key: Option<&SecretString>,
-        open_ice: bool,
-    ) -> Access {
+    pub fn new(keys: Keys, tokens: Arc<Tokens>) -> Access {
         Access {
-            admin_token,
-            api_keys,
-            tokens: key.map(Tokens::new),
-            open_ice,
+            keys: RwLock::new(Arc::new(keys)),
+            tokens,
             throttle: Throttle::default(),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// By these keys from now on.
+    pub fn change(&self, keys: Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What makes user tokens, if anything does.
+    pub(super) fn mint(&self) -> Option<Mint> {
+        self.keys().mint.clone()
     }
 
     /// How many requests were refused for their key or token.
@@ -122,7 +151,7 @@ impl Access {
     }
 
     fn is_admin_token(&self, given: &[u8]) -> bool {
-        given.ct_eq(self.admin_token.expose_secret().as_bytes()).into()
+        given.ct_eq(self.keys().admin_token.expose_secret().as_bytes()).into()
     }
 
     /// Who asks about rooms.
@@ -176,21 +205,39 @@ impl Access {
         key: Option<&str>,
     ) -> Result<Asker, Refused> {
         let given = key.filter(|key| !key.is_empty()).map(str::as_bytes).or_else(|| bearer(headers));
+        let keys = self.keys();
         let Some(given) = given else {
-            return if self.open_ice { Ok(Asker::Stranger) } else { Err(self.unknown()) };
+            return match self.tokens.in_cookie(headers).map(|token| self.user(token)) {
+                Some(Ok(identity)) => Ok(Asker::User(identity.user)),
+                // Browsers send old cookies along: whoever may come without one may come with one.
+                _ if keys.open_ice => Ok(Asker::Stranger),
+                Some(Err(refused)) => Err(self.count(refused)),
+                None => Err(self.unknown()),
+            };
         };
         // Users share addresses, and one with an old token must not keep the others out: their tokens are not throttled.
-        if let (Some(tokens), Ok(text)) = (&self.tokens, std::str::from_utf8(given))
+        if let Ok(text) = std::str::from_utf8(given)
             && Tokens::looks_like_one(text)
+            && self.tokens.known()
         {
-            return tokens.subject(text).map(Asker::User).ok_or_else(|| self.unknown());
+            return match self.user(text) {
+                Ok(identity) => Ok(Asker::User(identity.user)),
+                Err(refused) => Err(self.count(refused)),
+            };
         }
         // All are compared, whichever it is.
-        let found = self.api_keys.iter().map(|key| given.ct_eq(key.expose_secret().as_bytes()));
+        let found = keys.api_keys.iter().map(|key| given.ct_eq(key.expose_secret().as_bytes()));
         if found.fold(Choice::from(0), |any, this| any | this).into() {
             return Ok(Asker::BackEnd);
         }
         Err(self.wrong(from))
+    }
+
+    fn user(&self, token: &str) -> Result<Identity, Refused> {
+        self.tokens.verify(token).map_err(|refused| {
+            tracing::debug!(%refused, "a user token was refused");
+            if refused == auth::Refused::Expired { Refused::Expired } else { Refused::Unknown }
+        })
     }
 
     /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here.
@@ -209,8 +256,12 @@ impl Access {
     }
 
     fn unknown(&self) -> Refused {
+        self.count(Refused::Unknown)
+    }
+
+    fn count(&self, refused: Refused) -> Refused {
         self.refused.fetch_add(1, Relaxed);
-        Refused::Unknown
+        refused
     }
 }
 
@@ -229,7 +280,13 @@ mod tests {
 
     fn access() -> Access {
         let keys = ["first-key", "second-key"].map(SecretString::from).to_vec();
-        Access::new(ADMIN.into(), keys, Some(&"a key of thirty-two characters..".into()), false)
+        let keys = Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: false, mint: None };
+        Access::new(keys, tokens("[auth]\nkey = \"a key of thirty-two characters..\"\ncookie = \"session\""))
+    }
+
+    fn tokens(config: &str) -> Arc<Tokens> {
+        let settings = crate::config::read(None, config, &Default::default()).unwrap();
+        Arc::new(Tokens::new(auth::Keyring::read(&settings.auth).unwrap()))
     }
 
     fn bears(text: &str) -> HeaderMap {
@@ -268,7 +325,9 @@ mod tests {
         assert_eq!(access.asker(ip(2), &nothing, None), Err(Refused::Unknown));
         assert_eq!(access.asker(ip(2), &nothing, Some("")), Err(Refused::Unknown));
         assert_eq!(access.refused(), 6);
-        let open = Access { open_ice: true, ..access };
+        let keys = ["first-key", "second-key"].map(SecretString::from).to_vec();
+        access.change(Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: true, mint: None });
+        let open = access;
         assert_eq!(open.asker(ip(2), &nothing, None), Ok(Asker::Stranger));
         // Who shows a key wants it to be right.
         assert_eq!(open.asker(ip(2), &nothing, Some("third-key")), Err(Refused::Unknown));

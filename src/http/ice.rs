@@ -131,7 +131,7 @@ fn id_for(asker: Asker, named: Option<&str>) -> Option<String> {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'@' | b'-');
             ((1..=64).contains(&named.len()) && named.bytes().all(plain)).then(|| named.to_owned())
         }
-        (Asker::User(subject), _) => Some(subject),
+        (Asker::User(subject), _) => Some(subject.to_string()),
         (Asker::BackEnd, None) | (Asker::Stranger, _) => Some(format!("guest-{}", Uuid::new_v4().simple())),
     };
     id.filter(|id| !id.starts_with(&credential::member_id("")))
@@ -146,7 +146,7 @@ mod tests {
         let headers = [(header::HOST, "turn.internal:3000".parse().unwrap())].into_iter().collect();
         let uri = Uri::from_static("/api/ice");
         assert_eq!(host_for(&Asker::BackEnd, &headers, &uri), None);
-        for browser in [Asker::Stranger, Asker::User("ada".to_owned())] {
+        for browser in [Asker::Stranger, Asker::User("ada".into())] {
             assert_eq!(host_for(&browser, &headers, &uri), Some("turn.internal:3000"));
         }
     }
@@ -159,8 +159,8 @@ mod tests {
         for name in ["", "a b", "a:b", "a/b", "ä", "\0", &"x".repeat(65), &credential::member_id("x")] {
             assert_eq!(id_for(Asker::BackEnd, Some(name)), None, "{name:?}");
         }
-        assert_eq!(id_for(Asker::User("auth0|ada".to_owned()), Some("bob")).as_deref(), Some("auth0|ada"));
-        assert_eq!(id_for(Asker::User(credential::member_id("x")), None), None);
+        assert_eq!(id_for(Asker::User("auth0|ada".into()), Some("bob")).as_deref(), Some("auth0|ada"));
+        assert_eq!(id_for(Asker::User(credential::member_id("x").into()), None), None);
         let [one, other] = [0; 2].map(|_| id_for(Asker::Stranger, Some("bob")).unwrap());
         assert!(one.starts_with("guest-") && one != other);
     }

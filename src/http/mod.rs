@@ -3,7 +3,6 @@
 mod access;
 mod body;
 mod ice;
-
 mod log;
 mod origin;
 mod pages;
@@ -12,7 +11,6 @@ mod problem;
 mod rooms;
 mod rule;
 mod throttle;
-mod token;
 mod users;
 
 use std::net::SocketAddr;
@@ -45,18 +43,21 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::ice::IceServers;
 use crate::metrics::Metrics;
+use crate::store::Store;
 
 pub use access::Access;
+pub use access::Keys;
 pub use origin::Origins;
 pub use problem::problem;
 pub use problem::problem_for;
+pub use problem::too_many;
 pub use rooms::Done;
 pub use rooms::NewRoom;
 pub use rooms::Page;
 pub use rooms::Rooms;
 pub use rooms::Search;
 pub use users::Mint;
-pub use users::Wanted;
+pub use users::Token;
 
 /// What a page of ours may do: run its own scripts, talk to its own server, show its own camera. `'self'` includes
 /// WebSockets of this host in today's browsers; the explicit schemes are for the older ones.
@@ -85,8 +86,8 @@ pub struct Parts {
     pub ice: IceServers,
     /// The rooms.
     pub rooms: Arc<dyn Rooms>,
-    /// Makes user tokens; none: there is no key to sign them with.
-    pub mint: Option<Mint>,
+    /// What of them lasts.
+    pub store: Arc<dyn Store>,
     /// Whether the relay is alive.
     pub relay_lives: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/ready` says.
@@ -95,6 +96,12 @@ pub struct Parts {
     pub started: Instant,
     /// The longest body of a request, in bytes.
     pub body_bytes: usize,
+}
+
+impl Parts {
+    fn store_word(&self) -> &'static str {
+        if self.store.health().fault.is_none() { "ok" } else { "failing" }
+    }
 }
 
 /// Whether new calls should be sent here.
@@ -170,7 +177,7 @@ async fn health(State(parts): State<Parts>) -> Response {
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": parts.started.elapsed().as_secs(),
-        "store": { "status": if parts.rooms.is_well() { "ok" } else { "failing" } },
+        "store": { "status": parts.store_word() },
         "relay": { "status": if (parts.relay_lives)() { "ok" } else { "dead" } },
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
@@ -179,8 +186,9 @@ async fn health(State(parts): State<Parts>) -> Response {
 async fn ready(State(parts): State<Parts>) -> Response {
     let word = parts.readiness.word();
     let status = if word == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut answer =
-        (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": word }))).into_response();
+    // Calls go on without a disk, so this is no reason to send them elsewhere.
+    let body = json!({ "status": word, "store": parts.store_word() });
+    let mut answer = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
     if status != StatusCode::OK {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

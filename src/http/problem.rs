@@ -23,6 +23,11 @@ pub fn problem_for(status: StatusCode, code: &str, message: &str, wait: Duration
     (status, [(header::RETRY_AFTER, seconds.to_string())], Json(body)).into_response()
 }
 
+/// Somebody is over a limit.
+pub fn too_many(message: &str, wait: Duration) -> Response {
+    problem_for(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", message, wait)
+}
+
 /// Gives an error that was not found by our own handlers (a route that knows no such method, a body that is too long) the same
 /// shape; its headers stay.
 pub(super) async fn shaped(response: Response) -> Response {

@@ -25,6 +25,7 @@ use super::access::Caller;
 use super::access::Refused;
 use super::problem;
 use super::problem_for;
+use super::too_many;
 use crate::rooms::Kind;
 use crate::rooms::Options;
 use crate::rooms::PeerId;
@@ -116,9 +117,6 @@ pub trait Rooms: Send + Sync {
 
     /// Calls that are over, the last first, before that number.
     fn calls<'a>(&'a self, room: Option<&'a RoomId>, before: Option<u64>, most: usize) -> Done<'a, Page>;
-
-    /// Whether what lasts can be written.
-    fn is_well(&self) -> bool;
 }
 
 /// `GET /api/rooms`
@@ -228,7 +226,7 @@ pub(super) fn failed(refusal: Refusal) -> Response {
         }
         Refusal::TooManyRooms | Refusal::TooManyOfYours => {
             let what = "this server holds as many rooms as it can";
-            return problem_for(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", what, LATER);
+            return too_many(what, LATER);
         }
         Refusal::NotStored => {
             let what = "this cannot be stored just now";

@@ -33,11 +33,11 @@ const NAME: usize = 32;
 const ROOMS: usize = 64;
 
 /// Makes a token that says this, as JSON with its expiry.
-pub type Mint = Arc<dyn Fn(&Wanted<'_>) -> Value + Send + Sync>;
+pub type Mint = Arc<dyn Fn(&Token<'_>) -> Value + Send + Sync>;
 
 /// What a token is to say.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct Token<'a> {
     /// The user: 1 to 128 visible ASCII characters.
     pub user: &'a str,
     /// The name to show.
@@ -98,11 +98,11 @@ pub(super) async fn mint(
     if !(1..=LONGEST_TTL).contains(&ttl) {
         return bad("a ttl is 1 to 2592000 seconds");
     }
-    let Some(mint) = &parts.mint else {
+    let Some(mint) = parts.access.mint() else {
         let what = "tokens are signed elsewhere: auth.key is not set";
         return problem(StatusCode::CONFLICT, "no-key", what).into_response();
     };
-    let wanted = Wanted {
+    let wanted = Token {
         user: &asked.user_id,
         name: asked.name.as_deref(),
         role,

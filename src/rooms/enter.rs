@@ -206,7 +206,7 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
         answer: Answer::Seated { peer: join.peer, resumed: false, restored: false },
         ..Default::default()
     };
-    decision.make_room(room)?;
+    decision.make_room(room, &who)?;
     decision.seat(room, member(join.peer, join.session, &who, room.joined, now.unix_ms), rules, now);
     decision.belong(room, &who, now)?;
     Ok(decision)
@@ -307,9 +307,9 @@ pub(super) fn admit<'a>(
     let mut decision = Decision::default();
     decision.changes.push(Change::Unwait(peer));
     if admit {
-        decision.make_room(room)?;
         let who = Who { user: waiting.user.clone(), name: waiting.name.clone(), rank: Rank::Member };
         let who = Who { rank: rank(room, &who), ..who };
+        decision.make_room(room, &who)?;
         decision.seat(room, member(peer, waiting.session, &who, room.joined, now.unix_ms), rules, now);
         decision.belong(room, &who, now)?;
         decision.notices.insert(0, super::notice::Notice { to: smallvec![peer], event: Event::Admitted });
@@ -323,15 +323,16 @@ pub(super) fn admit<'a>(
 impl Decision<'_> {
     /// In a full room, takes the seat of whoever has been away for the longest: someone reloaded the page, and the old
     /// connection's seat is still kept.
-    fn make_room(&mut self, room: &Room) -> Result<(), Refusal> {
+    fn make_room(&mut self, room: &Room, newcomer: &Who) -> Result<(), Refusal> {
         if room.members.len() < room.capacity {
             return Ok(());
         }
         let away = room.members.iter().filter_map(|member| member.away.map(|away| (away.since, member)));
         let (_, old) = away.min_by_key(|(since, _)| *since).ok_or(Refusal::Full)?;
         self.unseat(room, old, LeftReason::Lost, &others(room, old.peer));
-        // Whoever takes the place of the last of the creator's seats is not its heir: the rank passes on.
-        if old.rank == Rank::Creator {
+        // Whoever takes the place of the creator's last seat is not its heir, unless it is the same user.
+        let others = room.others(old.peer).any(|other| other.rank == Rank::Creator);
+        if old.rank == Rank::Creator && newcomer.rank != Rank::Creator && !others {
             self.hand_over(room, &[old.peer], false);
         }
         Ok(())

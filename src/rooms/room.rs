@@ -132,7 +132,7 @@ pub struct Room {
     pub expires: Option<Instant>,
     /// How many have ever joined.
     pub joined: u64,
-    /// On whose account it is, for limits; 0: nobody's.
+    /// On whose account it is, for limits; 0: nobody's. An odd number is one that many share.
     pub maker: u64,
     /// What most rooms do without.
     pub details: Option<Box<Details>>,

@@ -217,7 +217,7 @@ fn a_room_waits_for_nobody_and_goes_with_its_last_member() {
     let b = house.join(&id, Kind::Call).unwrap();
     assert_eq!(house.rooms[&id].kind, Kind::Room);
     house.run(&id, Command::Leave { peer: a, session: None }).unwrap();
-    assert_eq!(house.told(b), ["left:left"]);
+    assert_eq!(house.told(b), ["left:left", "changed"], "it is the heir, too");
     house.run(&id, Command::Leave { peer: b, session: None }).unwrap();
     assert!(house.rooms.is_empty());
 }

@@ -271,10 +271,4 @@ impl Signaling {
         });
         Ok((calls.collect(), next))
     }
-
-    /// Whether what lasts can be written.
-    #[must_use]
-    pub fn is_well(&self) -> bool {
-        self.hub.store.health().fault.is_none()
-    }
 }

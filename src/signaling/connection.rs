@@ -9,8 +9,6 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
 
 use axum::extract::ConnectInfo;
 use serde::Serialize;
@@ -19,14 +17,13 @@ use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::Value;
 use socketioxide::socket::Socket;
 
+use super::account::Accounts;
 use super::dialect::Dialect;
 use super::hub::Hub;
 use super::identity::Identity;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::outbox::Unsent;
-use super::rate::Meter;
-use super::rate::Rate;
 use super::stats::Drop;
 use crate::rooms::PeerId;
 use crate::rooms::RoomId;
@@ -60,6 +57,7 @@ pub(super) struct Connection {
     hub: Weak<Hub>,
     socket: Weak<Transport>,
     outbox: Outbox,
+    accounts: Accounts,
     /// Nothing more comes from it or goes to it.
     closed: AtomicBool,
     state: Mutex<State>,
@@ -69,7 +67,6 @@ struct State {
     /// What is pushed outside of any room, and errors, are said in this.
     dialect: &'static Dialect,
     seats: SmallVec<[Membership; 1]>,
-    meter: Meter,
     identity: Option<Arc<Identity>>,
 }
 
@@ -80,6 +77,7 @@ impl Connection {
         socket: &Arc<Transport>,
         dialect: &'static Dialect,
         identity: Option<Identity>,
+        accounts: Accounts,
     ) -> Connection {
         Connection {
             number,
@@ -87,13 +85,9 @@ impl Connection {
             inbox: Inbox::closed(),
             socket: Arc::downgrade(socket),
             outbox: Outbox::default(),
+            accounts,
             closed: AtomicBool::new(false),
-            state: Mutex::new(State {
-                dialect,
-                seats: SmallVec::new(),
-                meter: Meter::default(),
-                identity: identity.map(Arc::new),
-            }),
+            state: Mutex::new(State { dialect, seats: SmallVec::new(), identity: identity.map(Arc::new) }),
         }
     }
 
@@ -114,9 +108,9 @@ impl Connection {
         self.state().identity.clone()
     }
 
-    /// Counts one command against the rate.
-    pub(super) fn meter(&self, rate: Rate, now: Instant) -> Result<(), (Duration, bool)> {
-        self.state().meter.take(rate, now)
+    /// What it draws on.
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// Its seat in this room.

@@ -56,7 +56,10 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let said = auth.as_ref().and_then(Value::as_str);
         let query = socket.req_parts().uri.query().unwrap_or_default();
         let identity = Identity::claimed(said.map(|text| &**text), query);
-        let connection = Arc::new(Connection::new(&self.0, self.0.number(), &socket, dialect, identity));
+        let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
+        let accounts = self.0.bank.accounts(Connection::address(&socket), user, Hub::now().at);
+        let number = self.0.number();
+        let connection = Arc::new(Connection::new(&self.0, number, &socket, dialect, identity, accounts));
         socket.extensions.insert(connection.clone());
         socket.on_fallback(Client { hub: self.0.clone(), connection: connection.clone() });
         socket.on_disconnect(Client { hub: self.0.clone(), connection });

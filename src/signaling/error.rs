@@ -122,6 +122,11 @@ impl Failure {
         Failure { code, message: message.into(), retry_after: None }
     }
 
+    /// Over a limit, for so long.
+    pub(super) fn too_many(wait: Duration, message: &'static str) -> Failure {
+        Failure { retry_after: Some(wait), ..Failure::new(Code::TooManyRequests, message) }
+    }
+
     pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Failure {
         Failure::new(Code::BadRequest, message)
     }

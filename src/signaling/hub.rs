@@ -13,6 +13,7 @@ use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use super::account::Bank;
 use super::clock::Alarm;
 use super::connection::Connection;
 use super::connection::Item;
@@ -25,7 +26,6 @@ use super::error::Failure;
 use super::inbox::Pushed;
 use super::media::Media;
 use super::news::News;
-use super::rate::Rate;
 use super::seal::Seal;
 use super::seats::Seats;
 use super::session;
@@ -69,7 +69,7 @@ pub(super) struct Hub {
     pub(super) seats: Seats,
     pub(super) counters: Counters,
     pub(super) ice: IceServers,
-    pub(super) rate: Rate,
+    pub(super) bank: Bank,
     /// The longest event, in bytes.
     pub(super) message_bytes: usize,
     pub(super) alarm: Arc<Alarm>,
@@ -90,7 +90,7 @@ impl Hub {
     pub(super) fn new(
         store: Arc<dyn Store>,
         ice: IceServers,
-        rate: Rate,
+        bank: Bank,
         message_bytes: usize,
         media: Arc<dyn Media>,
         seal: Seal,
@@ -101,7 +101,7 @@ impl Hub {
             seats: Seats::default(),
             counters: Counters::default(),
             ice,
-            rate,
+            bank,
             message_bytes,
             alarm: Arc::default(),
             draining: AtomicBool::new(false),

@@ -4,6 +4,7 @@
 //! every dialect, `session` makes a command of it, the store decides and commits, and each member hears of it in its own
 //! dialect (`seats`, `dialect`).
 
+mod account;
 mod admin;
 mod api;
 mod candidates;
@@ -23,7 +24,6 @@ mod moment;
 mod news;
 mod operator;
 mod outbox;
-mod rate;
 mod seal;
 mod seats;
 mod session;
@@ -39,6 +39,7 @@ pub use identity::Identity;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
+pub use moment::Moment;
 pub use news::Candidate;
 pub use news::News;
 pub use news::Verdict;
@@ -54,10 +55,11 @@ use socketioxide::ParserConfig;
 use socketioxide::SocketIo;
 use socketioxide::layer::SocketIoLayer;
 
+use self::account::Bank;
+use self::account::Rates;
 use self::admin::Admin;
 use self::door::Door;
 use self::hub::Hub;
-use self::rate::Rate;
 use self::seal::Seal;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
@@ -81,8 +83,13 @@ pub struct Settings {
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
     pub grace: Duration,
-    /// How many events a connection may send a second, in the long run; five seconds' worth at once. 0: no limit.
+    /// How many events a client may send a second, in the long run; five seconds' worth at once. 0: no limit. This and the
+    /// next two hold for a user with a token, else for a connection; and twenty times as much for an address.
     pub events_per_second: u32,
+    /// How many bytes of events. 0: no limit.
+    pub bytes_per_second: u64,
+    /// How many rooms it may join or make a minute. 0: no limit.
+    pub joins_per_minute: u32,
     /// The longest event, in bytes.
     pub message_bytes: usize,
     /// The most rooms.
@@ -104,9 +111,11 @@ impl Default for Settings {
             waiting_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             events_per_second: 200,
+            bytes_per_second: 256 << 10,
+            joins_per_minute: 10,
             message_bytes: 64 << 10,
             max_rooms: 1_000_000,
-            rooms_of_one: 100,
+            rooms_of_one: 20,
             // Node's 25 s and 20 s leave the other side of a call looking at a frozen picture for up to 45 s. At 10 s and
             // 10 s it is 20 s at most, for one small packet each way in ten seconds.
             ping_interval: Duration::from_secs(10),
@@ -125,6 +134,14 @@ impl Settings {
             waiting_timeout: self.waiting_timeout,
             grace: self.grace,
             idle: self.idle,
+        }
+    }
+
+    fn rates(&self) -> Rates {
+        Rates {
+            events_per_second: self.events_per_second,
+            bytes_per_second: self.bytes_per_second,
+            joins_per_minute: self.joins_per_minute,
         }
     }
 
@@ -195,7 +212,7 @@ impl Signaling {
         let hub = Arc::new(Hub::new(
             parts.store,
             parts.ice,
-            Rate::new(settings.events_per_second),
+            Bank::new(settings.rates(), now.at),
             settings.message_bytes,
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),

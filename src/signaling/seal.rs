@@ -120,13 +120,14 @@ impl Seal {
         context.sign()
     }
 
-    /// A number for an account, the same after a restart and known to nobody. Not 0.
-    pub(super) fn account(&self, kind: u8, name: &[u8]) -> u64 {
+    /// A number for an account (`Room::maker`), the same after a restart and not to be guessed: odd if many `share` it.
+    pub(super) fn account(&self, shared: bool, name: &[u8]) -> u64 {
         let mut context = hmac::Context::with_key(&self.key);
-        context.update(&[0xff, kind]);
+        context.update(&[0xff, u8::from(shared)]);
         context.update(name);
         let tag = context.sign();
-        tag.as_ref().first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes)).max(1)
+        let number = tag.as_ref().first_chunk().map_or(2, |bytes| u64::from_be_bytes(*bytes));
+        number.max(2) & !1 | u64::from(shared)
     }
 }
 

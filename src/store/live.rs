@@ -47,7 +47,7 @@ use crate::rooms::Rules;
 pub struct Limits {
     /// In all.
     pub rooms: u64,
-    /// On one account (`Room::maker`). 0: no limit.
+    /// On one account (`Room::maker`); twenty times that where many share it. 0: no limit.
     pub rooms_of_one: u32,
 }
 
@@ -71,6 +71,9 @@ struct Shard {
     /// Rooms of which something is being written: nothing else changes them meanwhile.
     writing: HashMap<RoomId, Arc<Semaphore>>,
 }
+
+/// How many accounts one that is shared is worth.
+const SHARED: u32 = 20;
 
 /// How many locks the rooms are spread over.
 const SHARDS: usize = 32;
@@ -136,7 +139,8 @@ impl Live {
         if self.rooms.iter().map(|n| n.load(Ordering::Relaxed)).sum::<u64>() >= self.limits.rooms {
             return Err(Refusal::TooManyRooms);
         }
-        let most = self.limits.rooms_of_one;
+        let share = if room.maker % 2 == 1 { SHARED } else { 1 };
+        let most = self.limits.rooms_of_one.saturating_mul(share);
         if most != 0 && room.maker != 0 && self.index.made_by(room.maker) >= most {
             return Err(Refusal::TooManyOfYours);
         }

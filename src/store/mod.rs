@@ -2,9 +2,12 @@
 //! outcome on before the next command on the same room is decided.
 
 mod index;
+#[cfg(test)]
+mod laws;
 mod ledger;
 mod live;
 mod record;
+mod sqlite;
 mod volatile;
 
 pub use ledger::Answer;
@@ -16,6 +19,10 @@ pub use ledger::Record;
 pub use ledger::Written;
 pub use live::Limits;
 pub use live::Live;
+pub use sqlite::Copied;
+pub use sqlite::Keep;
+pub use sqlite::Sqlite;
+pub use sqlite::backup;
 pub use volatile::Volatile;
 
 use std::sync::Arc;

@@ -50,6 +50,68 @@ fn check_prints_what_is_meant_and_masks_secrets() {
 }
 
 #[test]
+fn a_token_made_on_the_command_line_says_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[auth]\nmode = \"jwt\"\nkey = \"a key of thirty-two characters..\"\nissuer = \"https://a.example\"\n";
+    let out = finish(
+        command(&folder, config)
+            .args(["token", "--user", "ada", "--name", "Ada L.", "--room", "one", "--room", "two"])
+            .args(["--role", "moderator", "--ttl", "5m"]),
+    );
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    let settings = config::read(None, config, &Environment::new()).unwrap();
+    let tokens = callgate::auth::Tokens::new(callgate::auth::Keyring::read(&settings.auth).unwrap());
+    let it = tokens.verify(out.stdout.trim()).unwrap();
+    assert_eq!((&*it.user, it.name.as_deref()), ("ada", Some("Ada L.")));
+    assert_eq!(it.role, callgate::auth::Role::Moderator);
+    assert!(it.allows("one") && it.allows("two") && !it.allows("three"));
+    for (config, arguments, why) in [
+        ("", &["token"][..], "there is no secret to sign with; set auth.key"),
+        (config, &["token", "--role", "king"], "write user, moderator or admin"),
+        (config, &["token", "--user", "a b"], "sub is not 1 to 128 visible ASCII characters"),
+        (config, &["token", "--ttl", "soon"], "write a number and its unit"),
+    ] {
+        let out = finish(command(&folder, config).args(arguments));
+        assert_ne!(out.code, Some(0));
+        assert!(out.stdout.is_empty() && out.stderr.contains(why), "{}", out.stderr);
+    }
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+    fs::write(folder.path().join("key.pem"), pem).unwrap();
+    let config = format!("[auth]\nkey = {:?}\n", folder.path().join("key.pem"));
+    let out = finish(command(&folder, &config).arg("token"));
+    assert_eq!(out.code, Some(1));
+    assert!(out.stderr.contains("a public key, which signs nothing"), "{}", out.stderr);
+}
+
+#[test]
+fn keys_of_tokens_that_cannot_be_used_are_mistakes_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let config = format!("[auth]\nmode = \"jwt\"\njwks = {path:?}\n");
+    for (content, why) in [
+        ("hello", "not a JWKS"),
+        ("{\"keys\":[]}", "it is empty"),
+        ("{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}]}", "RSA of under 2048"),
+    ] {
+        fs::write(&path, content).unwrap();
+        for arguments in [&["check"][..], &["reload"], &["serve"]] {
+            let out = finish(command(&folder, &config).args(arguments));
+            assert_eq!(out.code, Some(2), "{}", out.stderr);
+            let said = out.stderr + &out.stdout;
+            assert!(said.contains("callgate.toml:3: auth.jwks: ") && said.contains(why), "{said}");
+        }
+    }
+    let config = "[auth]\nkey = \"\"\"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n\"\"\"\n";
+    let out = finish(command(&folder, config).arg("check"));
+    assert_eq!(out.code, Some(2), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("callgate.toml:2: auth.key: the public key: not a public key"),
+        "{}",
+        out.stderr
+    );
+}
+
+#[test]
 fn check_warns_of_an_address_that_is_not_on_this_host() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[public]\naddresses = [\"203.0.113.7/203.0.113.8\"]\n";

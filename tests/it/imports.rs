@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 /// Each module with the modules it may name. A module may always name itself.
 const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["config", "daemon", "log", "turn::credential"]),
+    // What changes with a file, for those that watch one.
+    ("stamp", &[]),
+    ("auth", &["config", "stamp"]),
+    ("cli", &["auth", "config", "daemon", "log", "turn::credential"]),
     (
         "daemon",
         &[
+            "auth",
             "config",
             "gate",
             "http",
@@ -33,13 +37,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("stun", &[]),
     ("turn", &["stun"]),
     ("relay", &["turn", "stun", "config"]),
-    ("gate", &["config"]),
+    ("gate", &["config", "stamp"]),
     ("webhooks", &["config"]),
     ("rooms", &[]),
     ("store", &["rooms", "config"]),
     ("ice", &["turn::credential"]),
-    ("signaling", &["rooms", "store", "config", "ice", "turn::credential"]),
-    ("http", &["rooms", "store", "config", "ice", "metrics", "turn::credential"]),
+    ("signaling", &["auth", "rooms", "store", "config", "ice", "turn::credential"]),
+    ("http", &["auth", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
 ];
 
 /// Modules without IO: no runtime, no socket, no clock, no randomness of their own.

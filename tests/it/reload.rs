@@ -168,6 +168,87 @@ fn certificates_are_read_again_at_once_from_new_places_too() {
     assert_eq!(lines(&daemon, "changed, and in force", 2).len(), 2);
 }
 
+#[tokio::test]
+async fn who_may_changes_without_a_restart() {
+    const OLD: &str = "a key of thirty-two characters..";
+    const NEW: &str = "another key of 32 characters....";
+    let auth = |key: &str, api: &str, admin: &str, more: &str| {
+        format!("[auth]\nkey = \"{key}\"\napi_keys = [\"{api}\"]\n{more}[admin]\ntoken = \"{admin}\"\n")
+    };
+    let daemon = daemon(&auth(OLD, "old-api-key", "old-admin-token", ""));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let token = |key: &str| {
+        let minted = callgate::auth::Minted {
+            user: "ada",
+            name: None,
+            role: callgate::auth::Role::User,
+            rooms: &[],
+            issuer: None,
+            audience: None,
+            now,
+            expires: now + 600,
+        };
+        callgate::auth::mint(&key.into(), &minted)
+    };
+    let status = async |path: &str, bearer: &str| {
+        let request = reqwest::Client::new()
+            .get(daemon.url(path))
+            .bearer_auth(bearer)
+            .header("x-forwarded-for", "192.0.2.1");
+        request.send().await.unwrap().status().as_u16()
+    };
+    let opens = async || {
+        let mut opens = Vec::new();
+        for (key, api, admin) in
+            [(OLD, "old-api-key", "old-admin-token"), (NEW, "new-api-key", "new-admin-token")]
+        {
+            opens.push(status("/api/ice", &token(key)).await);
+            opens.push(status("/api/ice", api).await);
+            opens.push(status("/metrics", admin).await);
+        }
+        opens
+    };
+    assert_eq!(opens().await, [200, 200, 200, 401, 401, 401]);
+    write(&daemon, &auth(NEW, "new-api-key", "new-admin-token", ""));
+    assert_eq!(reload(&daemon.folder).code, Some(0));
+    lines(&daemon, RELOADED, 1);
+    assert_eq!(opens().await, [401, 401, 401, 200, 200, 200]);
+    let live = lines(&daemon, "changed, and in force", 3);
+    let live: Vec<_> = live.iter().map(|line| &line["key"]).collect();
+    assert_eq!(live, ["admin.token", "auth.api_keys", "auth.key"]);
+    // A set of keys that nobody can read changes nothing.
+    let jwks = daemon.folder.path().join("jwks.json");
+    fs::write(&jwks, "{").unwrap();
+    write(&daemon, &auth(OLD, "old-api-key", "old-admin-token", &format!("jwks = {jwks:?}\n")));
+    daemon.signal("HUP");
+    lines(&daemon, "the configuration was not reloaded: all stays as it was", 1);
+    assert_eq!(opens().await, [401, 401, 401, 200, 200, 200]);
+    // The set alone has changed: read at once by the signal, and by itself otherwise.
+    let oct = |key: &str| format!(r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#, base64_url(key));
+    fs::write(&jwks, oct(OLD)).unwrap();
+    write(&daemon, &auth(NEW, "new-api-key", "new-admin-token", &format!("jwks = {jwks:?}\n")));
+    daemon.signal("HUP");
+    lines(&daemon, RELOADED, 2);
+    assert_eq!(opens().await, [200, 401, 401, 200, 200, 200]);
+    fs::write(&jwks, "{").unwrap();
+    let error = lines(
+        &daemon,
+        "the file of token keys has changed and cannot be used: the old keys stay. Put a JWKS there; it is taken by itself",
+        1,
+    );
+    assert!(error[0]["error"].as_str().unwrap().contains("jwks.json: not a JWKS"), "{error:?}");
+    assert_eq!(opens().await[0], 200);
+    fs::write(&jwks, oct("a third key of 32 characters....")).unwrap();
+    lines(&daemon, "the keys of user tokens have changed, and are in force", 1);
+    assert_eq!(opens().await[0], 401);
+    assert_eq!(status("/api/ice", &token("a third key of 32 characters....")).await, 200);
+}
+
+fn base64_url(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+}
+
 /// A client of TURN, with an allocation if it is let in.
 async fn allocated(daemon: &Callgate, username: &str, password: &str) -> Option<(Client, impl Conn + use<>)> {
     let server = daemon.turn[0];

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
+use super::super::account::prefix;
 use super::super::connection::Connection;
 use super::super::connection::MOST_ROOMS;
 use super::super::connection::Membership;
@@ -81,7 +82,9 @@ impl Asked<'_> {
                 })?;
                 Command::Resume { peer: opened.peer, session, restore: opened.restore }
             }
+            // Who comes back has been let in before.
             None => {
+                self.counts_as_join()?;
                 let who = self.who(it)?;
                 let password = self.password(&room, it).await?;
                 let kind = absent.map_or(Kind::Channel, |absent| absent.kind);
@@ -137,6 +140,11 @@ impl Asked<'_> {
         self.not_draining()
     }
 
+    fn counts_as_join(&self) -> Result<(), Failure> {
+        let joined = self.hub.bank.join(self.connection.accounts(), self.now.at);
+        joined.map_err(|wait| Failure::too_many(wait, "more joins than allowed"))
+    }
+
     fn not_draining(&self) -> Result<(), Failure> {
         if self.hub.draining.load(Ordering::Acquire) {
             return Err(Failure::new(Code::RoomClosed, "the server is going down"));
@@ -157,13 +165,11 @@ impl Asked<'_> {
         let identity = self.connection.identity();
         let proven = identity.as_ref().filter(|identity| identity.proven);
         if let Some(user) = proven.and_then(|identity| identity.user.as_ref()) {
-            return self.hub.seal.account(0, user.as_bytes());
+            return self.hub.seal.account(false, user.as_bytes());
         }
         let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
-        match address {
-            Some(std::net::IpAddr::V4(ip)) => self.hub.seal.account(4, &ip.octets()),
-            // Whoever has one address of a /64 has them all.
-            Some(std::net::IpAddr::V6(ip)) => self.hub.seal.account(6, &ip.octets()[..8]),
+        match address.and_then(prefix) {
+            Some(prefix) => self.hub.seal.account(true, prefix.to_string().as_bytes()),
             None => 0,
         }
     }
@@ -277,11 +283,7 @@ impl Asked<'_> {
                     .ok_or_else(|| Failure::bad("media is \"audio\", \"video\" or \"text\""))?,
             ),
         };
-        // It stands empty for a while without anybody in it: else a few connections could fill the house.
-        self.connection.meter(self.hub.rate.of_seconds(), self.now.at).map_err(|(wait, _)| Failure {
-            retry_after: Some(wait),
-            ..Failure::new(Code::TooManyRequests, "more rooms than allowed")
-        })?;
+        self.counts_as_join()?;
         let password = match it.password.as_deref() {
             Some(password) if !password.is_empty() => Some(self.hub.passwords.hash(password).await?),
             _ => None,

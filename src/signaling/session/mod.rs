@@ -55,7 +55,8 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
     let mut rest: Rest = match item {
         Item::Event(..) if connection.is_closed() => return None,
         Item::Event(value, ack) => {
-            if !within_rate(hub, connection, ack, now) || pass_on(hub, connection, &value, ack, now) {
+            let bytes = value.as_str().map_or(0, |text| text.len());
+            if !within_rate(hub, connection, bytes, ack, now) || pass_on(hub, connection, &value, ack, now) {
                 return None;
             }
             Box::pin(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
@@ -69,13 +70,10 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
     }
 }
 
-fn within_rate(hub: &Hub, connection: &Arc<Connection>, ack: Option<i64>, now: Now) -> bool {
-    let Err((wait, first)) = connection.meter(hub.rate, now.at) else { return true };
-    let failure = Failure {
-        retry_after: Some(wait),
-        ..Failure::new(Code::TooManyRequests, "more events than allowed")
-    };
-    if ack.is_some() || first {
+fn within_rate(hub: &Hub, connection: &Arc<Connection>, bytes: usize, ack: Option<i64>, now: Now) -> bool {
+    let Err(over) = hub.bank.event(connection.accounts(), bytes, now.at) else { return true };
+    let failure = Failure::too_many(over.wait, "more events or bytes than allowed");
+    if ack.is_some() || over.first {
         hub.fail(connection, connection.dialect(), ack, None, &failure);
     } else {
         hub.counters.failed(failure.code);

@@ -335,8 +335,9 @@ fn no_relay_of_another_room_or_of_none_is_reached() {
         let (_, of_other) = rooms.world.allocate(&mut other);
         let of_other = of_other.to_string();
         assert_eq!(rooms.binds(0x4000, &of_other), 403, "{room:?}");
-        assert_eq!(rooms.permits(&of_other), 0, "it is good for nothing but the room's own");
-        rooms.world.permit(&mut other, &of_alice);
+        assert_eq!(rooms.permits(&of_other), 403, "{room:?}");
+        rooms.world.permit_address(&mut rooms.alice, &of_other);
+        rooms.world.permit_address(&mut other, &of_alice);
         for (from, to) in [(&rooms.alice, &of_other), (&other, &of_alice)] {
             let send = Ask::send(to, b"x").build();
             assert_eq!(rooms.world.packet(from.tuple, &send), Route::Here);
@@ -382,7 +383,7 @@ fn rooms_are_kept_apart_across_shards() {
     let mut eve = Client::named("198.18.0.9:4000", "eve");
     let (_, of_eve) = there.allocate(&mut eve);
     for client in [&mut rooms.bob, &mut rooms.carol, &mut eve] {
-        there.permit(client, &of_alice);
+        there.permit_address(client, &of_alice);
     }
     assert_eq!(rooms.binds(0x4000, &of_bob.to_string()), 0, "a member's, whichever shard has it");
     assert_eq!(rooms.binds(0x4001, &of_carol.to_string()), 403);
@@ -419,7 +420,7 @@ fn what_comes_from_the_network_with_a_relayed_source_is_dropped_whatever_the_roo
     let (_, of_carol) = rooms.world.allocate(&mut rooms.carol);
     assert_eq!(rooms.binds(0x4000, &of_bob.to_string()), 0);
     for from in [of_bob.to_string(), of_carol.to_string(), of_alice, "10.0.0.5:50001".into()] {
-        rooms.permits(&from);
+        rooms.world.permit_address(&mut rooms.alice, &from);
         assert_eq!(rooms.world.peer(at, &from, 1), Route::Here, "{from}");
     }
     assert_eq!(rooms.world.dropped(Drop::Hairpin), 4);
@@ -472,7 +473,7 @@ fn a_room_of_the_same_name_is_another_room() {
     let mut dave = Client::named("198.18.0.4:4000", &id("dave"));
     let (_, of_dave) = rooms.world.allocate(&mut dave);
     assert_eq!(rooms.world.ask(&mut dave, Ask::bind(0x4000, &of_alice)).code(), 403);
-    rooms.world.permit(&mut dave, &of_alice);
+    rooms.world.permit_address(&mut dave, &of_alice);
     assert_eq!(rooms.world.packet(dave.tuple, &Ask::send(&of_alice, b"x").build()), Route::Here);
     assert_eq!(
         rooms.world.packet(rooms.alice.tuple, &Ask::send(&of_dave.to_string(), b"x").build()),

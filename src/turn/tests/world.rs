@@ -174,6 +174,12 @@ impl World {
         (self.opened.last().unwrap().0, answer.relayed()[0])
     }
 
+    /// For the address alone, of which no relay has the port: one of another room could not be named.
+    pub(super) fn permit_address(&mut self, client: &mut Client, peer: &str) {
+        let ip = peer.parse::<SocketAddr>().unwrap().ip();
+        self.permit(client, &SocketAddr::new(ip, 1).to_string());
+    }
+
     pub(super) fn permit(&mut self, client: &mut Client, peer: &str) {
         assert_eq!(self.ask(client, Ask::permission().peer(peer)).code(), 0);
     }

@@ -1,0 +1,306 @@
+//! How much a client may ask for: events, bytes and joins, on its own account and on its address's.
+//!
+//! One's own account is the user's, if a token proves who that is, else the connection's. Many share an address (an office, a
+//! school), so it may ask for as much as `SHARED` of them. Loopback has no account: it is a reverse proxy's address, and so
+//! everybody's.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::Instant;
+
+/// What an address may ask for, in shares of one client's.
+pub(super) const SHARED: u32 = 20;
+
+/// How many seconds' worth of events and bytes may come at once: a browser in a mesh of 16 sends some 300 candidates in its
+/// first second.
+const BURST: u64 = 5;
+
+/// The most accounts of addresses and users that are kept.
+const MOST: usize = 100_000;
+
+/// What one client may ask for. 0: no limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    pub(super) events_per_second: u32,
+    pub(super) bytes_per_second: u64,
+    pub(super) joins_per_minute: u32,
+}
+
+/// Nanoseconds since the accounts were opened.
+type Ticks = u64;
+
+const SECOND: Ticks = 1_000_000_000;
+
+/// When one who keeps to the rate would have asked for what was asked for.
+#[derive(Default, Debug)]
+struct Bucket(AtomicU64);
+
+impl Bucket {
+    /// Takes `cost`, if it is not more than `ahead` ahead of time.
+    ///
+    /// # Errors
+    /// How long to wait.
+    fn take(&self, cost: Ticks, ahead: Ticks, now: Ticks) -> Result<(), Duration> {
+        if cost == 0 {
+            return Ok(());
+        }
+        let after = |due: Ticks| {
+            let due = due.max(now) + cost;
+            (due <= now + ahead.max(cost)).then_some(due)
+        };
+        match self.0.fetch_update(Relaxed, Relaxed, after) {
+            Ok(_) => Ok(()),
+            Err(due) => Err(Duration::from_nanos((due + cost).saturating_sub(now + ahead.max(cost)))),
+        }
+    }
+
+    fn give_back(&self, cost: Ticks) {
+        self.0.fetch_sub(cost, Relaxed);
+    }
+}
+
+/// What somebody has asked for.
+#[derive(Default, Debug)]
+pub(super) struct Account {
+    events: Bucket,
+    bytes: Bucket,
+    joins: Bucket,
+    /// A refusal was said since the last event that was let through: one answer is enough.
+    said: AtomicBool,
+}
+
+/// The accounts that a connection draws on.
+pub(super) struct Accounts {
+    pub(super) own: Arc<Account>,
+    pub(super) address: Option<Arc<Account>>,
+}
+
+/// Why not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Overdrawn {
+    /// When it may work.
+    pub(super) wait: Duration,
+    /// The first refusal in a row.
+    pub(super) first: bool,
+}
+
+/// All accounts.
+pub(super) struct Bank {
+    start: Instant,
+    rates: Rates,
+    table: Mutex<HashMap<Holder, Arc<Account>>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Holder {
+    Address(IpAddr),
+    User(Arc<str>),
+}
+
+impl Bank {
+    pub(super) fn new(rates: Rates, now: Instant) -> Bank {
+        Bank { start: now, rates, table: Mutex::default() }
+    }
+
+    /// The accounts of a connection from this address, of this proven user.
+    pub(super) fn accounts(
+        &self,
+        address: Option<IpAddr>,
+        user: Option<&Arc<str>>,
+        now: Instant,
+    ) -> Accounts {
+        let own = user.map(|user| self.account(Holder::User(Arc::clone(user)), now)).unwrap_or_default();
+        let address = address.and_then(prefix).map(|prefix| self.account(Holder::Address(prefix), now));
+        Accounts { own, address }
+    }
+
+    fn account(&self, holder: Holder, now: Instant) -> Arc<Account> {
+        let now = self.ticks(now);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.len() >= MOST && !table.contains_key(&holder) {
+            // Whoever is not here and owes nothing begins anew some day with the same account.
+            table.retain(|_, account| Arc::strong_count(account) > 1 || account.owes(now));
+            if table.len() >= MOST {
+                return Arc::default();
+            }
+        }
+        Arc::clone(table.entry(holder).or_default())
+    }
+
+    fn ticks(&self, now: Instant) -> Ticks {
+        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 4)
+    }
+
+    /// Counts an event of so many bytes.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Overdrawn> {
+        let now = self.ticks(now);
+        let per_event = SECOND.checked_div(self.rates.events_per_second.into()).unwrap_or(0);
+        let weight = |per_second: u64| {
+            let cost = u128::from(SECOND) * bytes as u128 / u128::from(per_second.max(1));
+            if per_second == 0 { 0 } else { u64::try_from(cost).unwrap_or(u64::MAX / 4) }
+        };
+        let per_byte = weight(self.rates.bytes_per_second);
+        let done = of.take(|account| &account.events, per_event, BURST * SECOND, now).and_then(|()| {
+            of.take(|account| &account.bytes, per_byte, BURST * SECOND, now).inspect_err(|_| {
+                of.give_back(|account| &account.events, per_event);
+            })
+        });
+        match done {
+            Ok(()) => {
+                if of.own.said.load(Relaxed) {
+                    of.own.said.store(false, Relaxed);
+                }
+                Ok(())
+            }
+            Err(wait) => Err(Overdrawn { wait, first: !of.own.said.swap(true, Relaxed) }),
+        }
+    }
+
+    /// Counts a join, or a room made: a minute's worth may come at once.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn join(&self, of: &Accounts, now: Instant) -> Result<(), Duration> {
+        let cost = (60 * SECOND).checked_div(self.rates.joins_per_minute.into()).unwrap_or(0);
+        of.take(|account| &account.joins, cost, 60 * SECOND, self.ticks(now))
+    }
+}
+
+impl Account {
+    fn owes(&self, now: Ticks) -> bool {
+        [&self.events, &self.bytes, &self.joins].iter().any(|bucket| bucket.0.load(Relaxed) > now)
+    }
+}
+
+impl Accounts {
+    /// From both, or from none.
+    fn take(
+        &self,
+        bucket: fn(&Account) -> &Bucket,
+        cost: Ticks,
+        ahead: Ticks,
+        now: Ticks,
+    ) -> Result<(), Duration> {
+        bucket(&self.own).take(cost, ahead, now)?;
+        let Some(address) = &self.address else { return Ok(()) };
+        bucket(address)
+            .take(cost / u64::from(SHARED), ahead, now)
+            .inspect_err(|_| bucket(&self.own).give_back(cost))
+    }
+
+    fn give_back(&self, bucket: fn(&Account) -> &Bucket, cost: Ticks) {
+        bucket(&self.own).give_back(cost);
+        if let Some(address) = &self.address {
+            bucket(address).give_back(cost / u64::from(SHARED));
+        }
+    }
+}
+
+/// The addresses that one holder has: an IPv4 address, or an IPv6 /64. None: loopback.
+pub(super) fn prefix(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        address if address.is_loopback() => None,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+        }
+        address => Some(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: Rates = Rates { events_per_second: 10, bytes_per_second: 1000, joins_per_minute: 10 };
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_burst_passes_then_the_steady_rate() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let of = bank.accounts(None, None, start);
+        let passed = |now, bytes| (0..1000).take_while(|_| bank.event(&of, bytes, now).is_ok()).count();
+        assert_eq!(passed(start, 1), 50);
+        let refused = bank.event(&of, 1, start).unwrap_err();
+        assert_eq!((refused.wait, refused.first), (Duration::from_millis(100), false));
+        assert_eq!(passed(start + Duration::from_secs(1), 1), 10);
+        // A few big ones are as much as many small ones.
+        let big = bank.accounts(None, None, start);
+        let passed = (0..100).take_while(|_| bank.event(&big, 500, start).is_ok()).count();
+        assert_eq!(passed, 10);
+    }
+
+    #[test]
+    fn the_first_refusal_in_a_row_is_marked() {
+        let start = Instant::now();
+        let bank = Bank::new(Rates { events_per_second: 1, ..RATES }, start);
+        let of = bank.accounts(None, None, start);
+        (0..5).for_each(|_| bank.event(&of, 1, start).unwrap());
+        assert!(bank.event(&of, 1, start).is_err_and(|it| it.first));
+        assert!(bank.event(&of, 1, start).is_err_and(|it| !it.first));
+        bank.event(&of, 1, start + Duration::from_secs(1)).unwrap();
+        assert!(bank.event(&of, 1, start + Duration::from_secs(1)).is_err_and(|it| it.first));
+    }
+
+    #[test]
+    fn ten_joins_a_minute_each_and_twenty_times_that_an_address() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let mut joined = 0;
+        for n in 0..100 {
+            let user = Arc::from(format!("user{n}"));
+            let of = bank.accounts(ip("192.0.2.1"), Some(&user), start);
+            let own = (0..20).take_while(|_| bank.join(&of, start).is_ok()).count();
+            assert!(own <= 10);
+            joined += own;
+        }
+        assert_eq!(joined, 200);
+        // Elsewhere the same user has used up its own.
+        let again = bank.accounts(ip("192.0.2.2"), Some(&Arc::from("user0")), start);
+        assert_eq!(bank.join(&again, start), Err(Duration::from_secs(6)));
+        assert_eq!(bank.join(&again, start + Duration::from_secs(6)), Ok(()));
+        // What the address refuses, the client does not pay for.
+        let new = bank.accounts(ip("192.0.2.1"), Some(&Arc::from("new")), start);
+        assert!((0..99).all(|_| bank.join(&new, start).is_err()));
+        let new = bank.accounts(None, Some(&Arc::from("new")), start);
+        assert!((0..10).all(|_| bank.join(&new, start).is_ok()));
+    }
+
+    #[test]
+    fn an_account_outlives_its_connections_and_loopback_has_none() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        for (_, left) in (0..).zip([10, 0]) {
+            let of = bank.accounts(None, Some(&Arc::from("ada")), start);
+            assert_eq!((0..20).take_while(|_| bank.join(&of, start).is_ok()).count(), left);
+        }
+        assert_eq!(prefix("::ffff:127.0.0.9".parse().unwrap()), None);
+        let same = ["2001:db8::1", "2001:db8::ffff:1"].map(|text| prefix(text.parse().unwrap()));
+        assert_eq!(same[0], same[1]);
+    }
+
+    #[test]
+    fn no_rate_is_no_limit() {
+        let start = Instant::now();
+        let bank = Bank::new(Rates { events_per_second: 0, bytes_per_second: 0, joins_per_minute: 0 }, start);
+        let of = bank.accounts(ip("192.0.2.1"), None, start);
+        assert!(
+            (0..10_000).all(|_| bank.event(&of, 1 << 20, start).is_ok() && bank.join(&of, start).is_ok())
+        );
+    }
+}
