@@ -249,9 +249,9 @@ fn an_account_has_its_share_of_rooms_after_the_next_start_too() {
         let (now, limits) = (now(), Limits { rooms: 100, rooms_of_one: 2 });
         let store = way.open(limits, now.at);
         for name in ["a", "b"] {
-            run(&store, &id(name), &create(Kind::Channel, user("amy"), 7), now).unwrap();
+            run(&store, &id(name), &create(Kind::Channel, user("amy"), 6), now).unwrap();
         }
-        let another = create(Kind::Channel, user("amy"), 7);
+        let another = create(Kind::Channel, user("amy"), 6);
         assert_eq!(run(&store, &id("c"), &another, now), Err(Refusal::TooManyOfYours));
         run(&store, &id("c"), &create(Kind::Channel, user("bob"), 8), now).unwrap();
         drop(store);
