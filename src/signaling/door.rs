@@ -58,10 +58,6 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
     fn call_middleware<'a>(&'a self, socket: Arc<Transport>, auth: &'a Option<Value>) -> Admitted<'a> {
         let said = auth.as_ref().and_then(Value::as_str);
         let query = socket.req_parts().uri.query().unwrap_or_default();
-        let dialect = asked_in_auth(auth.as_ref())
-            .or_else(|| asked_in_query(query))
-            .or_else(|| shown_in_query(query))
-            .unwrap_or(self.0.dialect);
         let claimed = Identity::claimed(said.map(|text| &**text), query);
         let identity = match self.identity(&socket, said.map(|text| &**text), claimed) {
             Ok(identity) => identity,
@@ -71,6 +67,10 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
                 return Box::pin(std::future::ready(Err(Box::new(code.name()) as Box<dyn Display + Send>)));
             }
         };
+        let dialect = asked_in_auth(auth.as_ref())
+            .or_else(|| asked_in_query(query))
+            .or_else(|| shown_in_query(query))
+            .unwrap_or(self.0.dialect);
         let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
         let accounts = self.0.bank.accounts(Connection::address(&socket), user, Hub::now().at);
         let number = self.0.number();

@@ -49,13 +49,15 @@ pub enum Code {
     Unauthorized,
     /// The token was good.
     TokenExpired,
+    /// Somebody whose word it needs does not answer.
+    Unavailable,
     /// Our fault.
     Internal,
 }
 
 impl Code {
     /// Every code, for counters.
-    pub const ALL: [Code; 21] = [
+    pub const ALL: [Code; 22] = [
         Code::BadRequest,
         Code::UnknownEvent,
         Code::NotAMember,
@@ -76,6 +78,7 @@ impl Code {
         Code::NotStored,
         Code::Unauthorized,
         Code::TokenExpired,
+        Code::Unavailable,
         Code::Internal,
     ];
 
@@ -103,6 +106,7 @@ impl Code {
             Code::NotStored => "not-stored",
             Code::Unauthorized => "unauthorized",
             Code::TokenExpired => "token-expired",
+            Code::Unavailable => "unavailable",
             Code::Internal => "internal",
         }
     }

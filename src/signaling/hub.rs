@@ -27,6 +27,7 @@ use super::expiry::Expiries;
 use super::inbox::Pushed;
 use super::lost::Lost;
 use super::media::Media;
+use super::news::News;
 use super::seal::Seal;
 use super::seats::Seats;
 use super::session;
@@ -86,6 +87,9 @@ pub(super) struct Hub {
     /// What clients are taken to speak that do not say.
     pub(super) dialect: &'static Dialect,
     pub(super) lost: Lost,
+    pub(super) news: Arc<dyn News>,
+    /// Whether anybody is told of anything.
+    reports: bool,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
@@ -102,6 +106,7 @@ impl Hub {
         tokens: Arc<Tokens>,
         dialect: &'static Dialect,
         grace: Duration,
+        news: Arc<dyn News>,
     ) -> Hub {
         Hub {
             store,
@@ -121,6 +126,8 @@ impl Hub {
             expiries: Expiries::default(),
             dialect,
             lost: Lost::new(grace),
+            reports: news.reports(),
+            news,
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -248,7 +255,7 @@ impl Hub {
                     return;
                 }
             };
-            gone.extend(committed.gone.iter().map(|(peer, _)| member_id(*peer)));
+            gone.extend(committed.gone.iter().map(|gone| member_id(gone.peer)));
             if let Some(mut call) = committed.ended.take() {
                 call.relayed_bytes = self.relayed(id, &gone);
                 ended = Some(call);
@@ -257,8 +264,11 @@ impl Hub {
             gone.iter().for_each(|member| self.media.unseated(member));
             result = Ok(answer(&committed));
             self.tell(&committed, now);
-            for &(peer, _) in &committed.gone {
-                self.empty_seat(peer);
+            if self.reports {
+                self.report(id.as_str(), command, &committed, ended.as_deref());
+            }
+            for gone in &committed.gone {
+                self.empty_seat(gone.peer);
             }
             for &peer in &committed.waited {
                 if committed.room.and_then(|room| room.member(peer)).is_none() {

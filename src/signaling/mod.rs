@@ -6,6 +6,7 @@
 
 mod account;
 mod admin;
+mod api;
 mod candidates;
 mod clock;
 mod connection;
@@ -22,6 +23,7 @@ mod kept;
 mod lost;
 mod media;
 mod moment;
+mod news;
 mod operator;
 mod outbox;
 mod seal;
@@ -32,11 +34,17 @@ mod users;
 
 pub use admin::Admits;
 pub use admin::Operator;
+pub use api::Listed;
+pub use api::Plan;
 pub use error::Code;
 pub use identity::Identity;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
+pub use moment::Moment;
+pub use news::Candidate;
+pub use news::News;
+pub use news::Verdict;
 pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
@@ -162,6 +170,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Verifies user tokens.
     pub tokens: Arc<Tokens>,
+    /// Who is told of what happens, and who decides on joins.
+    pub news: Arc<dyn News>,
     /// Seals resume tokens: 32 secret bytes, the same after a restart.
     pub seal: [u8; 32],
 }
@@ -173,7 +183,8 @@ impl Parts {
         let store = Live::volatile(settings.rules(), settings.limits());
         let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
-        Parts { ice, media, store: Arc::new(store), tokens: Arc::new(Tokens::none()), seal }
+        let (store, tokens) = (Arc::new(store), Arc::new(Tokens::none()));
+        Parts { ice, media, store, tokens, news: Arc::new(()), seal }
     }
 }
 
@@ -219,6 +230,7 @@ impl Signaling {
             parts.tokens,
             Dialect::of(settings.dialect),
             settings.grace,
+            parts.news,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);

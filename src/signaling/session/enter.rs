@@ -20,6 +20,7 @@ use super::super::hub::Hub;
 use super::super::hub::member_id;
 use super::super::kept::Kept;
 use super::super::kept::Parcel;
+use super::super::news::Candidate;
 use super::super::seal::Opened;
 use super::super::seats::Seat;
 use super::super::stats::Drop;
@@ -91,14 +92,15 @@ impl Asked<'_> {
                 Command::Resume { peer: opened.peer, session, restore: opened.restore }
             }
             // Who comes back has been let in before.
-            None => Command::Join(Join {
-                absent: self.counts_as_join().map(|()| absent)?,
-                peer: PeerId::new(random()),
-                session,
-                who: self.who(it)?,
-                password: self.password(&room, it).await?,
-                maker: self.maker(),
-            }),
+            None => {
+                self.counts_as_join()?;
+                let who = self.who(it)?;
+                let password = self.password(&room, it).await?;
+                let kind = absent.map_or(Kind::Channel, |absent| absent.kind);
+                let who = self.decided(&room, kind, who).await?;
+                let peer = PeerId::new(random());
+                Command::Join(Join { absent, peer, session, who, password, maker: self.maker() })
+            }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
         let done = self.sit(&room, &command, words, it.have).await;
@@ -114,6 +116,24 @@ impl Asked<'_> {
             }
         }
         done
+    }
+
+    /// Whom somebody else lets in, where there is somebody to be asked. `kind`: the room's, if it is not there yet.
+    async fn decided(&self, id: &RoomId, kind: Kind, who: Who) -> Result<Who, Failure> {
+        if !self.hub.news.decides() {
+            return Ok(who);
+        }
+        let mut kind = kind;
+        self.hub.store.look(id, &mut |room| kind = room.map_or(kind, |room| room.kind));
+        let candidate = Candidate {
+            room: id.as_str().to_owned(),
+            kind: kind.name(),
+            user: who.user.as_deref().map(str::to_owned),
+            name: who.name.as_deref().map(str::to_owned),
+            address: self.connection.socket().and_then(|socket| Connection::address(&socket)),
+            dialect: self.dialect.name,
+        };
+        self.hub.may_join(candidate, who).await
     }
 
     /// Whether this connection may take a seat in that room at all.
@@ -325,7 +345,8 @@ impl Asked<'_> {
         };
         let id = RoomId::parse(&Uuid::new_v4().to_string())
             .ok_or_else(|| Failure::new(Code::Internal, "no id for the room"))?;
-        let command = Command::Create { kind, options, creator: creator.clone(), maker: self.maker() };
+        let who = if seat { self.decided(&id, kind, creator.clone()).await? } else { creator.clone() };
+        let command = Command::Create { kind, options, creator, maker: self.maker() };
         self.commit(&id, &command, |committed| {
             if !seat {
                 let pieces = Pieces { room_id: Some(&id), room: committed.room, ..Pieces::default() };
@@ -341,7 +362,7 @@ impl Asked<'_> {
             absent: None,
             peer: PeerId::new(random()),
             session: self.connection.number,
-            who: creator,
+            who,
             password,
             maker: 0,
         });
