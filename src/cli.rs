@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::io::stderr;
 use std::io::stdout;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,6 +45,11 @@ enum Command {
     Check,
     /// Check the configuration, then have the running daemon read it again
     Reload,
+    /// Copy what the store holds into a new file, while the daemon runs
+    Backup {
+        /// The copy, which must not be there yet
+        file: PathBuf,
+    },
     /// Make a time-limited TURN credential, as JSON
     Credentials {
         /// Whom it is for: the part of the user name behind the expiry
@@ -105,6 +111,7 @@ pub fn run() -> ExitCode {
         }
         Command::Reload => reload(&settings, &environment),
         Command::Check => check(&settings),
+        Command::Backup { file } => backup(&settings, &State::find(&environment), &file),
         Command::Credentials { user, ttl } => credentials(&settings, &State::find(&environment), &user, ttl),
         Command::Token { user, name, rooms, role, ttl } => {
             token(&settings, &user, name.as_deref(), &rooms, role, ttl)
@@ -138,6 +145,19 @@ fn reload(settings: &Settings, environment: &Environment) -> anyhow::Result<()> 
     }
     let process = daemon::reload_running(environment, &State::find(environment))?;
     print(&format!("process {process} reads its configuration again; its log says what came of it\n"))
+}
+
+fn backup(settings: &Settings, state: &State, file: &Path) -> anyhow::Result<()> {
+    let copied = daemon::backup(settings, state, file)?;
+    print(&format!(
+        "{}: {} bytes; {} rooms, {} people in them, {} messages, {} calls\n",
+        file.display(),
+        copied.bytes,
+        copied.rooms,
+        copied.people,
+        copied.messages,
+        copied.calls
+    ))
 }
 
 fn credentials(settings: &Settings, state: &State, user: &str, ttl: Option<Duration>) -> anyhow::Result<()> {

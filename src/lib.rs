@@ -19,3 +19,4 @@ pub mod stamp;
 pub mod store;
 pub mod stun;
 pub mod turn;
+pub mod webhooks;

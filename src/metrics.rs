@@ -96,7 +96,10 @@ const GAUGES: &[(&str, &str)] = &[
     ("callgate_turn_frames_total", "STUN and ChannelData messages over them, by direction"),
     ("callgate_turn_connections_closed_total", "Those that were closed, by reason"),
     ("callgate_client_allocations", "TURN allocations that exist, by how their clients came"),
+    ("callgate_store_failing", "1 while the store cannot be written to"),
+    ("callgate_store_waiting", "Records that wait to be written"),
     ("callgate_tasks", "Tasks of the daemon's main runtime that have not ended"),
+    ("callgate_webhooks_waiting", "Webhook messages on their way"),
     ("callgate_build_info", "Always 1; the label has the version"),
     ("process_start_time_seconds", "When the process started, in seconds since 1970"),
 ];
@@ -121,6 +124,11 @@ const COUNTERS: &[(&str, &str)] = &[
     ("callgate_auth_challenges_total", "TURN requests without credentials that were told how to sign"),
     ("callgate_quota_reached_total", "Allocate requests turned away by a limit"),
     ("callgate_insufficient_capacity_total", "TURN requests turned away for want of ports or places"),
+    ("callgate_store_batches_total", "Batches of records written: each is one sync of the disk"),
+    ("callgate_store_records_total", "Records written: rooms, people, messages, calls"),
+    ("callgate_store_given_up_total", "Records that nobody waited for and that could not be written"),
+    ("callgate_webhooks_total", "Webhook messages, by what became of them"),
+    ("callgate_join_decisions_total", "Joins that the join webhook was asked about, by its decision"),
     ("callgate_unauthorized_total", "API requests refused for their key or token, or for want of one"),
     ("callgate_connections_refused_total", "TCP connections turned away, and Socket.IO sessions, by reason"),
     (

@@ -54,8 +54,12 @@ pub struct Settings {
     pub auth: Auth,
     /// `[admin]`
     pub admin: Admin,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
     /// `[limits]`
     pub limits: Limits,
+    /// `[store]`
+    pub store: Store,
     /// `[log]`
     pub log: Log,
     /// The file that was read; none: built-in defaults (and the environment).
@@ -187,6 +191,61 @@ pub struct Rooms {
     pub waiting_timeout: Duration,
     /// How long the place of a lost connection is kept; 0: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: Dialect,
+    /// Peers in a channel unless its creator says fewer.
+    pub channel_capacity: u32,
+    /// How long a channel to which nobody belongs stays without anybody in it; 0: for ever.
+    pub idle_ttl: Duration,
+    /// Messages that are kept of a room.
+    pub history: u32,
+    /// How long they are kept; 0: as long as their room.
+    pub history_ttl: Duration,
+}
+
+/// A vocabulary of signaling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// The SDK's.
+    Native,
+    /// Of calls of two.
+    Call,
+    /// Of meshes of users.
+    Mesh,
+    /// Of communities.
+    Community,
+}
+
+impl Dialect {
+    /// All of them, with their names.
+    pub const NAMED: &'static [(&'static str, Dialect)] = &[
+        ("native", Dialect::Native),
+        ("call", Dialect::Call),
+        ("mesh", Dialect::Mesh),
+        ("community", Dialect::Community),
+    ];
+}
+
+/// What lasts.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Where it is kept.
+    pub url: StoreUrl,
+    /// Calls that are over and kept in the log.
+    pub calls: u64,
+    /// How long they are kept; 0: as long as there is room for them.
+    pub calls_ttl: Duration,
+}
+
+/// Where rooms are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreUrl {
+    /// In a file in the state folder, `State::STORE`.
+    Default,
+    /// Nowhere: they are gone with the process.
+    Memory,
+    /// In this file.
+    Sqlite(PathBuf),
 }
 
 /// Who may come in, and who may ask for credentials without being in a room.
@@ -241,6 +300,27 @@ pub struct Admin {
     /// None: generated and kept in the state folder.
     pub token: Option<SecretString>,
 }
+
+/// Who is told over HTTP of what happens in rooms, and who is asked.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    /// Who is told; `http://` or `https://` with a host.
+    pub urls: Vec<http::Uri>,
+    /// Signs what they are sent; none: generated and kept in the state folder.
+    pub secret: Option<SecretString>,
+    /// What they are told of, of `WEBHOOK_EVENTS`; empty: everything.
+    pub events: Vec<&'static str>,
+    /// Who is asked before somebody joins; none: nobody.
+    pub join_url: Option<http::Uri>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// A PEM file with certificates that are trusted besides the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// What webhooks can be told of.
+pub const WEBHOOK_EVENTS: [&str; 7] =
+    ["room.created", "room.updated", "room.closed", "peer.joined", "peer.left", "call.ended", "chat.message"];
 
 /// Limits of the TCP side; 0 is off.
 #[derive(Clone, Debug)]

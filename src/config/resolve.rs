@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
+use super::Dialect;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -29,9 +30,13 @@ use super::PublicAddress;
 use super::RelayScope;
 use super::Rooms;
 use super::Settings;
+use super::Store;
+use super::StoreUrl;
 use super::Tls;
 use super::Turn;
 use super::TurnLimits;
+use super::WEBHOOK_EVENTS;
+use super::Webhooks;
 use super::auth;
 use super::file::Written;
 use super::file::Wrong;
@@ -68,7 +73,9 @@ pub(super) fn resolve(
                 }),
             ),
         },
+        webhooks: webhooks(w),
         limits: limits(w),
+        store: store(w),
         log: log(w),
         file: file.map(Path::to_owned),
         places: Vec::new(),
@@ -123,10 +130,7 @@ fn tls(w: &mut Written) -> Option<Tls> {
         w.take("tls.certificate", None, value::parsed("\"/path/to/fullchain.pem\"", value::path));
     let key = w.take("tls.key", None, value::parsed("\"/path/to/key.pem\"", value::path));
     if let Some(path) = &certificate {
-        pem(w, "tls.certificate", path, |text| {
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-            chain.is_ok_and(|chain| !chain.is_empty())
-        });
+        pem(w, "tls.certificate", path, certificates);
     }
     if let Some(path) = &key {
         pem(w, "tls.key", path, |text| PrivateKeyDer::from_pem_slice(text).is_ok());
@@ -150,6 +154,11 @@ fn tls(w: &mut Written) -> Option<Tls> {
         }
     }
     None
+}
+
+fn certificates(text: &[u8]) -> bool {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    chain.is_ok_and(|chain| !chain.is_empty())
 }
 
 /// Complains unless the file can be read and holds what it should.
@@ -271,7 +280,71 @@ fn rooms(w: &mut Written) -> Rooms {
         capacity: w.take("rooms.capacity", 16, value::small(2..=1000)),
         waiting_timeout: w.take("rooms.waiting_timeout", 30 * SECOND, value::duration(Duration::ZERO..=DAY)),
         grace: w.take("rooms.grace", 30 * SECOND, value::duration(Duration::ZERO..=DAY / 24)),
+        dialect: w.take(
+            "rooms.dialect",
+            Dialect::Native,
+            value::parsed("\"native\"", value::choice(Dialect::NAMED)),
+        ),
+        channel_capacity: w.take("rooms.channel_capacity", 500, value::small(2..=10_000)),
+        idle_ttl: w.take("rooms.idle_ttl", DAY, value::duration(Duration::ZERO..=3650 * DAY)),
+        history: w.take("rooms.history", 200, value::small(0..=10_000)),
+        history_ttl: w.take("rooms.history_ttl", 90 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
     }
+}
+
+fn store(w: &mut Written) -> Store {
+    Store {
+        url: w.take("store.url", StoreUrl::Default, value::parsed("\"sqlite:PATH\"", value::store)),
+        calls: w.take("store.calls", 100_000, value::whole(0..=100_000_000)),
+        calls_ttl: w.take("store.calls_ttl", 365 * DAY, value::duration(Duration::ZERO..=3650 * DAY)),
+    }
+}
+
+/// Each has lanes and queues of its own.
+const MOST_URLS: usize = 8;
+
+fn webhooks(w: &mut Written) -> Webhooks {
+    const EXAMPLE: &str = "\"https://app.example.org/hooks\"";
+    let urls = w.take("webhooks.urls", Vec::new(), value::list(EXAMPLE, value::url));
+    if urls.len() > MOST_URLS {
+        w.wrong("webhooks.urls", Wrong::from(format!("more than {MOST_URLS}; keep {MOST_URLS}")));
+    }
+    let ca = w.take("webhooks.ca", None, value::parsed("\"/path/to/ca.pem\"", value::path));
+    if let Some(path) = &ca {
+        pem(w, "webhooks.ca", path, certificates);
+    }
+    Webhooks {
+        urls,
+        secret: w.take(
+            "webhooks.secret",
+            None,
+            value::parsed(value::A_SECRET, |text| {
+                if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_SECRET)(text).map(Some) }
+            }),
+        ),
+        events: w.take("webhooks.events", Vec::new(), value::list("\"peer.joined\"", webhook_event)),
+        join_url: w.take(
+            "webhooks.join_url",
+            None,
+            value::parsed(
+                EXAMPLE,
+                |text| if text.is_empty() { Ok(None) } else { value::url(text).map(Some) },
+            ),
+        ),
+        timeout: w.take("webhooks.timeout", 3 * SECOND, value::duration(SECOND / 10..=60 * SECOND)),
+        ca,
+    }
+}
+
+fn webhook_event(text: &str) -> Result<&'static str, String> {
+    let known = WEBHOOK_EVENTS.iter().find(|known| **known == text);
+    known.copied().ok_or_else(|| {
+        let near = nearest::nearest(text, WEBHOOK_EVENTS.iter().copied());
+        match near {
+            Some(near) => format!("{text:?} is no event; did you mean {near:?}?"),
+            None => format!("{text:?} is no event; they are {}", WEBHOOK_EVENTS.join(", ")),
+        }
+    })
 }
 
 fn limits(w: &mut Written) -> Limits {

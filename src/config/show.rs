@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use super::AuthKey;
 use super::AuthMode;
+use super::Dialect;
 use super::LogFormat;
 use super::RelayScope;
 use super::Settings;
 use super::StaticUser;
+use super::StoreUrl;
 use super::value::show_duration;
 
 /// What stands in place of a secret.
@@ -70,6 +72,12 @@ pub fn show(settings: &Settings) -> String {
     out.key("rooms.capacity", &s.rooms.capacity);
     out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
     out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
+    let dialect = Dialect::NAMED.iter().find(|(_, dialect)| *dialect == s.rooms.dialect);
+    out.key("rooms.dialect", &quoted(dialect.map_or("", |(name, _)| name)));
+    out.key("rooms.channel_capacity", &s.rooms.channel_capacity);
+    out.key("rooms.idle_ttl", &quoted(&show_duration(s.rooms.idle_ttl)));
+    out.key("rooms.history", &s.rooms.history);
+    out.key("rooms.history_ttl", &quoted(&show_duration(s.rooms.history_ttl)));
     out.section("auth");
     out.key("auth.mode", &quoted(if s.auth.mode == AuthMode::Jwt { "jwt" } else { "open" }));
     out.key(
@@ -89,6 +97,15 @@ pub fn show(settings: &Settings) -> String {
     out.key("auth.open_ice", &s.auth.open_ice);
     out.section("admin");
     out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
+    let hooks = &s.webhooks;
+    out.section("webhooks");
+    out.key("webhooks.urls", &list(&hooks.urls));
+    out.key("webhooks.secret", &quoted(if hooks.secret.is_some() { MASK } else { "" }));
+    out.key("webhooks.events", &list(&hooks.events));
+    let join_url = hooks.join_url.as_ref().map(ToString::to_string);
+    out.key("webhooks.join_url", &quoted(&join_url.unwrap_or_default()));
+    out.key("webhooks.timeout", &quoted(&show_duration(hooks.timeout)));
+    out.key("webhooks.ca", &path(hooks.ca.as_ref()));
     out.section("limits");
     out.key("limits.connections_per_ip", &s.limits.connections_per_ip);
     out.key("limits.connects_per_second", &s.limits.connects_per_second);
@@ -97,6 +114,15 @@ pub fn show(settings: &Settings) -> String {
     out.key("limits.bytes_per_second", &s.limits.bytes_per_second);
     out.key("limits.rooms_per_user", &s.limits.rooms_per_user);
     out.key("limits.message_bytes", &s.limits.message_bytes);
+    out.section("store");
+    let url = match &s.store.url {
+        StoreUrl::Default => String::new(),
+        StoreUrl::Memory => "memory:".to_owned(),
+        StoreUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+    };
+    out.key("store.url", &quoted(&url));
+    out.key("store.calls", &s.store.calls);
+    out.key("store.calls_ttl", &quoted(&show_duration(s.store.calls_ttl)));
     out.section("log");
     let format = match s.log.format {
         LogFormat::Auto => "auto",

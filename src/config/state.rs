@@ -42,6 +42,9 @@ pub enum Kept {
 }
 
 impl State {
+    /// The file in the state folder that rooms are kept in.
+    pub const STORE: &str = "callgate.db";
+
     /// `$STATE_DIRECTORY` (systemd may name several, by colons: the first), else `$XDG_STATE_HOME/callgate`, else
     /// `~/.local/state/callgate`. Nothing is made before something is to be kept.
     #[must_use]

@@ -336,3 +336,27 @@ proptest::proptest! {
         let _ = parse(&format!("{key} = {value:?}"));
     }
 }
+
+#[test]
+fn a_store_is_a_file_or_memory() {
+    let store = |url: &str| parse(&format!("store.url = \"{url}\"")).map(|settings| settings.store.url);
+    assert_eq!(store("").unwrap(), StoreUrl::Default);
+    assert_eq!(store("memory:").unwrap(), StoreUrl::Memory);
+    for (url, path) in
+        [("sqlite:/srv/x.db", "/srv/x.db"), ("sqlite:///srv/x.db", "/srv/x.db"), ("sqlite:x.db", "x.db")]
+    {
+        assert_eq!(store(url).unwrap(), StoreUrl::Sqlite(path.into()));
+    }
+    for (url, what) in [
+        ("sqlite:", "names no file"),
+        ("memory", "this is no store"),
+        ("postgres://x", "this is no store"),
+        ("redis://:s3cret@h/0", "redis is not there yet"),
+    ] {
+        let wrong = store(url).unwrap_err().0[0].to_string();
+        assert!(
+            wrong.contains(what) && wrong.contains("sqlite:PATH") && !wrong.contains("s3cret"),
+            "{wrong}"
+        );
+    }
+}

@@ -11,6 +11,7 @@ use figment::value::Value;
 use secrecy::SecretString;
 
 use super::StaticUser;
+use super::StoreUrl;
 use super::file::Raw;
 use super::file::Wrong;
 
@@ -368,9 +369,52 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{host}{port}"))
 }
 
+/// The address of a web server's resource, "https://app.example.org/hooks".
+pub(super) fn url(text: &str) -> Result<http::Uri, String> {
+    let wrong = || {
+        format!(
+            "{text:?} is not an address of the web; write \"https://app.example.org/hooks\" (scheme, host, port if unusual, path)"
+        )
+    };
+    let url: http::Uri = text.parse().map_err(|_| wrong())?;
+    let authority = url.authority().ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err("no user name and password in it, please: what is sent is signed".to_owned());
+    }
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let good = port.is_empty() || authority.port_u16().is_some_and(|port| port != 0);
+    if !matches!(url.scheme_str(), Some("http" | "https")) || authority.host().is_empty() || !good {
+        return Err(wrong());
+    }
+    Ok(url)
+}
+
 /// A file's path; empty: none.
 pub(super) fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+/// Where rooms are kept: "", "memory:" or "sqlite:PATH".
+pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
+    const WANTS: &str = "write \"sqlite:PATH\", \"memory:\", or \"\" for a file in the state folder";
+    match text.split_once(':') {
+        None if text.is_empty() => Ok(StoreUrl::Default),
+        Some(("memory", "")) => Ok(StoreUrl::Memory),
+        Some(("sqlite", path)) => {
+            // "sqlite:///var/lib/x.db" is how other programs write it.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                Err(format!("it names no file; {WANTS}"))
+            } else {
+                Ok(StoreUrl::Sqlite(path.into()))
+            }
+        }
+        // What stands behind it may hold a password.
+        Some((scheme @ ("redis" | "rediss" | "redis+sentinel"), _)) => {
+            Err(format!("{scheme} is not there yet: it comes with a later version; {WANTS}"))
+        }
+        _ => Err(format!("this is no store; {WANTS}")),
+    }
 }
 
 /// A user name and its password, "name:password". The password is in no complaint.

@@ -16,6 +16,9 @@ use crate::relay::Relay;
 use crate::rooms::Kind;
 use crate::signaling;
 use crate::signaling::Signaling;
+use crate::store::Store;
+use crate::webhooks;
+use crate::webhooks::Webhooks;
 
 /// Whose counters they are.
 pub(super) struct Figures {
@@ -23,8 +26,10 @@ pub(super) struct Figures {
     pub(super) refusals: Arc<Refusals>,
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) signaling: Signaling,
+    pub(super) store: Arc<dyn Store>,
     pub(super) relay: Weak<Relay>,
     pub(super) access: Arc<Access>,
+    pub(super) webhooks: Webhooks,
 }
 
 impl Figures {
@@ -39,8 +44,36 @@ impl Figures {
         }
         total("callgate_unauthorized_total", self.access.refused());
         self.signaling();
+        self.store();
+        self.webhooks();
         if let Some(relay) = self.relay.upgrade() {
             copy_relay(&relay);
+        }
+    }
+
+    fn store(&self) {
+        let health = self.store.health();
+        now("callgate_store_failing", u64::from(health.fault.is_some()));
+        now("callgate_store_waiting", health.waiting);
+        total("callgate_store_batches_total", health.batches);
+        total("callgate_store_records_total", health.records);
+        total("callgate_store_given_up_total", health.given_up);
+    }
+
+    fn webhooks(&self) {
+        let stats = self.webhooks.stats();
+        now("callgate_webhooks_waiting", stats.waiting);
+        let results = [
+            ("delivered", stats.delivered),
+            ("retried", stats.retried),
+            ("failed", stats.failed),
+            ("dropped", stats.dropped),
+        ];
+        for (result, count) in results {
+            total_of("callgate_webhooks_total", "result", result, count);
+        }
+        for (decision, count) in webhooks::Stats::JOINS.into_iter().zip(stats.joins) {
+            total_of("callgate_join_decisions_total", "decision", decision, count);
         }
     }
 

@@ -1,13 +1,15 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
-mod arrivals;
 mod access;
+mod arrivals;
 mod block;
 mod descriptors;
 mod figures;
 mod holder;
+mod ledger;
 mod media;
 mod members;
+mod news;
 mod process;
 mod public;
 mod reload;
@@ -31,6 +33,7 @@ use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::auth::Tokens;
 use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -58,7 +61,9 @@ use crate::shutdown::Wish;
 use crate::signaling;
 use crate::signaling::Operator;
 use crate::signaling::Signaling;
-use crate::store;
+use crate::store::Live as Rooms;
+use crate::store::Store;
+use crate::webhooks::Webhooks;
 
 use arrivals::Arrivals;
 use block::Block;
@@ -68,6 +73,7 @@ use public::Found;
 use public::Interface;
 use reload::Live;
 
+pub use ledger::backup;
 pub use process::reload as reload_running;
 
 /// How long relayed calls may go on once the ports are closed. Signaling needs up to 2 seconds more to close its transports.
@@ -75,6 +81,11 @@ const CALLS: Duration = Duration::from_secs(8);
 
 /// When the last connection is not waited for any more: the daemon is gone within 10 seconds.
 const DRAIN: Duration = Duration::from_millis(9_800);
+
+/// How long the store may take to write what is left.
+const FLUSH: Duration = Duration::from_secs(2);
+/// How long webhooks that wait may take at the end, if there is so much time left.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether calls go on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -178,8 +189,12 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
-    let (signaling, layer) = signaling(settings, ice.clone(), &relay, &resume_secret)?;
+    let of_rooms = of_rooms(settings);
+    let store = rooms(settings, state, &of_rooms)?;
+    let webhooks = webhooks(settings, state)?;
     let tokens = access::tokens(keyring);
+    let (signaling, layer) =
+        signaling(&of_rooms, ice.clone(), &relay, Arc::clone(&tokens), &store, &resume_secret, &webhooks)?;
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -201,14 +216,18 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         refusals: gate.refusals(),
         certificate: gate.certificate(),
         signaling: signaling.clone(),
+        store: Arc::clone(&store),
         relay: Arc::downgrade(&relay),
         access: Arc::clone(&access),
+        webhooks: webhooks.clone(),
     };
     let parts = http::Parts {
         metrics: Arc::new(Metrics::new(move || figures.copy())?),
         access: Arc::clone(&access),
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
+        store: Arc::clone(&store),
+        relay_lives: relay_lives(&relay),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -260,13 +279,14 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     readiness.draining();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::select! {
-        left = drain(&mut serving, &signaling, &relay) => {
+        left = drain(&mut serving, &signaling, &relay, &webhooks) => {
             if left > 0 {
                 tracing::warn!(left, "connections did not end in time");
             }
         }
         signal = signals.stop() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
     }
+    kept(&*store).await;
     // The last one to hold it: its threads end here.
     drop(relay);
     tracing::info!("stopped");
@@ -310,6 +330,12 @@ fn ice_servers(
     }
 }
 
+/// Whether all of the relay's threads run.
+fn relay_lives(relay: &Arc<Relay>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let relay = Arc::downgrade(relay);
+    Arc::new(move || relay.upgrade().is_some_and(|relay| relay.is_alive()))
+}
+
 /// What the namespace `/admin` may see and do.
 fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
     let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
@@ -322,33 +348,65 @@ fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Op
 
 /// Signaling, which hands out credentials for the relay, and has them revoked when their holder is gone.
 fn signaling(
-    settings: &Settings,
+    settings: &signaling::Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    tokens: Arc<Tokens>,
+    store: &Arc<dyn Store>,
     resume_secret: &SecretString,
+    webhooks: &Webhooks,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
-    let of_rooms = signaling::Settings {
+    let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
+    let parts = signaling::Parts {
+        ice,
+        media: Arc::new(Members(Arc::downgrade(relay))),
+        tokens,
+        store: Arc::clone(store),
+        news: Arc::new(webhooks.clone()),
+        seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
+    };
+    Ok(Signaling::new(settings, parts))
+}
+
+fn of_rooms(settings: &Settings) -> signaling::Settings {
+    signaling::Settings {
         capacity: settings.rooms.capacity as usize,
+        channel_capacity: settings.rooms.channel_capacity as usize,
+        idle: settings.rooms.idle_ttl,
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
+        dialect: settings.rooms.dialect,
         events_per_second: settings.limits.events_per_second,
         bytes_per_second: settings.limits.bytes_per_second,
         joins_per_minute: settings.limits.joins_per_minute,
         rooms_of_one: settings.limits.rooms_per_user,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
-    };
-    let ledger = Box::new(store::Volatile::new(200));
-    let store = store::Live::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
+    }
+}
+
+/// The rooms, with those that were kept. Blocks.
+fn rooms(
+    settings: &Settings,
+    state: &State,
+    of_rooms: &signaling::Settings,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let ledger = ledger::open(settings, state)?;
+    let rooms = Rooms::open(of_rooms.rules(), of_rooms.limits(), ledger, Instant::now())
         .context("the stored rooms cannot be read")?;
-    let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
-    let parts = signaling::Parts {
-        ice,
-        media: Arc::new(Members(Arc::downgrade(relay))),
-        store: Arc::new(store),
-        seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
-    };
-    Ok(Signaling::new(&of_rooms, parts))
+    let stored: u64 = rooms.counts().rooms.iter().sum();
+    tracing::info!(rooms = stored, "the store is open");
+    Ok(Arc::new(rooms))
+}
+
+/// Who is told of rooms, and asked. A secret is made only if there is somebody to sign for.
+fn webhooks(settings: &Settings, state: &State) -> anyhow::Result<Webhooks> {
+    let hooks = &settings.webhooks;
+    if hooks.urls.is_empty() && hooks.join_url.is_none() {
+        return Ok(Webhooks::none());
+    }
+    let (secret, _) = secret(state, "webhook-secret", hooks.secret.as_ref())?;
+    Ok(Webhooks::start(hooks, &secret)?)
 }
 
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.
@@ -359,7 +417,12 @@ async fn death(relay: &Relay) {
 }
 
 /// Listeners first, then who is inside. Returns how many connections are left.
-async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay) -> usize {
+async fn drain(
+    serving: &mut gate::Serving,
+    signaling: &Signaling,
+    relay: &Relay,
+    webhooks: &Webhooks,
+) -> usize {
     let begun = tokio::time::Instant::now();
     serving.close().await;
     relay.drain();
@@ -376,7 +439,17 @@ async fn drain(serving: &mut gate::Serving, signaling: &Signaling, relay: &Relay
     if tokio::time::timeout_at(until, signaling.close()).await.is_err() {
         tracing::warn!("some signaling connections did not close in time");
     }
-    serving.drain(until).await
+    let left = until.saturating_duration_since(tokio::time::Instant::now());
+    tokio::join!(serving.drain(until), webhooks.close(left.min(LAST_WEBHOOKS))).0
+}
+
+/// Waits until what nobody waited for is written too.
+async fn kept(store: &dyn Store) {
+    match tokio::time::timeout(FLUSH, store.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::error!(%why, "the last of what should be kept could not be written"),
+        Err(_) => tracing::error!("the last of what should be kept was not written in time"),
+    }
 }
 
 /// Tells whoever started us: a person, the log, systemd.

@@ -146,6 +146,7 @@ fn changed(old: &Settings, new: &Settings) -> BTreeSet<String> {
         ("turn.users", users(old) == users(new)),
         ("admin.token", plain(old.admin.token.as_slice()) == plain(new.admin.token.as_slice())),
         ("auth.key", key(&old.auth) == key(&new.auth)),
+        ("webhooks.secret", plain(old.webhooks.secret.as_slice()) == plain(new.webhooks.secret.as_slice())),
         ("auth.api_keys", plain(&old.auth.api_keys) == plain(&new.auth.api_keys)),
     ];
     keys.extend(secrets.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()));
@@ -207,6 +208,7 @@ mod tests {
             ("turn.secrets = [\"south wind\", \"north wind\"]", &["turn.secrets"]),
             ("turn.secrets = [\"north wind\"]\nturn.users = [\"amy:passw0rd!\"]", &["turn.users"]),
             ("turn.secrets = [\"north wind\"]\nadmin.token = \"open sesame\"", &["admin.token"]),
+            ("turn.secrets = [\"north wind\"]\nwebhooks.secret = \"open sesame\"", &["webhooks.secret"]),
             ("turn.secrets = [\"north wind\"]\nauth.api_keys = [\"open sesame\"]", &["auth.api_keys"]),
             (
                 "turn.secrets = [\"north wind\"]\nturn.realm = \"x\"\nrooms.grace = \"1s\"\nhttp.listen = [\"[::]:1\"]",

@@ -2,9 +2,12 @@
 //! outcome on before the next command on the same room is decided.
 
 mod index;
+#[cfg(test)]
+mod laws;
 mod ledger;
 mod live;
 mod record;
+mod sqlite;
 mod volatile;
 
 pub use ledger::Answer;
@@ -16,6 +19,10 @@ pub use ledger::Record;
 pub use ledger::Written;
 pub use live::Limits;
 pub use live::Live;
+pub use sqlite::Copied;
+pub use sqlite::Keep;
+pub use sqlite::Sqlite;
+pub use sqlite::backup;
 pub use volatile::Volatile;
 
 use std::sync::Arc;
@@ -52,13 +59,26 @@ pub struct Committed<'a> {
     /// To send, in order.
     pub notices: &'a [Notice<'a>],
     /// Who has given up a seat, in order.
-    pub gone: SmallVec<[(PeerId, LeftReason); 2]>,
+    pub gone: SmallVec<[Gone; 2]>,
     /// Who has left the lobby: seated or not.
     pub waited: SmallVec<[PeerId; 1]>,
     /// The room was in the directory, or is.
     pub listed: bool,
     /// The call that is over now, but for what was relayed.
     pub ended: Option<Box<Call>>,
+}
+
+/// Somebody who has given up a seat.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    /// Who.
+    pub peer: PeerId,
+    /// Its user.
+    pub user: Option<Arc<str>>,
+    /// What it was called.
+    pub name: Option<Arc<str>>,
+    /// Why.
+    pub reason: LeftReason,
 }
 
 /// How many there are now.
@@ -137,6 +157,9 @@ pub trait Store: Send + Sync {
 
     /// The rooms in the directory after that place, newest first, at most `most`.
     fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place>;
+
+    /// All rooms after that place, newest first, at most `most`. Walks through all rooms.
+    fn all(&self, after: Option<&Place>, most: usize) -> Vec<Place>;
 
     /// How many there are now.
     fn counts(&self) -> Counts;

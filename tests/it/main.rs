@@ -14,3 +14,4 @@ mod reload;
 mod signaling;
 mod support;
 mod turn_client;
+mod webhooks;

@@ -1,0 +1,86 @@
+//! A copy of the file, as of one moment, while it is in use.
+
+use std::fs;
+use std::fs::File;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::OpenFlags;
+
+use super::fault::Trouble;
+use super::file;
+use super::schema;
+use crate::store::ledger::Fault;
+
+/// What was copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// The size of the copy.
+    pub bytes: u64,
+    /// Rooms in it.
+    pub rooms: u64,
+    /// What users are to rooms.
+    pub people: u64,
+    /// What was said.
+    pub messages: u64,
+    /// Calls that are over.
+    pub calls: u64,
+}
+
+/// Copies the file at `from` to `to`, which must not be there yet. The copy is whole, of one moment, without a log beside it,
+/// and was looked over. Blocks; whoever writes goes on meanwhile.
+///
+/// # Errors
+/// It cannot be read, or the copy cannot be made.
+pub fn backup(from: &Path, to: &Path) -> Result<Copied, Fault> {
+    if to.symlink_metadata().is_ok() {
+        return Err(Fault(format!("{} is there already, and is not overwritten", to.display()).into()));
+    }
+    let half = file::beside(to, &format!(".half-{}", std::process::id()));
+    let outcome = copy(from, &half, to);
+    // Linked under its name when it was whole.
+    let _ = fs::remove_file(&half);
+    outcome.map_err(|trouble| Fault(format!("{}: {}", from.display(), trouble.why()).into()))
+}
+
+fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {
+    let db = file::read(from)?;
+    if !schema::is_current(&db)? {
+        return Err(Trouble::NotOurs("it is of an older version; start this callgate once".into()));
+    }
+    let Some(name) = half.to_str() else {
+        return Err(Trouble::Outside(format!("{} is no UTF-8", half.display()).into()));
+    };
+    // One reading transaction: whoever writes is not held up, and cannot make it begin anew.
+    db.execute("VACUUM INTO ?1", [name])?;
+    fs::set_permissions(half, Permissions::from_mode(0o640))?;
+    let copy = Connection::open_with_flags(
+        half,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    let word: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if word != "ok" {
+        return Err(Trouble::Damaged(format!("the copy is damaged ({word})").into()));
+    }
+    let count = |table: &str| -> Result<u64, Trouble> {
+        let rows: i64 = copy.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        Ok(rows.unsigned_abs())
+    };
+    let copied = Copied {
+        bytes: fs::metadata(half)?.len(),
+        rooms: count("rooms")?,
+        people: count("people")?,
+        messages: count("messages")?,
+        calls: count("calls")?,
+    };
+    drop(copy);
+    File::open(half)?.sync_all()?;
+    fs::hard_link(half, to)?;
+    if let Some(folder) = to.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(copied)
+}
