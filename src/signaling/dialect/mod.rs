@@ -223,3 +223,6 @@ impl Dialect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
