@@ -40,6 +40,8 @@ pub(super) enum Item {
     Back(Sid),
     /// The end of the connection; `true`: the client said so.
     Gone(bool),
+    /// What proves who it is may be good no longer.
+    Expired,
 }
 
 /// A seat that this connection has.
@@ -112,6 +114,11 @@ impl Connection {
     /// Who it belongs to, as far as that is known.
     pub(super) fn identity(&self) -> Option<Arc<Identity>> {
         self.state().identity.clone()
+    }
+
+    /// It belongs to this one from now on.
+    pub(super) fn identify(&self, identity: Identity) {
+        self.state().identity = Some(Arc::new(identity));
     }
 
     /// What it draws on.

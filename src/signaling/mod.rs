@@ -6,6 +6,7 @@
 
 mod account;
 mod admin;
+mod api;
 mod candidates;
 mod clock;
 mod connection;
@@ -14,6 +15,7 @@ mod dialect;
 mod directory;
 mod door;
 mod error;
+mod expiry;
 mod hub;
 mod identity;
 mod inbox;
@@ -21,6 +23,7 @@ mod kept;
 mod lost;
 mod media;
 mod moment;
+mod news;
 mod operator;
 mod outbox;
 mod seal;
@@ -31,11 +34,17 @@ mod users;
 
 pub use admin::Admits;
 pub use admin::Operator;
+pub use api::Listed;
+pub use api::Plan;
 pub use error::Code;
 pub use identity::Identity;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
+pub use moment::Moment;
+pub use news::Candidate;
+pub use news::News;
+pub use news::Verdict;
 pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
@@ -55,6 +64,7 @@ use self::dialect::Dialect;
 use self::door::Door;
 use self::hub::Hub;
 use self::seal::Seal;
+use crate::auth::Tokens;
 use crate::config;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
@@ -158,6 +168,10 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// The rooms.
     pub store: Arc<dyn Store>,
+    /// Verifies user tokens.
+    pub tokens: Arc<Tokens>,
+    /// Who is told of what happens, and who decides on joins.
+    pub news: Arc<dyn News>,
     /// Seals resume tokens: 32 secret bytes, the same after a restart.
     pub seal: [u8; 32],
 }
@@ -169,7 +183,8 @@ impl Parts {
         let store = Live::volatile(settings.rules(), settings.limits());
         let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
-        Parts { ice, media, store: Arc::new(store), seal }
+        let (store, tokens) = (Arc::new(store), Arc::new(Tokens::none()));
+        Parts { ice, media, store, tokens, news: Arc::new(()), seal }
     }
 }
 
@@ -212,8 +227,10 @@ impl Signaling {
             settings.message_bytes,
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),
+            parts.tokens,
             Dialect::of(settings.dialect),
             settings.grace,
+            parts.news,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);

@@ -60,6 +60,8 @@ pub(super) enum Verb {
     Promote,
     /// Fresh credentials.
     RefreshIce,
+    /// A fresh token be taken for the old one.
+    RefreshAuth,
 }
 
 /// How something is said: an event's name (none in an acknowledgement), and its keys with what they hold.
@@ -159,6 +161,9 @@ pub(super) struct Dialect {
     pub(super) invited: Option<Row>,
 }
 
+/// What a client of any dialect can say, and is answered in its own.
+const COMMON: &[(&str, Verb)] = &[("auth.refresh", Verb::RefreshAuth)];
+
 pub(super) static ALL: [&Dialect; 4] = [&NATIVE, &CALL, &MESH, &COMMUNITY];
 
 impl Dialect {
@@ -179,6 +184,9 @@ impl Dialect {
 
     /// What an event's name asks for, and in which dialect that is said; the one `spoken` where more than one has it.
     pub(super) fn verb(event: &str, spoken: &'static Dialect) -> Option<(&'static Dialect, Verb)> {
+        if let Some((_, verb)) = COMMON.iter().find(|(name, _)| *name == event) {
+            return Some((spoken, *verb));
+        }
         std::iter::once(spoken).chain(ALL).find_map(|dialect| {
             dialect.verbs.iter().find(|(name, _)| *name == event).map(|(_, verb)| (dialect, *verb))
         })

@@ -4,6 +4,7 @@ mod back;
 mod enter;
 mod leave;
 mod password;
+mod refresh;
 mod rule;
 mod talk;
 
@@ -62,6 +63,7 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
             }
             Box::pin(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
         }
+        Item::Expired => Box::pin(leave::expired(Arc::clone(hub), Arc::clone(connection), now)),
         Item::Back(_) if connection.is_closed() => return None,
         Item::Back(before) => Box::pin(back::back(Arc::clone(hub), Arc::clone(connection), before, now)),
         Item::Gone(said) => Box::pin(leave::gone(Arc::clone(hub), Arc::clone(connection), said, now)),
@@ -208,6 +210,7 @@ impl Asked<'_> {
             Verb::Admit => self.admit(it).await,
             Verb::Promote => self.promote(it).await,
             Verb::RefreshIce => self.refresh_ice(it).await,
+            Verb::RefreshAuth => self.refresh_auth(it),
         }
     }
 
@@ -227,6 +230,15 @@ impl Asked<'_> {
     fn room(it: &Arguments<'_>) -> Result<RoomId, Failure> {
         let room = it.room.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
         RoomId::parse(room).ok_or_else(|| Failure::bad("a room's id is 1 to 64 of A-Z a-z 0-9 _ -"))
+    }
+
+    /// Whether the token of this connection, if it has one, lets it have to do with that room.
+    fn allowed(&self, room: &RoomId) -> Result<(), Failure> {
+        let identity = self.connection.identity();
+        if identity.is_none_or(|identity| identity.allows(room.as_str())) {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Forbidden, "your token is not for this room"))
     }
 
     /// The seat meant: in the room named, or the only one there is.

@@ -108,6 +108,7 @@ impl Asked<'_> {
 
     pub(super) async fn history(&self, it: &Arguments<'_>) -> Result<(), Failure> {
         let room = Asked::room(it)?;
+        self.allowed(&room)?;
         self.may_read(&room)?;
         let before = match it.from.as_deref() {
             None => None,
