@@ -16,7 +16,7 @@ public.addresses = ["127.0.0.1"]
 http.listen = ["127.0.0.1:3999"]
 turn.listen = ["127.0.0.1:3998"]
 turn.relay_ports = "61000-65535"
-log.format = "json"
+log.filter = "error"
 `);
 
 /** Starts it, waits until it is ready, reads its memory, and stops it. */
