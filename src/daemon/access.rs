@@ -1,17 +1,24 @@
 //! What opens what, as the configuration has it: the operator's token, back ends' keys, the keys of user tokens.
 
 use std::sync::Arc;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use secrecy::SecretString;
+use serde_json::json;
 
 use crate::auth;
 use crate::auth::Keyring;
+use crate::auth::Role;
 use crate::auth::Tokens;
+use crate::config;
+use crate::config::AuthKey;
 use crate::config::Mistake;
 use crate::config::Mistakes;
 use crate::config::Place;
 use crate::config::Settings;
 use crate::http;
+use crate::signaling::Moment;
 
 /// The keys of user tokens.
 ///
@@ -35,5 +42,37 @@ pub(super) fn tokens(keyring: Keyring) -> Arc<Tokens> {
 /// What opens what over HTTP.
 pub(super) fn keys(settings: &Settings, admin_token: SecretString) -> http::Keys {
     let auth = &settings.auth;
-    http::Keys { admin_token, api_keys: auth.api_keys.clone(), open_ice: auth.open_ice }
+    http::Keys { admin_token, api_keys: auth.api_keys.clone(), open_ice: auth.open_ice, mint: mint(auth) }
+}
+
+/// What makes tokens that are good here: there has to be a secret to sign them with.
+fn mint(auth: &config::Auth) -> Option<http::Mint> {
+    let secret = match &auth.key {
+        Some(AuthKey::Secret(secret)) => secret.clone(),
+        Some(AuthKey::Public { .. }) | None => return None,
+    };
+    let (issuer, audience) = (auth.issuer.first().cloned(), auth.audience.first().cloned());
+    Some(Arc::new(move |wanted: &http::Token<'_>| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let expires = now.saturating_add(wanted.ttl.as_secs());
+        let role = match wanted.role {
+            "admin" => Role::Admin,
+            "moderator" => Role::Moderator,
+            _ => Role::User,
+        };
+        let token = auth::mint(
+            &secret,
+            &auth::Minted {
+                user: wanted.user,
+                name: wanted.name,
+                role,
+                rooms: wanted.rooms,
+                issuer: issuer.as_deref(),
+                audience: audience.as_deref(),
+                now,
+                expires,
+            },
+        );
+        json!({ "token": token, "expiresAt": Moment(expires.saturating_mul(1000)).to_string() })
+    }))
 }

@@ -9,6 +9,7 @@ mod holder;
 mod ledger;
 mod media;
 mod members;
+mod news;
 mod process;
 mod public;
 mod reload;
@@ -32,6 +33,7 @@ use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::auth::Tokens;
 use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -189,8 +191,10 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
     let of_rooms = of_rooms(settings);
     let store = rooms(settings, state, &of_rooms)?;
-    let (signaling, layer) = signaling(&of_rooms, ice.clone(), &relay, &store, &resume_secret)?;
+    let webhooks = webhooks(settings, state)?;
     let tokens = access::tokens(keyring);
+    let (signaling, layer) =
+        signaling(&of_rooms, ice.clone(), &relay, Arc::clone(&tokens), &store, &resume_secret, &webhooks)?;
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -206,7 +210,6 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         secret: turn_kept.as_ref(),
     };
 
-    let webhooks = webhooks(settings, state)?;
     let readiness = Arc::new(Readiness::default());
     let figures = Figures {
         places: gate.places(),
@@ -224,6 +227,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
         ice: ice.clone(),
         rooms: Arc::new(signaling.clone()),
         store: Arc::clone(&store),
+        relay_lives: relay_lives(&relay),
         readiness: Arc::clone(&readiness),
         started,
         body_bytes: settings.limits.message_bytes,
@@ -326,6 +330,12 @@ fn ice_servers(
     }
 }
 
+/// Whether all of the relay's threads run.
+fn relay_lives(relay: &Arc<Relay>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let relay = Arc::downgrade(relay);
+    Arc::new(move || relay.upgrade().is_some_and(|relay| relay.is_alive()))
+}
+
 /// What the namespace `/admin` may see and do.
 fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
     let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
@@ -341,14 +351,18 @@ fn signaling(
     settings: &signaling::Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    tokens: Arc<Tokens>,
     store: &Arc<dyn Store>,
     resume_secret: &SecretString,
+    webhooks: &Webhooks,
 ) -> anyhow::Result<(Signaling, SocketIoLayer)> {
     let seal = ring::digest::digest(&ring::digest::SHA256, resume_secret.expose_secret().as_bytes());
     let parts = signaling::Parts {
         ice,
         media: Arc::new(Members(Arc::downgrade(relay))),
+        tokens,
         store: Arc::clone(store),
+        news: Arc::new(webhooks.clone()),
         seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
     };
     Ok(Signaling::new(settings, parts))
@@ -361,6 +375,7 @@ fn of_rooms(settings: &Settings) -> signaling::Settings {
         idle: settings.rooms.idle_ttl,
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
+        dialect: settings.rooms.dialect,
         events_per_second: settings.limits.events_per_second,
         bytes_per_second: settings.limits.bytes_per_second,
         joins_per_minute: settings.limits.joins_per_minute,

@@ -22,6 +22,8 @@ use subtle::ConstantTimeEq;
 
 use super::problem;
 use super::throttle::Throttle;
+use super::too_many;
+use super::users::Mint;
 use crate::auth;
 use crate::auth::Identity;
 use crate::auth::Tokens;
@@ -42,6 +44,8 @@ pub struct Keys {
     pub api_keys: Vec<SecretString>,
     /// Whether everybody may ask for credentials.
     pub open_ice: bool,
+    /// Makes user tokens; none: there is no secret to sign them with.
+    pub mint: Option<Mint>,
 }
 
 /// Who asks for credentials.
@@ -53,6 +57,17 @@ pub(super) enum Asker {
     User(Arc<str>),
     /// Anybody.
     Stranger,
+}
+
+/// Who asks about rooms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Caller {
+    /// The operator.
+    Operator,
+    /// A back end.
+    BackEnd,
+    /// Anybody; a user's token makes no difference.
+    Anybody,
 }
 
 /// Why somebody is not let in.
@@ -83,10 +98,7 @@ impl Refused {
                 (asks, problem(status, auth::Refused::Expired.code(), "the token has expired"))
                     .into_response()
             }
-            Refused::Throttled(wait) => {
-                let body = problem(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "too many wrong keys");
-                ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], body).into_response()
-            }
+            Refused::Throttled(wait) => too_many("too many wrong keys", wait),
         }
     }
 }
@@ -112,6 +124,11 @@ impl Access {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What makes user tokens, if anything does.
+    pub(super) fn mint(&self) -> Option<Mint> {
+        self.keys().mint.clone()
+    }
+
     /// How many requests were refused for their key or token.
     #[must_use]
     pub fn refused(&self) -> u64 {
@@ -130,10 +147,37 @@ impl Access {
     }
 
     fn opens(&self, from: IpAddr, given: &[u8]) -> Result<(), Refused> {
-        if given.ct_eq(self.keys().admin_token.expose_secret().as_bytes()).into() {
-            return Ok(());
+        if self.is_admin_token(given) { Ok(()) } else { Err(self.wrong(from)) }
+    }
+
+    fn is_admin_token(&self, given: &[u8]) -> bool {
+        given.ct_eq(self.keys().admin_token.expose_secret().as_bytes()).into()
+    }
+
+    /// Who asks about rooms.
+    ///
+    /// # Errors
+    /// The key is wrong.
+    pub(super) fn caller(&self, from: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
+        match bearer(headers) {
+            None => Ok(Caller::Anybody),
+            Some(given) if self.is_admin_token(given) => Ok(Caller::Operator),
+            Some(_) => match self.asker(from, headers, None)? {
+                Asker::BackEnd => Ok(Caller::BackEnd),
+                Asker::User(_) | Asker::Stranger => Ok(Caller::Anybody),
+            },
         }
-        Err(self.wrong(from))
+    }
+
+    /// The operator or a back end asks.
+    ///
+    /// # Errors
+    /// Neither does.
+    pub(super) fn trusted(&self, from: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
+        match self.caller(from, headers)? {
+            Caller::Anybody => Err(self.unknown()),
+            trusted => Ok(trusted),
+        }
     }
 
     /// Whether this is the admin token, sent by other means than HTTP.
@@ -236,7 +280,7 @@ mod tests {
 
     fn access() -> Access {
         let keys = ["first-key", "second-key"].map(SecretString::from).to_vec();
-        let keys = Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: false };
+        let keys = Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: false, mint: None };
         Access::new(keys, tokens("[auth]\nkey = \"a key of thirty-two characters..\"\ncookie = \"session\""))
     }
 
@@ -282,7 +326,7 @@ mod tests {
         assert_eq!(access.asker(ip(2), &nothing, Some("")), Err(Refused::Unknown));
         assert_eq!(access.refused(), 6);
         let keys = ["first-key", "second-key"].map(SecretString::from).to_vec();
-        access.change(Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: true });
+        access.change(Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: true, mint: None });
         let open = access;
         assert_eq!(open.asker(ip(2), &nothing, None), Ok(Asker::Stranger));
         // Who shows a key wants it to be right.

@@ -3,16 +3,20 @@
 mod access;
 mod body;
 mod ice;
+mod log;
 mod origin;
 mod pages;
+mod payload;
+mod problem;
 mod rooms;
+mod rule;
 mod throttle;
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 use std::time::Instant;
 
 use axum::Json;
@@ -28,11 +32,11 @@ use axum::http::Uri;
 use axum::http::header;
 use axum::middleware::from_fn;
 use axum::middleware::map_request;
+use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
-use serde_json::Value;
 use serde_json::json;
 use tower::ServiceBuilder;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -44,8 +48,16 @@ use crate::store::Store;
 pub use access::Access;
 pub use access::Keys;
 pub use origin::Origins;
+pub use problem::problem;
+pub use problem::problem_for;
+pub use problem::too_many;
 pub use rooms::Done;
+pub use rooms::NewRoom;
+pub use rooms::Page;
 pub use rooms::Rooms;
+pub use rooms::Search;
+pub use users::Mint;
+pub use users::Token;
 
 /// What a page of ours may do: run its own scripts, talk to its own server, show its own camera. `'self'` includes
 /// WebSockets of this host in today's browsers; the explicit schemes are for the older ones.
@@ -76,12 +88,20 @@ pub struct Parts {
     pub rooms: Arc<dyn Rooms>,
     /// What of them lasts.
     pub store: Arc<dyn Store>,
+    /// Whether the relay is alive.
+    pub relay_lives: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/ready` says.
     pub readiness: Arc<Readiness>,
     /// Since when this process has run.
     pub started: Instant,
     /// The longest body of a request, in bytes.
     pub body_bytes: usize,
+}
+
+impl Parts {
+    fn store_word(&self) -> &'static str {
+        if self.store.health().fault.is_none() { "ok" } else { "failing" }
+    }
 }
 
 /// Whether new calls should be sent here.
@@ -119,12 +139,19 @@ pub fn router(parts: Parts) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/ice", get(ice::ice))
-        .route("/api/rooms/{id}", get(rooms::room).delete(rooms::close))
-        .route("/api/rooms/{id}/kick", post(rooms::kick))
+        .route("/api/rooms", get(rooms::list).post(rule::create))
+        .route("/api/rooms/{roomId}", get(rooms::room).delete(rule::close))
+        .route("/api/rooms/{roomId}/kick", post(rule::kick))
+        .route("/api/rooms/{roomId}/lock", post(rule::lock))
+        .route("/api/rooms/{roomId}/invite", post(rule::invite))
+        .route("/api/rooms/{roomId}/messages", get(log::messages))
+        .route("/api/calls", get(log::calls))
+        .route("/api/tokens", post(users::mint))
         .route("/turn", get(ice::turn).post(ice::turn))
         .fallback(pages::page)
         .with_state(parts)
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(map_response(problem::shaped))
 }
 
 /// Puts the rules for origins, the security headers and the deadline for bodies around everything, socket.io included.
@@ -145,24 +172,13 @@ pub fn guard(router: Router, origins: &Origins) -> Router {
     router
 }
 
-/// An error as the API tells it: `{"error":{"code","message"}}`.
-pub fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json<Value>) {
-    (status, Json(json!({ "error": { "code": code, "message": message } })))
-}
-
-/// The same for somebody over a limit, with the time to come again, in whole seconds.
-pub fn too_many(message: &str, wait: Duration) -> Response {
-    let seconds = wait.as_secs() + 1;
-    let error = json!({ "code": "too-many-requests", "message": message, "retryAfter": seconds });
-    let after = [(header::RETRY_AFTER, seconds.to_string())];
-    (StatusCode::TOO_MANY_REQUESTS, after, Json(json!({ "error": error }))).into_response()
-}
-
 async fn health(State(parts): State<Parts>) -> Response {
     let body = json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": parts.started.elapsed().as_secs(),
+        "store": { "status": parts.store_word() },
+        "relay": { "status": if (parts.relay_lives)() { "ok" } else { "dead" } },
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
@@ -171,9 +187,12 @@ async fn ready(State(parts): State<Parts>) -> Response {
     let word = parts.readiness.word();
     let status = if word == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Calls go on without a disk, so this is no reason to send them elsewhere.
-    let store = if parts.store.health().fault.is_none() { "ok" } else { "failing" };
-    let body = json!({ "status": word, "store": store });
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+    let body = json!({ "status": word, "store": parts.store_word() });
+    let mut answer = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
+    if status != StatusCode::OK {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
 }
 
 async fn metrics(

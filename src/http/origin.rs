@@ -73,6 +73,7 @@ impl Origins {
             }))
             .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
             .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+            .expose_headers([header::LINK, header::LOCATION, header::RETRY_AFTER])
             .allow_credentials(true)
             .max_age(Duration::from_secs(3600))
     }

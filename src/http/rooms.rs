@@ -1,61 +1,173 @@
-//! Rooms over HTTP: what everybody who knows a room's name may see of it, and what the operator may see and do.
+//! Rooms over HTTP: what everybody may see of them, and what the operator and back ends may. `rule` has what these may do.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::ConnectInfo;
 use axum::extract::Path;
+use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::Uri;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::json;
 
 use super::Parts;
+use super::access::Caller;
 use super::access::Refused;
 use super::problem;
+use super::problem_for;
+use super::too_many;
+use crate::rooms::Kind;
+use crate::rooms::Options;
 use crate::rooms::PeerId;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
+use crate::store::Place;
+
+/// The longest page, and one whose length nobody said.
+const LONGEST_PAGE: usize = 100;
+const PAGE: usize = 50;
+
+/// When to try again what may work then.
+const LATER: Duration = Duration::from_secs(4);
+
+/// The longest text to look for, in characters.
+const LONGEST_SEARCH: usize = 128;
 
 /// What comes of something done to a room, once what of it lasts is written.
 pub type Done<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
+/// Which rooms to list.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Those that are in no directory, too.
+    pub all: bool,
+    /// Only those behind this one.
+    pub after: Option<Place>,
+    /// At most so many.
+    pub most: usize,
+    /// Only those with this in their name, description or id; case does not count.
+    pub text: Option<String>,
+}
+
+/// Some of a longer list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Each as JSON.
+    pub items: Vec<Value>,
+    /// What to ask for to get those behind them, if there are any.
+    pub next: Option<String>,
+}
+
+/// A room to make.
+#[derive(Clone, Debug)]
+pub struct NewRoom {
+    /// Its id; none: one is made up.
+    pub id: Option<RoomId>,
+    /// What for.
+    pub kind: Kind,
+    /// How, but for its password.
+    pub options: Options,
+    /// Its password, in plain.
+    pub password: Option<String>,
+    /// The user whose it is to be.
+    pub creator: Option<Arc<str>>,
+}
 
 /// Who keeps the rooms.
 pub trait Rooms: Send + Sync {
     /// A room as JSON, if it is there; `whole`: as the operator sees it.
     fn room(&self, id: &RoomId, whole: bool) -> Option<Value>;
 
+    /// Some rooms, newest first, as everybody sees them. May take a while.
+    fn list(&self, search: &Search) -> Page;
+
+    /// Makes a room that is kept. Its id.
+    fn create(&self, new: NewRoom) -> Done<'_, RoomId>;
+
     /// Ends a room.
-    ///
-    /// # Errors
-    /// Why not.
     fn close<'a>(&'a self, id: &'a RoomId) -> Done<'a, ()>;
 
     /// Puts members out of a room, and keeps their user out if `ban`. How many it were.
-    ///
-    /// # Errors
-    /// Why not.
     fn kick<'a>(&'a self, id: &'a RoomId, target: Target<'a>, ban: bool) -> Done<'a, usize>;
+
+    /// Locks or unlocks a room and its lobby (`None`: as before). What both are now.
+    fn lock<'a>(
+        &'a self,
+        id: &'a RoomId,
+        locked: Option<bool>,
+        lobby: Option<bool>,
+    ) -> Done<'a, (bool, bool)>;
+
+    /// Lets a user come into a room.
+    fn invite<'a>(&'a self, id: &'a RoomId, user: &'a str) -> Done<'a, ()>;
+
+    /// What was said in a room, newest first, before that message.
+    fn messages<'a>(&'a self, id: &'a RoomId, before: Option<PeerId>, most: usize) -> Done<'a, Page>;
+
+    /// Calls that are over, the last first, before that number.
+    fn calls<'a>(&'a self, room: Option<&'a RoomId>, before: Option<u64>, most: usize) -> Done<'a, Page>;
 }
 
-/// `GET /api/rooms/:roomId`
+/// `GET /api/rooms`
+pub(super) async fn list(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    #[derive(Deserialize)]
+    struct Asked {
+        limit: Option<String>,
+        after: Option<String>,
+        search: Option<String>,
+    }
+    let caller = match parts.access.caller(peer.ip(), &headers) {
+        Ok(caller) => caller,
+        Err(refused) => return not_trusted(refused),
+    };
+    let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return bad(BAD_QUERY) };
+    let Some(most) = limit(asked.limit.as_deref()) else { return bad(BAD_LIMIT) };
+    let after = match asked.after.as_deref().map(place) {
+        None => None,
+        Some(Some(place)) => Some(place),
+        Some(None) => return bad("after is what the last page's Link has"),
+    };
+    if asked.search.as_ref().is_some_and(|text| text.chars().count() > LONGEST_SEARCH) {
+        return bad("search is too long");
+    }
+    let search = Search { all: caller == Caller::Operator, after, most, text: asked.search.clone() };
+    let rooms = Arc::clone(&parts.rooms);
+    // It may have to look at all of them.
+    match tokio::task::spawn_blocking(move || rooms.list(&search)).await {
+        Ok(found) => {
+            let search = asked.search.filter(|text| !text.is_empty());
+            page(found, "/api/rooms", "after", most, search.as_deref().map(|text| ("search", text)))
+        }
+        Err(_) => failed(Refusal::Unavailable),
+    }
+}
+
+/// `GET /api/rooms/{roomId}`
 pub(super) async fn room(
     State(parts): State<Parts>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let whole = match parts.access.admin(peer.ip(), &headers) {
-        Ok(whole) => whole,
-        Err(refused) => return not_the_operator(refused),
+    let whole = match parts.access.caller(peer.ip(), &headers) {
+        Ok(caller) => caller != Caller::Anybody,
+        Err(refused) => return not_trusted(refused),
     };
     match RoomId::parse(&id).and_then(|id| parts.rooms.room(&id, whole)) {
         Some(room) => ([(header::CACHE_CONTROL, "no-store")], Json(room)).into_response(),
@@ -63,79 +175,97 @@ pub(super) async fn room(
     }
 }
 
-/// `DELETE /api/rooms/:roomId`
-pub(super) async fn close(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refused) = parts.access.admin_only(peer.ip(), &headers) {
-        return not_the_operator(refused);
-    }
-    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
-    match parts.rooms.close(&id).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(refusal) => failed(refusal),
-    }
+pub(super) const BAD_QUERY: &str = "the query cannot be read";
+pub(super) const BAD_LIMIT: &str = "limit is a number from 1 to 100";
+
+/// The length of a page; `None`: that is none.
+pub(super) fn limit(text: Option<&str>) -> Option<usize> {
+    let Some(text) = text else { return Some(PAGE) };
+    text.parse().ok().filter(|limit| (1..=LONGEST_PAGE).contains(limit))
 }
 
-/// Whom to put out: a peer or a user.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Kick {
-    peer_id: Option<String>,
-    user_id: Option<String>,
-    #[serde(default)]
-    ban: bool,
+/// A place in the directory, from its text: when the room was made, a full stop, and its id.
+fn place(text: &str) -> Option<Place> {
+    let (at, id) = text.split_once('.')?;
+    let digits = (1..=15).contains(&at.len()) && at.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| Some((at.parse().ok()?, RoomId::parse(id)?)))?
 }
 
-/// `POST /api/rooms/:roomId/kick`
-pub(super) async fn kick(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if let Err(refused) = parts.access.admin_only(peer.ip(), &headers) {
-        return not_the_operator(refused);
+/// A page, with the address of the next one (RFC 8288).
+pub(super) fn page(found: Page, path: &str, key: &str, most: usize, more: Option<(&str, &str)>) -> Response {
+    let mut answer = ([(header::CACHE_CONTROL, "no-store")], Json(found.items)).into_response();
+    if let Some(next) = found.next {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &most.to_string()).append_pair(key, &next).extend_pairs(more);
+        let link = format!("<{path}?{}>; rel=\"next\"", query.finish());
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            answer.headers_mut().insert(header::LINK, link);
+        }
     }
-    let bad = |why: &str| problem(StatusCode::BAD_REQUEST, "bad-request", why).into_response();
-    let Ok(asked) = serde_json::from_slice::<Kick>(&body) else {
-        return bad("the body is {\"peerId\" or \"userId\": …, \"ban\"?: true}");
-    };
-    let target = match (asked.peer_id.as_deref(), asked.user_id.as_deref()) {
-        (Some(peer), None) => match PeerId::parse(peer) {
-            Some(peer) => Target::Peer(peer),
-            None => return failed(Refusal::NoSuchPeer),
-        },
-        (None, Some(user)) if !user.is_empty() && user.len() <= 128 => Target::User(user),
-        _ => return bad("one of peerId and userId, please"),
-    };
-    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
-    match parts.rooms.kick(&id, target, asked.ban).await {
-        Ok(kicked) => Json(json!({ "kicked": kicked })).into_response(),
-        Err(refusal) => failed(refusal),
-    }
+    answer
 }
 
-fn not_the_operator(refused: Refused) -> Response {
-    refused.answer(StatusCode::UNAUTHORIZED, "this needs the admin token")
+pub(super) fn bad(why: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, "bad-request", why).into_response()
 }
 
-fn failed(refusal: Refusal) -> Response {
+pub(super) fn not_trusted(refused: Refused) -> Response {
+    refused.answer(StatusCode::UNAUTHORIZED, "this needs the admin token or an API key")
+}
+
+/// Why something could not be done to a room.
+pub(super) fn failed(refusal: Refusal) -> Response {
     let (status, code, what) = match refusal {
         Refusal::NoSuchRoom => (StatusCode::NOT_FOUND, "no-such-room", "there is no such room"),
-        Refusal::NoSuchPeer => (StatusCode::NOT_FOUND, "no-such-peer", "nobody of that id is in this room"),
+        // The room is there; 404 would say that it is not.
+        Refusal::NoSuchPeer => (StatusCode::CONFLICT, "no-such-peer", "nobody of that id is in this room"),
         Refusal::NoLabel => (StatusCode::BAD_REQUEST, "bad-request", "this peer has no userId to ban it by"),
+        Refusal::CannotCreate => (StatusCode::CONFLICT, "room-exists", "there is a room of that id"),
         Refusal::TooManyPeople => {
-            (StatusCode::CONFLICT, "too-many-requests", "this room knows as many users as it can")
+            (StatusCode::CONFLICT, "too-many-people", "this room knows as many users as it can")
+        }
+        Refusal::TooManyRooms | Refusal::TooManyOfYours => {
+            let what = "this server holds as many rooms as it can";
+            return too_many(what, LATER);
         }
         Refusal::NotStored => {
-            (StatusCode::SERVICE_UNAVAILABLE, "not-stored", "this cannot be stored just now")
+            let what = "this cannot be stored just now";
+            return problem_for(StatusCode::SERVICE_UNAVAILABLE, "not-stored", what, LATER);
         }
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the room could not be changed"),
+        Refusal::Unavailable => {
+            let what = "the rooms cannot be reached";
+            return problem_for(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what, LATER);
+        }
+        _ => (StatusCode::CONFLICT, "refused", "the room is not as it would have to be"),
     };
     problem(status, code, what).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_time_and_a_name() {
+        assert_eq!(place("17.a-b_c"), Some((17, RoomId::parse("a-b_c").unwrap())));
+        for bad in ["", "17", "x.a", "17.", "17.a b", ".a", "+17.a", "9999999999999999.a"] {
+            assert_eq!(place(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_a_link() {
+        let found = Page { items: vec![], next: Some("17.tea".to_owned()) };
+        let answer = page(found, "/api/rooms", "after", 9, Some(("search", "a&b>")));
+        assert_eq!(
+            answer.headers()["link"],
+            "</api/rooms?limit=9&after=17.tea&search=a%26b%3E>; rel=\"next\""
+        );
+        let last = page(Page { items: vec![], next: None }, "/", "after", 9, None);
+        assert!(!last.headers().contains_key("link"));
+        assert_eq!(
+            (limit(None), limit(Some("100")), limit(Some("0")), limit(Some("101"))),
+            (Some(50), Some(100), None, None)
+        );
+    }
 }

@@ -16,10 +16,12 @@ use super::dialect::Facts;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::hub::Hub;
-use super::stats::Drop;
+use crate::rooms::Room;
 use crate::rooms::RoomId;
+use crate::rooms::Standing;
 use crate::store::Committed;
 use crate::store::Place;
+use crate::store::Store;
 
 /// How long changes are gathered.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -121,40 +123,83 @@ impl Hub {
 
     /// A page of the directory: rooms whose name, description or id has `search` in it.
     pub(super) fn page(&self, after: Option<&Place>, most: usize, search: Option<&str>) -> Page {
-        let most = most.clamp(1, LONGEST_PAGE);
-        let search = search.map(str::to_lowercase).filter(|search| !search.is_empty());
-        let mut rooms: Vec<Facts> = Vec::new();
-        let mut place = after.cloned();
-        let mut looks = 0;
-        loop {
-            let batch = self.store.listed(place.as_ref(), LONGEST_PAGE);
-            let last = batch.len() < LONGEST_PAGE;
-            for found in batch {
-                let mut facts = None;
-                self.store.look(&found.1, &mut |room| facts = room.map(Facts::of));
-                place = Some(found);
-                looks += 1;
-                rooms.extend(facts.filter(|facts| search.as_deref().is_none_or(|search| facts.has(search))));
-                if rooms.len() >= most || looks >= MOST_LOOKS {
-                    return Page { rooms, next: place.as_ref().map(cursor) };
+        let mut rooms = Vec::new();
+        let next = walk(&*self.store, false, after, most, search, |room| rooms.push(Facts::of(room)));
+        Page { rooms, next: next.as_ref().map(cursor) }
+    }
+}
+
+/// Hands on the rooms behind that place that have `search` in their name, description or id: those in the directory, or all. Where
+/// the next page begins, if there is one.
+pub(super) fn walk(
+    store: &dyn Store,
+    all: bool,
+    after: Option<&Place>,
+    most: usize,
+    search: Option<&str>,
+    mut take: impl FnMut(&Room),
+) -> Option<Place> {
+    let most = most.clamp(1, LONGEST_PAGE);
+    let search = search.map(str::to_lowercase).filter(|search| !search.is_empty());
+    // Whoever asks for all rooms has them all walked through each time.
+    let batch = if all && search.is_some() { MOST_LOOKS } else { LONGEST_PAGE };
+    let mut place = after.cloned();
+    let (mut looks, mut taken) = (0, 0);
+    loop {
+        let places = if all { store.all(place.as_ref(), batch) } else { store.listed(place.as_ref(), batch) };
+        let last = places.len() < batch;
+        for found in places {
+            store.look(&found.1, &mut |room| {
+                if let Some(room) = room.filter(|room| search.as_deref().is_none_or(|it| has(room, it))) {
+                    take(room);
+                    taken += 1;
                 }
+            });
+            place = Some(found);
+            looks += 1;
+            if taken >= most || looks >= MOST_LOOKS {
+                return place;
             }
-            if last {
-                return Page { rooms, next: None };
-            }
+        }
+        if last {
+            return None;
         }
     }
 }
 
-impl Facts {
-    fn has(&self, search: &str) -> bool {
-        let texts = [self.name.as_deref(), self.description.as_deref(), Some(self.id.as_str())];
-        texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
+/// How many rooms a client is told of on connecting.
+const FIRST: usize = 20;
+
+impl Hub {
+    /// Tells a client that has just connected of its user's rooms, and of some in the directory, if its dialect does.
+    pub(super) fn list_rooms(&self, connection: &Arc<Connection>) {
+        let Some(row) = connection.dialect().rooms_list else { return };
+        let identity = connection.identity();
+        let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
+        let mut rooms: Vec<Facts> = Vec::new();
+        for id in user.map(|user| self.store.rooms_of(user, FIRST)).unwrap_or_default() {
+            let belongs = |room: &&Room| {
+                user.and_then(|user| room.details().standing(user)).is_some_and(Standing::belongs)
+            };
+            self.store.look(&id, &mut |room| rooms.extend(room.filter(belongs).map(Facts::of)));
+        }
+        for public in self.page(None, FIRST, None).rooms {
+            if rooms.len() < FIRST && !rooms.iter().any(|known| known.id == public.id) {
+                rooms.push(public);
+            }
+        }
+        self.push(connection, row.event, &Rendered(row, Pieces { rooms: Some(&rooms), ..Pieces::default() }));
     }
 }
 
+fn has(room: &Room, search: &str) -> bool {
+    let details = room.details();
+    let texts = [details.name.as_deref(), details.description.as_deref(), Some(room.id.as_str())];
+    texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
+}
+
 /// A place in the directory as a text to come back with.
-fn cursor((at, id): &Place) -> String {
+pub(super) fn cursor((at, id): &Place) -> String {
     format!("{at}.{}", id.as_str())
 }
 
@@ -177,17 +222,17 @@ async fn tell(hub: Weak<Hub>) {
             hub.store.look(&id, &mut |room| facts = room.map(Facts::of));
             for watcher in &watchers {
                 let dialect = watcher.dialect();
-                let row = match (&facts, changed) {
-                    (None, Changed::Made) => None,
-                    (None, _) => dialect.room_removed,
+                let rows = match (&facts, changed) {
+                    (None, Changed::Made) => &[],
+                    (None, _) => dialect.room_removed.as_slice(),
+                    // Who sits in it knows.
+                    (Some(_), Changed::Made) if watcher.seat_in(id.as_str()).is_some() => &[],
                     (Some(_), Changed::Made) => dialect.room_available,
-                    (Some(_), _) => dialect.room_updated,
+                    (Some(_), _) => dialect.room_updated.as_slice(),
                 };
                 let pieces = Pieces { room_id: Some(&id), facts: facts.as_ref(), ..Pieces::default() };
-                if let Some(row) = row
-                    && watcher.emit(row.event, &Rendered(row, pieces)).is_err()
-                {
-                    hub.counters.dropped(Drop::Closed, 1);
+                for row in rows {
+                    hub.push(watcher, row.event, &Rendered(*row, pieces));
                 }
             }
         }

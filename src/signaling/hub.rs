@@ -13,6 +13,8 @@ use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use super::Parts;
+use super::Settings;
 use super::account::Bank;
 use super::clock::Alarm;
 use super::connection::Connection;
@@ -23,8 +25,11 @@ use super::dialect::Rendered;
 use super::directory::Directory;
 use super::error::Code;
 use super::error::Failure;
+use super::expiry::Expiries;
 use super::inbox::Pushed;
+use super::lost::Lost;
 use super::media::Media;
+use super::news::News;
 use super::seal::Seal;
 use super::seats::Seats;
 use super::session;
@@ -33,6 +38,7 @@ use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Stats;
 use super::users::Users;
+use crate::auth::Tokens;
 use crate::ice::IceServers;
 use crate::rooms::Command;
 use crate::rooms::Event;
@@ -45,6 +51,9 @@ use crate::store::Committed;
 use crate::store::Store;
 use crate::store::Ticket;
 use crate::turn::credential;
+
+/// For how long after the start seats of before it are taken again, at least.
+const RESTORED_FOR: Duration = Duration::from_secs(60);
 
 /// Over how long it is spread that everybody gets fresh credentials.
 const RENEWAL: Duration = Duration::from_secs(3);
@@ -78,33 +87,44 @@ pub(super) struct Hub {
     pub(super) passwords: Passwords,
     pub(super) users: Users,
     pub(super) directory: Directory,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) expiries: Expiries,
+    /// What clients are taken to speak that do not say.
+    pub(super) dialect: &'static Dialect,
+    pub(super) lost: Lost,
+    pub(super) news: Arc<dyn News>,
+    /// Whether anybody is told of anything.
+    reports: bool,
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
     numbers: AtomicU64,
 }
 
 impl Hub {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        ice: IceServers,
-        bank: Bank,
-        message_bytes: usize,
-        media: Arc<dyn Media>,
-        seal: Seal,
-    ) -> Hub {
+    /// Nobody is connected yet.
+    pub(super) fn new(settings: &Settings, parts: Parts) -> Hub {
+        let now = Hub::now();
+        let boot = std::array::from_fn(|i| uuid::Uuid::new_v4().as_bytes()[i]);
+        let window = settings.grace.max(RESTORED_FOR);
         Hub {
-            store,
+            store: parts.store,
             seats: Seats::default(),
             counters: Counters::default(),
-            ice,
-            bank,
-            message_bytes,
+            ice: parts.ice,
+            bank: Bank::new(settings.rates(), now.at),
+            message_bytes: settings.message_bytes,
             alarm: Arc::default(),
             draining: AtomicBool::new(false),
-            media,
-            seal,
+            media: parts.media,
+            seal: Seal::new(&parts.seal, boot, now.unix_ms, window),
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
+            tokens: parts.tokens,
+            expiries: Expiries::default(),
+            dialect: Dialect::of(settings.dialect),
+            lost: Lost::new(settings.grace),
+            reports: parts.news.reports(),
+            news: parts.news,
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }
@@ -130,9 +150,14 @@ impl Hub {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.number, weak);
         self.counters.connected();
         self.user_came(connection);
+        if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
+            self.expiries.set(connection, None, at);
+            self.alarm.set(at);
+        }
         if connection.dialect().directory {
             self.directory.watch(connection);
         }
+        self.list_rooms(connection);
         if let Some(item) = connection.inbox.open() {
             self.work(connection, item);
         }
@@ -140,7 +165,7 @@ impl Hub {
 
     /// A connection brings something.
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
-        let always = matches!(item, Item::Gone(_));
+        let always = matches!(item, Item::Gone(_) | Item::Expired);
         match connection.inbox.push(item, always) {
             Pushed::Yours(item) => self.work(connection, item),
             Pushed::Waits => {}
@@ -179,6 +204,9 @@ impl Hub {
         if known.is_some() {
             self.counters.disconnected();
             self.directory.forget(connection);
+            if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
+                self.expiries.forget(connection.number, at);
+            }
         }
     }
 
@@ -224,7 +252,7 @@ impl Hub {
                     return;
                 }
             };
-            gone.extend(committed.gone.iter().map(|(peer, _)| member_id(*peer)));
+            gone.extend(committed.gone.iter().map(|gone| member_id(gone.peer)));
             if let Some(mut call) = committed.ended.take() {
                 call.relayed_bytes = self.relayed(id, &gone);
                 ended = Some(call);
@@ -233,8 +261,11 @@ impl Hub {
             gone.iter().for_each(|member| self.media.unseated(member));
             result = Ok(answer(&committed));
             self.tell(&committed, now);
-            for &(peer, _) in &committed.gone {
-                self.empty_seat(peer);
+            if self.reports {
+                self.report(id.as_str(), command, &committed, ended.as_deref());
+            }
+            for gone in &committed.gone {
+                self.empty_seat(gone.peer);
             }
             for &peer in &committed.waited {
                 if committed.room.and_then(|room| room.member(peer)).is_none() {
@@ -310,15 +341,18 @@ impl Hub {
 
     /// When `tick` next has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match (self.store.next_deadline(), self.seats.next_renewal()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.store.next_deadline(), self.seats.next_renewal(), self.expiries.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
     pub(super) async fn tick(self: &Arc<Self>) {
         let now = Hub::now();
+        for connection in self.expiries.due(now.at) {
+            self.arrive(&connection, Item::Expired);
+        }
         loop {
             let rooms = self.store.due(now.at);
             if rooms.is_empty() {

@@ -6,6 +6,7 @@
 
 mod account;
 mod admin;
+mod api;
 mod candidates;
 mod clock;
 mod connection;
@@ -14,12 +15,15 @@ mod dialect;
 mod directory;
 mod door;
 mod error;
+mod expiry;
 mod hub;
 mod identity;
 mod inbox;
 mod kept;
+mod lost;
 mod media;
 mod moment;
+mod news;
 mod operator;
 mod outbox;
 mod seal;
@@ -30,11 +34,17 @@ mod users;
 
 pub use admin::Admits;
 pub use admin::Operator;
+pub use api::Listed;
+pub use api::Plan;
 pub use error::Code;
 pub use identity::Identity;
 pub use media::Flow;
 pub use media::Media;
 pub use media::Usage;
+pub use moment::Moment;
+pub use news::Candidate;
+pub use news::News;
+pub use news::Verdict;
 pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
@@ -47,12 +57,12 @@ use socketioxide::ParserConfig;
 use socketioxide::SocketIo;
 use socketioxide::layer::SocketIoLayer;
 
-use self::account::Bank;
 use self::account::Rates;
 use self::admin::Admin;
 use self::door::Door;
 use self::hub::Hub;
-use self::seal::Seal;
+use crate::auth::Tokens;
+use crate::config;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
@@ -75,6 +85,8 @@ pub struct Settings {
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: config::Dialect,
     /// How many events a client may send a second, in the long run; five seconds' worth at once. 0: no limit. This and the
     /// next two hold for a user with a token, else for a connection; and twenty times as much for an address.
     pub events_per_second: u32,
@@ -102,6 +114,7 @@ impl Default for Settings {
             idle: Duration::from_secs(24 * 3600),
             waiting_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
+            dialect: config::Dialect::Native,
             events_per_second: 200,
             bytes_per_second: 256 << 10,
             joins_per_minute: 10,
@@ -152,6 +165,10 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// The rooms.
     pub store: Arc<dyn Store>,
+    /// Verifies user tokens.
+    pub tokens: Arc<Tokens>,
+    /// Who is told of what happens, and who decides on joins.
+    pub news: Arc<dyn News>,
     /// Seals resume tokens: 32 secret bytes, the same after a restart.
     pub seal: [u8; 32],
 }
@@ -163,12 +180,10 @@ impl Parts {
         let store = Live::volatile(settings.rules(), settings.limits());
         let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
-        Parts { ice, media, store: Arc::new(store), seal }
+        let (store, tokens) = (Arc::new(store), Arc::new(Tokens::none()));
+        Parts { ice, media, store, tokens, news: Arc::new(()), seal }
     }
 }
-
-/// For how long after the start seats of before it are taken again, at least.
-const RESTORED_FOR: Duration = Duration::from_secs(60);
 
 /// How often what has surely come through is forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -196,17 +211,7 @@ impl Signaling {
     /// Starts signaling; the layer answers `/socket.io/`. Call it within a tokio runtime.
     #[must_use]
     pub fn new(settings: &Settings, parts: Parts) -> (Signaling, SocketIoLayer) {
-        let now = Hub::now();
-        let boot = std::array::from_fn(|i| uuid::Uuid::new_v4().as_bytes()[i]);
-        let window = settings.grace.max(RESTORED_FOR);
-        let hub = Arc::new(Hub::new(
-            parts.store,
-            parts.ice,
-            Bank::new(settings.rates(), now.at),
-            settings.message_bytes,
-            parts.media,
-            Seal::new(&parts.seal, boot, now.unix_ms, window),
-        ));
+        let hub = Arc::new(Hub::new(settings, parts));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);
         let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(hard);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Milliseconds since 1970, shown as `2026-01-31T23:59:59.123Z`.
-pub(super) struct Moment(pub(super) u64);
+pub struct Moment(pub u64);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

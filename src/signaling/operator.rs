@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::json;
 
+use super::api;
 use super::hub::Hub;
 use super::hub::member_id;
 use super::media::Flow;
@@ -42,15 +43,7 @@ impl Hub {
     pub(super) fn outline(&self, id: &RoomId) -> Option<Value> {
         let mut outline = None;
         self.store.look(id, &mut |room| {
-            outline = room.map(|room| {
-                json!({
-                    "id": room.id.as_str(),
-                    "kind": room.kind.name(),
-                    "status": room.status.name(),
-                    "memberCount": room.members.len(),
-                    "capacity": room.capacity,
-                })
-            });
+            outline = room.map(api::outline);
         });
         outline
     }
@@ -62,34 +55,21 @@ impl Hub {
         let room = found?;
         let usage = self.usage(&room.members);
         let members = room.members.iter().zip(&usage).map(|(member, usage)| of_member(member, usage));
-        let mut whole = json!({
-            "id": room.id.as_str(),
-            "kind": room.kind.name(),
-            "status": room.status.name(),
-            "createdAt": room.created_at,
-            "capacity": room.capacity,
-            "memberCount": room.members.len(),
-            "members": members.collect::<Value>(),
-            "banned": people(&room, Standing::Banned),
-            "invited": people(&room, Standing::Invited),
-            "belonging": room.details().belonging().map(|(user, _)| &**user).collect::<Vec<_>>(),
-            "relay": of_usage(&self.of_room(&room, &usage)),
-        });
         let details = room.details();
-        for (key, text) in
-            [("name", &details.name), ("description", &details.description), ("creator", &details.creator)]
-        {
-            if let Some(text) = text {
-                whole[key] = Value::from(&**text);
-            }
-        }
-        for (key, flag) in [
-            ("private", details.private),
-            ("hasPassword", details.password.is_some()),
-            ("locked", details.locked),
-            ("lobby", details.lobby),
+        let mut whole = api::outline(&room);
+        for (key, value) in [
+            ("members", members.collect::<Value>()),
+            ("banned", people(&room, Standing::Banned).into()),
+            ("invited", people(&room, Standing::Invited).into()),
+            ("belonging", details.belonging().map(|(user, _)| &**user).collect::<Vec<_>>().into()),
+            ("relay", of_usage(&self.of_room(&room, &usage))),
+            ("listed", details.listed.into()),
+            ("autoDelete", details.auto_delete.into()),
         ] {
-            whole[key] = flag.into();
+            whole[key] = value;
+        }
+        if let Some(creator) = &details.creator {
+            whole["creator"] = Value::from(&**creator);
         }
         Some(whole)
     }
@@ -150,7 +130,7 @@ impl Hub {
     ) -> Result<usize, Refusal> {
         let command = Command::Kick { by: By::Operator, target, ban };
         self.commit(id, &command, Hub::now(), |committed| {
-            committed.gone.iter().filter(|(_, reason)| *reason == LeftReason::Kicked).count()
+            committed.gone.iter().filter(|gone| gone.reason == LeftReason::Kicked).count()
         })
         .await
     }
@@ -176,17 +156,11 @@ fn people(room: &Room, standing: Standing) -> Vec<&str> {
 }
 
 fn of_member(member: &Member, usage: &Usage) -> Value {
-    let mut it = json!({
-        "peerId": member.peer.to_string(),
-        "away": member.away.is_some(),
-        "joinedOrder": member.order,
-        "relay": of_usage(usage),
-    });
-    for (key, label) in [("userId", &member.user), ("name", &member.name)] {
-        if let Some(label) = label {
-            it[key] = Value::from(&**label);
-        }
-    }
+    let mut it = api::of_member(member);
+    it["away"] = member.away.is_some().into();
+    it["joinedOrder"] = member.order.into();
+    it["rank"] = member.rank.name().into();
+    it["relay"] = of_usage(usage);
     it
 }
 

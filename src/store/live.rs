@@ -21,6 +21,7 @@ use super::Answer;
 use super::Call;
 use super::Committed;
 use super::Counts;
+use super::Gone;
 use super::Health;
 use super::Ledger;
 use super::Place;
@@ -269,6 +270,27 @@ impl Store for Live {
         self.index.listed(after, most)
     }
 
+    fn all(&self, after: Option<&Place>, most: usize) -> Vec<Place> {
+        let after = after.map(|(at, id)| (Reverse(*at), id));
+        let mut found: BinaryHeap<(Reverse<u64>, RoomId)> = BinaryHeap::new();
+        for shard in &self.shards {
+            for room in &lock(shard).rooms {
+                let here = (Reverse(room.created_at), &room.id);
+                // The one that was made first is on top.
+                let full = found.len() >= most;
+                if after.is_none_or(|after| here > after)
+                    && (!full || found.peek().is_some_and(|(at, id)| here < (*at, id)))
+                {
+                    if full {
+                        found.pop();
+                    }
+                    found.push((here.0, room.id.clone()));
+                }
+            }
+        }
+        found.into_sorted_vec().into_iter().map(|(Reverse(at), id)| (at, id)).collect()
+    }
+
     fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
         self.ledger.history(room, before, most)
     }
@@ -345,7 +367,11 @@ impl Live {
         };
         for change in decision.changes {
             match &change {
-                Change::Unseat { peer, reason } => committed.gone.push((*peer, *reason)),
+                Change::Unseat { peer, reason } => {
+                    let member = room.as_ref().and_then(|room| room.member(*peer));
+                    let (user, name) = member.map_or((None, None), |it| (it.user.clone(), it.name.clone()));
+                    committed.gone.push(Gone { peer: *peer, user, name, reason: *reason });
+                }
                 Change::Unwait(peer) => committed.waited.push(*peer),
                 Change::Create(room) => self.index.made(room),
                 Change::Person { user, person: Some(_) } => self.index.knows(user, id),

@@ -59,13 +59,26 @@ pub struct Committed<'a> {
     /// To send, in order.
     pub notices: &'a [Notice<'a>],
     /// Who has given up a seat, in order.
-    pub gone: SmallVec<[(PeerId, LeftReason); 2]>,
+    pub gone: SmallVec<[Gone; 2]>,
     /// Who has left the lobby: seated or not.
     pub waited: SmallVec<[PeerId; 1]>,
     /// The room was in the directory, or is.
     pub listed: bool,
     /// The call that is over now, but for what was relayed.
     pub ended: Option<Box<Call>>,
+}
+
+/// Somebody who has given up a seat.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    /// Who.
+    pub peer: PeerId,
+    /// Its user.
+    pub user: Option<Arc<str>>,
+    /// What it was called.
+    pub name: Option<Arc<str>>,
+    /// Why.
+    pub reason: LeftReason,
 }
 
 /// How many there are now.
@@ -144,6 +157,9 @@ pub trait Store: Send + Sync {
 
     /// The rooms in the directory after that place, newest first, at most `most`.
     fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place>;
+
+    /// All rooms after that place, newest first, at most `most`. Walks through all rooms.
+    fn all(&self, after: Option<&Place>, most: usize) -> Vec<Place>;
 
     /// How many there are now.
     fn counts(&self) -> Counts;

@@ -125,6 +125,12 @@ impl Webhooks {
         Webhooks(Arc::new(Inner { receivers, events, gatekeeper, counters, closing, ends }))
     }
 
+    /// Whether there is anybody to tell.
+    #[must_use]
+    pub fn has_receivers(&self) -> bool {
+        !self.0.receivers.is_empty()
+    }
+
     /// Whether anybody wants to hear of events of this kind (one of `config::WEBHOOK_EVENTS`).
     #[must_use]
     pub fn wants(&self, kind: &str) -> bool {

@@ -1,0 +1,60 @@
+//! Bodies that come as JSON.
+
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde::de::DeserializeOwned;
+
+use super::problem::problem;
+
+/// What a body says. It may go without a type, but not with another's.
+///
+/// # Errors
+/// The answer that says what is wrong: 415 or 400.
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Box<Response>> {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or(b"application/json");
+    if !is_json(kind) {
+        let what = "the body has to be application/json";
+        let problem = problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", what);
+        return Err(Box::new(problem.into_response()));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let what = format!("the body cannot be used: {error}");
+        Box::new(problem(StatusCode::BAD_REQUEST, "bad-request", &what).into_response())
+    })
+}
+
+/// `application/json`, or something of that syntax (RFC 6839, section 3.1).
+fn is_json(kind: &[u8]) -> bool {
+    let Ok(kind) = std::str::from_utf8(kind) else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn json_is_json_however_it_is_called() {
+        for good in
+            ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/x+json"]
+        {
+            assert!(is_json(good.as_bytes()), "{good}");
+        }
+        let form = HeaderMap::from_iter([(
+            header::CONTENT_TYPE,
+            "application/x-www-form-urlencoded".parse().unwrap(),
+        )]);
+        assert_eq!(read::<Value>(&form, b"{}").unwrap_err().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert!(read::<Value>(&HeaderMap::new(), b"{}").is_ok());
+        for bad in [&b""[..], b"{", b"\xff", &b"[".repeat(9000)] {
+            assert_eq!(read::<Value>(&HeaderMap::new(), bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        }
+    }
+}

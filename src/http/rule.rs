@@ -1,0 +1,286 @@
+//! What the operator and back ends may do to rooms.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::ConnectInfo;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde_json::json;
+
+use super::Parts;
+use super::payload;
+use super::rooms::NewRoom;
+use super::rooms::bad;
+use super::rooms::failed;
+use super::rooms::not_trusted;
+use crate::rooms::Kind;
+use crate::rooms::Media;
+use crate::rooms::Options;
+use crate::rooms::PeerId;
+use crate::rooms::Refusal;
+use crate::rooms::RoomId;
+use crate::rooms::Target;
+
+/// The longest of each, in characters.
+const NAME: usize = 128;
+const DESCRIPTION: usize = 1024;
+const PASSWORD: usize = 64;
+const USER: usize = 128;
+
+/// What a back end may want a room to be.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Default)]
+struct Wanted {
+    #[serde(deserialize_with = "given")]
+    id: Option<String>,
+    #[serde(deserialize_with = "given")]
+    name: Option<String>,
+    #[serde(deserialize_with = "given")]
+    kind: Option<String>,
+    #[serde(deserialize_with = "given")]
+    description: Option<String>,
+    #[serde(deserialize_with = "given")]
+    media: Option<String>,
+    #[serde(deserialize_with = "whole")]
+    capacity: Option<u64>,
+    private: bool,
+    listed: bool,
+    lobby: bool,
+    auto_delete: bool,
+    #[serde(deserialize_with = "given")]
+    password: Option<String>,
+    #[serde(deserialize_with = "given")]
+    creator: Option<String>,
+}
+
+/// A value that may be left out, but not be null.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    reader: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(reader).map(Some)
+}
+
+/// A whole number; JSON knows no difference between 2 and 2.0.
+pub(super) fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Error> {
+    let number = serde_json::Number::deserialize(reader)?;
+    let from_float = |float: f64| {
+        // Below 2^53 every whole number is itself.
+        let whole = float.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&float);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and in range"
+        )]
+        whole.then_some(float as u64)
+    };
+    let whole = number.as_u64().or_else(|| number.as_f64().and_then(from_float));
+    whole.map(Some).ok_or_else(|| serde::de::Error::custom(format_args!("{number} is not a whole number")))
+}
+
+impl Wanted {
+    /// # Errors
+    /// What is wrong with it.
+    fn read(self) -> Result<NewRoom, &'static str> {
+        let id = match self.id.as_deref().map(RoomId::parse) {
+            Some(None) => return Err("an id is 1 to 64 of A-Z a-z 0-9 _ -"),
+            id => id.flatten(),
+        };
+        let kind = match self.kind.as_deref().map(Kind::parse) {
+            Some(None) => return Err("a kind is call, room or channel"),
+            kind => kind.flatten().unwrap_or(Kind::Room),
+        };
+        let media = match self.media.as_deref().map(Media::parse) {
+            Some(None) => return Err("media is audio, video or text"),
+            media => media.flatten(),
+        };
+        if self.capacity.is_some_and(|capacity| !(2..=1000).contains(&capacity)) {
+            return Err("a capacity is a number from 2 to 1000");
+        }
+        let fits = |text: &Option<String>, least: usize, most: usize| {
+            text.as_ref().is_none_or(|text| (least..=most).contains(&text.chars().count()))
+        };
+        if !fits(&self.name, 1, NAME) || !fits(&self.description, 0, DESCRIPTION) {
+            return Err("a name has 1 to 128 characters, a description at most 1024");
+        }
+        if !fits(&self.password, 1, PASSWORD) || !fits(&self.creator, 1, USER) {
+            return Err("a password has 1 to 64 characters, a creator 1 to 128");
+        }
+        let text = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Arc::from);
+        let options = Options {
+            capacity: self.capacity,
+            name: text(self.name),
+            description: text(self.description),
+            media,
+            private: self.private,
+            listed: self.listed && !self.private,
+            lobby: self.lobby,
+            auto_delete: self.auto_delete,
+            password: None,
+        };
+        Ok(NewRoom { id, kind, options, password: self.password, creator: text(self.creator) })
+    }
+}
+
+/// `POST /api/rooms`
+pub(super) async fn create(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
+        return not_trusted(refused);
+    }
+    let wanted = match payload::read::<Wanted>(&headers, &body).map(Wanted::read) {
+        Ok(Ok(wanted)) => wanted,
+        Ok(Err(why)) => return bad(why),
+        Err(answer) => return *answer,
+    };
+    match parts.rooms.create(wanted).await {
+        Ok(id) => {
+            let location = [(header::LOCATION, format!("/api/rooms/{}", id.as_str()))];
+            match parts.rooms.room(&id, true) {
+                Some(room) => (StatusCode::CREATED, location, Json(room)).into_response(),
+                // Somebody has ended it already.
+                None => failed(Refusal::NoSuchRoom),
+            }
+        }
+        Err(refusal) => failed(refusal),
+    }
+}
+
+/// `DELETE /api/rooms/{roomId}`
+pub(super) async fn close(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
+        return not_trusted(refused);
+    }
+    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
+    match parts.rooms.close(&id).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => failed(refusal),
+    }
+}
+
+/// Whom to put out: a peer or a user.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Default)]
+struct Kick {
+    #[serde(deserialize_with = "given")]
+    peer_id: Option<String>,
+    #[serde(deserialize_with = "given")]
+    user_id: Option<String>,
+    ban: bool,
+}
+
+/// `POST /api/rooms/{roomId}/kick`
+pub(super) async fn kick(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
+        return not_trusted(refused);
+    }
+    let asked = match payload::read::<Kick>(&headers, &body) {
+        Ok(asked) => asked,
+        Err(answer) => return *answer,
+    };
+    let target = match (asked.peer_id.as_deref(), asked.user_id.as_deref()) {
+        (Some(peer), None) => match PeerId::parse(peer) {
+            Some(peer) => Target::Peer(peer),
+            None => return bad("a peerId has 22 characters"),
+        },
+        (None, Some(user)) if is_user(user) => Target::User(user),
+        _ => return bad("one of peerId and userId, please"),
+    };
+    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
+    match parts.rooms.kick(&id, target, asked.ban).await {
+        Ok(kicked) => Json(json!({ "kicked": kicked })).into_response(),
+        Err(refusal) => failed(refusal),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Lock {
+    #[serde(deserialize_with = "given")]
+    locked: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    lobby: Option<bool>,
+}
+
+/// `POST /api/rooms/{roomId}/lock`
+pub(super) async fn lock(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
+        return not_trusted(refused);
+    }
+    let asked = match payload::read::<Lock>(&headers, &body) {
+        Ok(Lock { locked: None, lobby: None }) => return bad("locked or lobby, or both, please"),
+        Ok(asked) => asked,
+        Err(answer) => return *answer,
+    };
+    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
+    match parts.rooms.lock(&id, asked.locked, asked.lobby).await {
+        Ok((locked, lobby)) => Json(json!({ "locked": locked, "lobby": lobby })).into_response(),
+        Err(refusal) => failed(refusal),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Invite {
+    user_id: String,
+}
+
+/// `POST /api/rooms/{roomId}/invite`
+pub(super) async fn invite(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
+        return not_trusted(refused);
+    }
+    let asked = match payload::read::<Invite>(&headers, &body) {
+        Ok(asked) if is_user(&asked.user_id) => asked,
+        Ok(_) => return bad("a userId has 1 to 128 characters"),
+        Err(answer) => return *answer,
+    };
+    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
+    match parts.rooms.invite(&id, &asked.user_id).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => failed(refusal),
+    }
+}
+
+fn is_user(text: &str) -> bool {
+    (1..=USER).contains(&text.chars().count())
+}

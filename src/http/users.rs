@@ -1,0 +1,113 @@
+//! Tokens for users, made for back ends that do not sign them themselves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::ConnectInfo;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Parts;
+use super::payload;
+use super::problem;
+use super::rooms::bad;
+use super::rooms::not_trusted;
+use crate::rooms::RoomId;
+
+/// For how long a token is good that says nothing else, and the longest one.
+const TTL: u64 = 3600;
+const LONGEST_TTL: u64 = 30 * 86_400;
+
+/// The longest user and name, in characters; the most rooms.
+const USER: usize = 128;
+const NAME: usize = 32;
+const ROOMS: usize = 64;
+
+/// Makes a token that says this, as JSON with its expiry.
+pub type Mint = Arc<dyn Fn(&Token<'_>) -> Value + Send + Sync>;
+
+/// What a token is to say.
+#[derive(Clone, Debug)]
+pub struct Token<'a> {
+    /// The user: 1 to 128 visible ASCII characters.
+    pub user: &'a str,
+    /// The name to show.
+    pub name: Option<&'a str>,
+    /// `user`, `moderator` or `admin`.
+    pub role: &'a str,
+    /// Where it may go; empty: everywhere.
+    pub rooms: &'a [String],
+    /// For how long it is good.
+    pub ttl: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Asked {
+    user_id: String,
+    #[serde(default, deserialize_with = "super::rule::given")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "super::rule::given")]
+    role: Option<String>,
+    #[serde(default)]
+    rooms: Vec<String>,
+    #[serde(default, deserialize_with = "super::rule::whole")]
+    ttl: Option<u64>,
+}
+
+/// `POST /api/tokens`
+pub(super) async fn mint(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
+        return not_trusted(refused);
+    }
+    let asked = match payload::read::<Asked>(&headers, &body) {
+        Ok(asked) => asked,
+        Err(answer) => return *answer,
+    };
+    let plain = asked.user_id.bytes().all(|b| b.is_ascii_graphic());
+    if !plain || !(1..=USER).contains(&asked.user_id.len()) {
+        return bad("a userId has 1 to 128 visible ASCII characters");
+    }
+    let shown =
+        |name: &String| (1..=NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if !asked.name.as_ref().is_none_or(shown) {
+        return bad("a name has 1 to 32 characters, and no control characters");
+    }
+    let role = asked.role.as_deref().unwrap_or("user");
+    if !["user", "moderator", "admin"].contains(&role) {
+        return bad("a role is user, moderator or admin");
+    }
+    if asked.rooms.len() > ROOMS || !asked.rooms.iter().all(|id| RoomId::parse(id).is_some()) {
+        return bad("rooms are at most 64 ids");
+    }
+    let ttl = asked.ttl.unwrap_or(TTL);
+    if !(1..=LONGEST_TTL).contains(&ttl) {
+        return bad("a ttl is 1 to 2592000 seconds");
+    }
+    let Some(mint) = parts.access.mint() else {
+        let what = "tokens are signed elsewhere: auth.key is not set";
+        return problem(StatusCode::CONFLICT, "no-key", what).into_response();
+    };
+    let wanted = Token {
+        user: &asked.user_id,
+        name: asked.name.as_deref(),
+        role,
+        rooms: &asked.rooms,
+        ttl: Duration::from_secs(ttl),
+    };
+    (StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(mint(&wanted))).into_response()
+}
