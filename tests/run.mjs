@@ -38,6 +38,7 @@ const stages = [
   { name: 'deny', run: ['cargo', 'deny', '--offline', 'check', 'licenses', 'bans', 'sources'], optional: ['cargo', 'deny', '--version'] },
   { name: 'build', run: ['cargo', 'build', '--release', '--locked'], limit: 20 },
   { name: 'signaling', run: node('tests/e2e/signaling'), counts: 'node', needs: 'build' },
+  { name: 'store', run: node('tests/e2e/store'), counts: 'node', needs: 'build' },
   { name: 'page', run: node('tests/e2e/page'), counts: 'node', needs: 'build' },
   { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build', limit: 20 },
   { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 15 },

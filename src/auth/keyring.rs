@@ -53,6 +53,18 @@ pub(super) struct Watched {
 }
 
 impl Keyring {
+    /// Without keys.
+    pub(super) fn empty() -> Keyring {
+        Keyring {
+            required: false,
+            cookie: None,
+            rules: Arc::default(),
+            own: Arc::new([]),
+            set: Arc::new([]),
+            file: None,
+        }
+    }
+
     /// Reads the keys.
     ///
     /// # Errors
@@ -83,8 +95,7 @@ impl Keyring {
                 leeway: auth.leeway.as_secs(),
             }),
             own: own.into(),
-            set: Arc::new([]),
-            file: None,
+            ..Keyring::empty()
         };
         if let Some(path) = &auth.jwks {
             keyring = keyring.with_set(path)?;

@@ -43,6 +43,12 @@ impl Tokens {
         Tokens { current: RwLock::new(Arc::new(keyring)), looks: Mutex::default() }
     }
 
+    /// Without any key: nobody needs a token, and none is any good.
+    #[must_use]
+    pub fn none() -> Tokens {
+        Tokens::new(Keyring::empty())
+    }
+
     /// By these keys from now on. Who has come in by the old ones stays.
     pub fn change(&self, keyring: Keyring) {
         let mut looks = self.looks();

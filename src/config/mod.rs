@@ -191,6 +191,8 @@ pub struct Rooms {
     pub waiting_timeout: Duration,
     /// How long the place of a lost connection is kept; 0: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: Dialect,
     /// Peers in a channel unless its creator says fewer.
     pub channel_capacity: u32,
     /// How long a channel to which nobody belongs stays without anybody in it; 0: for ever.
@@ -199,6 +201,29 @@ pub struct Rooms {
     pub history: u32,
     /// How long they are kept; 0: as long as their room.
     pub history_ttl: Duration,
+}
+
+/// A vocabulary of signaling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// The SDK's.
+    Native,
+    /// Of calls of two.
+    Call,
+    /// Of meshes of users.
+    Mesh,
+    /// Of communities.
+    Community,
+}
+
+impl Dialect {
+    /// All of them, with their names.
+    pub const NAMED: &'static [(&'static str, Dialect)] = &[
+        ("native", Dialect::Native),
+        ("call", Dialect::Call),
+        ("mesh", Dialect::Mesh),
+        ("community", Dialect::Community),
+    ];
 }
 
 /// What lasts.

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Admin;
+use super::Dialect;
 use super::Environment;
 use super::Http;
 use super::Limits;
@@ -279,6 +280,11 @@ fn rooms(w: &mut Written) -> Rooms {
         capacity: w.take("rooms.capacity", 16, value::small(2..=1000)),
         waiting_timeout: w.take("rooms.waiting_timeout", 30 * SECOND, value::duration(Duration::ZERO..=DAY)),
         grace: w.take("rooms.grace", 30 * SECOND, value::duration(Duration::ZERO..=DAY / 24)),
+        dialect: w.take(
+            "rooms.dialect",
+            Dialect::Native,
+            value::parsed("\"native\"", value::choice(Dialect::NAMED)),
+        ),
         channel_capacity: w.take("rooms.channel_capacity", 500, value::small(2..=10_000)),
         idle_ttl: w.take("rooms.idle_ttl", DAY, value::duration(Duration::ZERO..=3650 * DAY)),
         history: w.take("rooms.history", 200, value::small(0..=10_000)),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::AuthKey;
 use super::AuthMode;
+use super::Dialect;
 use super::LogFormat;
 use super::RelayScope;
 use super::Settings;
@@ -71,6 +72,8 @@ pub fn show(settings: &Settings) -> String {
     out.key("rooms.capacity", &s.rooms.capacity);
     out.key("rooms.waiting_timeout", &quoted(&show_duration(s.rooms.waiting_timeout)));
     out.key("rooms.grace", &quoted(&show_duration(s.rooms.grace)));
+    let dialect = Dialect::NAMED.iter().find(|(_, dialect)| *dialect == s.rooms.dialect);
+    out.key("rooms.dialect", &quoted(dialect.map_or("", |(name, _)| name)));
     out.key("rooms.channel_capacity", &s.rooms.channel_capacity);
     out.key("rooms.idle_ttl", &quoted(&show_duration(s.rooms.idle_ttl)));
     out.key("rooms.history", &s.rooms.history);

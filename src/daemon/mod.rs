@@ -33,6 +33,7 @@ use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use crate::auth::Tokens;
 use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
@@ -191,8 +192,9 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let of_rooms = of_rooms(settings);
     let store = rooms(settings, state, &of_rooms)?;
     let webhooks = webhooks(settings, state)?;
-    let (signaling, layer) = signaling(&of_rooms, ice.clone(), &relay, &store, &resume_secret, &webhooks)?;
     let tokens = access::tokens(keyring);
+    let (signaling, layer) =
+        signaling(&of_rooms, ice.clone(), &relay, Arc::clone(&tokens), &store, &resume_secret, &webhooks)?;
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
@@ -349,6 +351,7 @@ fn signaling(
     settings: &signaling::Settings,
     ice: IceServers,
     relay: &Arc<Relay>,
+    tokens: Arc<Tokens>,
     store: &Arc<dyn Store>,
     resume_secret: &SecretString,
     webhooks: &Webhooks,
@@ -357,6 +360,7 @@ fn signaling(
     let parts = signaling::Parts {
         ice,
         media: Arc::new(Members(Arc::downgrade(relay))),
+        tokens,
         store: Arc::clone(store),
         news: Arc::new(webhooks.clone()),
         seal: seal.as_ref().try_into().context("a key of 32 bytes")?,
@@ -371,6 +375,7 @@ fn of_rooms(settings: &Settings) -> signaling::Settings {
         idle: settings.rooms.idle_ttl,
         waiting_timeout: settings.rooms.waiting_timeout,
         grace: settings.rooms.grace,
+        dialect: settings.rooms.dialect,
         events_per_second: settings.limits.events_per_second,
         bytes_per_second: settings.limits.bytes_per_second,
         joins_per_minute: settings.limits.joins_per_minute,

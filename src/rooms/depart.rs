@@ -77,7 +77,8 @@ pub(super) fn lost<'a>(
     if member.session != session {
         // It has come back on another connection already.
     } else if rules.grace.is_zero() || !keep {
-        decision.gone(room, &[peer], LeftReason::Lost, rules, now);
+        let reason = if keep { LeftReason::Lost } else { LeftReason::Left };
+        decision.gone(room, &[peer], reason, rules, now);
     } else if member.away.is_none() {
         let away = Away { since: now.at, until: now.at + rules.grace };
         decision.changes.push(Change::Away { peer, away: Some(away) });
@@ -166,7 +167,7 @@ impl Decision<'_> {
             return;
         }
         if creator_gone {
-            self.hand_over(room, gone, matches!(reason, LeftReason::Left | LeftReason::Kicked));
+            self.hand_over(room, gone, self.quits(room));
         }
         match room.kind {
             Kind::Call if !rules.waiting_timeout.is_zero() => {
@@ -180,6 +181,18 @@ impl Decision<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Whether the room's creator belongs to it no more, by the changes so far.
+    fn quits(&self, room: &Room) -> bool {
+        let creator = room.details().creator.as_ref();
+        self.changes.iter().any(|change| match change {
+            Change::Person { user, person } => {
+                let belongs = person.as_ref().is_some_and(|person| person.standing.belongs());
+                creator == Some(user) && !belongs
+            }
+            _ => false,
+        })
     }
 
     /// A channel is empty: does anybody still belong to it?

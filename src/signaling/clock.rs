@@ -61,6 +61,8 @@ pub(super) async fn sweep(hub: Weak<Hub>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(hub) = hub.upgrade() else { return };
-        hub.seats.sweep(Hub::now().at);
+        let now = Hub::now().at;
+        hub.seats.sweep(now);
+        hub.lost.sweep(now);
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::Value;
+use socketioxide::socket::Sid;
 use socketioxide::socket::Socket;
 
 use super::account::Accounts;
@@ -35,8 +36,12 @@ pub(super) type Transport = Socket<LocalAdapter>;
 pub(super) enum Item {
     /// An event, and where its acknowledgement goes.
     Event(Value, Option<i64>),
+    /// It takes the seats of an earlier connection, which it names.
+    Back(Sid),
     /// The end of the connection; `true`: the client said so.
     Gone(bool),
+    /// What proves who it is may be good no longer.
+    Expired,
 }
 
 /// A seat that this connection has.
@@ -54,6 +59,8 @@ pub(super) struct Connection {
     /// Never used twice.
     pub(super) number: u64,
     pub(super) inbox: Inbox<Item>,
+    /// What the client, and nobody else, knows it by.
+    pub(super) sid: Sid,
     hub: Weak<Hub>,
     socket: Weak<Transport>,
     outbox: Outbox,
@@ -83,6 +90,7 @@ impl Connection {
             number,
             hub: Arc::downgrade(hub),
             inbox: Inbox::closed(),
+            sid: socket.id,
             socket: Arc::downgrade(socket),
             outbox: Outbox::default(),
             accounts,
@@ -106,6 +114,11 @@ impl Connection {
     /// Who it belongs to, as far as that is known.
     pub(super) fn identity(&self) -> Option<Arc<Identity>> {
         self.state().identity.clone()
+    }
+
+    /// It belongs to this one from now on.
+    pub(super) fn identify(&self, identity: Identity) {
+        self.state().identity = Some(Arc::new(identity));
     }
 
     /// What it draws on.

@@ -190,15 +190,17 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
             } else {
                 match &*key {
                     "id" => id = Some(map.next_value()?),
-                    "isPublic" | "public" => {
-                        it.private = map.next_value::<Option<bool>>()?.map(|public| !public)
+                    "isPublic" => {
+                        it.private = map.next_value::<Option<bool>>()?.map(|public| !public);
+                        // Who makes rooms in these words makes them to last, unless it says so.
+                        it.persistent.get_or_insert(true);
                     }
+                    "public" => it.private = map.next_value::<Option<bool>>()?.map(|public| !public),
                     "capacity" => it.capacity = map.next_value()?,
-                    // "As many as come", in a client that counts in floats, is no number at all.
-                    "maxUsers" => it.capacity = map.next_value::<&RawValue>()?.get().parse().ok(),
+                    "maxUsers" => it.capacity = as_many(map.next_value::<&RawValue>()?.get()),
                     "have" => it.have = map.next_value()?,
                     "limit" => it.limit = map.next_value()?,
-                    "sdp" | "offer" | "answer" | "description" | "candidate" | "data" => {
+                    "sdp" | "offer" | "answer" | "description" | "candidate" | "data" | "action" => {
                         it.data = Some(map.next_value()?);
                     }
                     "attachments" => it.attachments = Some(map.next_value()?),
@@ -222,6 +224,18 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
     }
 }
 
+/// A number as forms and pages write it: `8`, `8.0`, `"8"`. "As many as come" (`null` is what JSON makes of Infinity) is none.
+fn as_many(json: &str) -> Option<u64> {
+    let number: f64 = json.trim_matches('"').trim().parse().ok()?;
+    if !number.is_finite() || number < 0.0 {
+        return None;
+    }
+    // It saturates.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "looked at above")]
+    let whole = number as u64;
+    Some(whole)
+}
+
 impl<'a> Arguments<'a> {
     fn text_of(&mut self, key: &str) -> Option<&mut Option<Cow<'a, str>>> {
         Some(match key {
@@ -229,7 +243,7 @@ impl<'a> Arguments<'a> {
             "targetId" | "to" | "target" => &mut self.to,
             "kind" => &mut self.kind,
             "msg" | "message" | "text" => &mut self.text,
-            "name" => &mut self.name,
+            "name" | "username" => &mut self.name,
             "userId" => &mut self.user,
             "peerId" => &mut self.peer,
             "password" => &mut self.password,
@@ -312,6 +326,37 @@ mod tests {
             let text = format!(r#"["e",{{"{key}":"hi \"you\""}}]"#);
             assert_eq!(read(&text).arguments.text.as_deref(), Some("hi \"you\""));
         }
+    }
+
+    #[test]
+    fn how_many_users_is_written_in_many_ways() {
+        for (text, many) in [
+            ("8", Some(8)),
+            ("8.0", Some(8)),
+            ("8.9", Some(8)),
+            (r#""8""#, Some(8)),
+            ("1e300", Some(u64::MAX)),
+            ("0", Some(0)),
+            ("null", None),
+            (r#""""#, None),
+            ("-1", None),
+            ("{}", None),
+            (r#""Infinity""#, None),
+        ] {
+            assert_eq!(read(&format!(r#"["createRoom",{{"maxUsers":{text}}}]"#)).arguments.capacity, many);
+        }
+    }
+
+    #[test]
+    fn a_room_that_is_public_or_not_is_made_to_last() {
+        let of = |text: &str| {
+            let arguments = read(text).arguments;
+            (arguments.private, arguments.persistent)
+        };
+        assert_eq!(of(r#"["createRoom",{"isPublic":true}]"#), (Some(false), Some(true)));
+        assert_eq!(of(r#"["createRoom",{"isPublic":true,"persistent":false}]"#), (Some(false), Some(false)));
+        assert_eq!(of(r#"["createRoom",{"persistent":false,"isPublic":false}]"#), (Some(true), Some(false)));
+        assert_eq!(of(r#"["createRoom",{"isPrivate":true}]"#), (Some(true), None));
     }
 
     #[test]

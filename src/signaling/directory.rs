@@ -16,9 +16,9 @@ use super::dialect::Facts;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::hub::Hub;
-use super::stats::Drop;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
+use crate::rooms::Standing;
 use crate::store::Committed;
 use crate::store::Place;
 use crate::store::Store;
@@ -167,6 +167,31 @@ pub(super) fn walk(
     }
 }
 
+/// How many rooms a client is told of on connecting.
+const FIRST: usize = 20;
+
+impl Hub {
+    /// Tells a client that has just connected of its user's rooms, and of some in the directory, if its dialect does.
+    pub(super) fn list_rooms(&self, connection: &Arc<Connection>) {
+        let Some(row) = connection.dialect().rooms_list else { return };
+        let identity = connection.identity();
+        let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
+        let mut rooms: Vec<Facts> = Vec::new();
+        for id in user.map(|user| self.store.rooms_of(user, FIRST)).unwrap_or_default() {
+            let belongs = |room: &&Room| {
+                user.and_then(|user| room.details().standing(user)).is_some_and(Standing::belongs)
+            };
+            self.store.look(&id, &mut |room| rooms.extend(room.filter(belongs).map(Facts::of)));
+        }
+        for public in self.page(None, FIRST, None).rooms {
+            if rooms.len() < FIRST && !rooms.iter().any(|known| known.id == public.id) {
+                rooms.push(public);
+            }
+        }
+        self.push(connection, row.event, &Rendered(row, Pieces { rooms: Some(&rooms), ..Pieces::default() }));
+    }
+}
+
 fn has(room: &Room, search: &str) -> bool {
     let details = room.details();
     let texts = [details.name.as_deref(), details.description.as_deref(), Some(room.id.as_str())];
@@ -197,17 +222,17 @@ async fn tell(hub: Weak<Hub>) {
             hub.store.look(&id, &mut |room| facts = room.map(Facts::of));
             for watcher in &watchers {
                 let dialect = watcher.dialect();
-                let row = match (&facts, changed) {
-                    (None, Changed::Made) => None,
-                    (None, _) => dialect.room_removed,
+                let rows = match (&facts, changed) {
+                    (None, Changed::Made) => &[],
+                    (None, _) => dialect.room_removed.as_slice(),
+                    // Who sits in it knows.
+                    (Some(_), Changed::Made) if watcher.seat_in(id.as_str()).is_some() => &[],
                     (Some(_), Changed::Made) => dialect.room_available,
-                    (Some(_), _) => dialect.room_updated,
+                    (Some(_), _) => dialect.room_updated.as_slice(),
                 };
                 let pieces = Pieces { room_id: Some(&id), facts: facts.as_ref(), ..Pieces::default() };
-                if let Some(row) = row
-                    && watcher.emit(row.event, &Rendered(row, pieces)).is_err()
-                {
-                    hub.counters.dropped(Drop::Closed, 1);
+                for row in rows {
+                    hub.push(watcher, row.event, &Rendered(*row, pieces));
                 }
             }
         }

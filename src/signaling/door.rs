@@ -9,6 +9,8 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header;
 use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::ConnectHandler;
@@ -16,14 +18,18 @@ use socketioxide::handler::DisconnectHandler;
 use socketioxide::handler::MessageHandler;
 use socketioxide::handler::Value;
 use socketioxide::socket::DisconnectReason;
+use socketioxide::socket::Sid;
 
 use super::connection::Connection;
 use super::connection::Item;
 use super::connection::Transport;
+use super::dialect::COMMUNITY;
 use super::dialect::Dialect;
-use super::dialect::NATIVE;
+use super::error::Code;
+use super::error::Failure;
 use super::hub::Hub;
 use super::identity::Identity;
+use crate::auth::Tokens;
 
 /// Marks our handlers for socketioxide's traits.
 pub(super) enum Ours {}
@@ -50,20 +56,74 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
 
     /// Before the client is told.
     fn call_middleware<'a>(&'a self, socket: Arc<Transport>, auth: &'a Option<Value>) -> Admitted<'a> {
-        let dialect = asked_in_auth(auth.as_ref())
-            .or_else(|| asked_in_query(socket.req_parts().uri.query().unwrap_or_default()))
-            .unwrap_or(&NATIVE);
         let said = auth.as_ref().and_then(Value::as_str);
         let query = socket.req_parts().uri.query().unwrap_or_default();
-        let identity = Identity::claimed(said.map(|text| &**text), query);
+        let claimed = Identity::claimed(said.map(|text| &**text), query);
+        let identity = match self.identity(&socket, said.map(|text| &**text), claimed) {
+            Ok(identity) => identity,
+            Err(code) => {
+                self.0.counters.failed(code);
+                // All that a connect_error can carry here is a message: it is the code.
+                return Box::pin(std::future::ready(Err(Box::new(code.name()) as Box<dyn Display + Send>)));
+            }
+        };
+        let dialect = asked_in_auth(auth.as_ref())
+            .or_else(|| asked_in_query(query))
+            .or_else(|| shown_in_query(query))
+            .unwrap_or(self.0.dialect);
         let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
         let accounts = self.0.bank.accounts(Connection::address(&socket), user, Hub::now().at);
         let number = self.0.number();
         let connection = Arc::new(Connection::new(&self.0, number, &socket, dialect, identity, accounts));
+        if let Some(before) = sid_before(query) {
+            // Nothing has come yet: it is carried out before all that does.
+            let _ = connection.inbox.push(Item::Back(before), true);
+        }
         socket.extensions.insert(connection.clone());
         socket.on_fallback(Client { hub: self.0.clone(), connection: connection.clone() });
         socket.on_disconnect(Client { hub: self.0.clone(), connection });
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Door {
+    /// Who comes: as a token proves, in the handshake's `auth`, in its `Authorization`, or else in the cookie; or as the client says,
+    /// where that will do.
+    ///
+    /// A page of a foreign origin does not get here: whose cookie it is, its browser is asked by `http::guard`.
+    fn identity(
+        &self,
+        socket: &Transport,
+        auth: Option<&str>,
+        claimed: Option<Identity>,
+    ) -> Result<Option<Identity>, Code> {
+        let tokens = &self.0.tokens;
+        let (required, headers) = (tokens.required(), &socket.req_parts().headers);
+        let shown = auth.and_then(token_in_auth).or_else(|| bearer(headers).map(Cow::Borrowed));
+        let verify = |token: &str| {
+            tokens.verify(token).map_err(|refused| {
+                tracing::debug!(%refused, "a token was refused");
+                Failure::from(refused).code
+            })
+        };
+        let proven = match shown {
+            Some(token) if required || (tokens.known() && Tokens::looks_like_one(&token)) => {
+                Some(verify(&token)?)
+            }
+            // Where nobody needs a token, one of another kind is for somebody else.
+            Some(_) => None,
+            None => match tokens.in_cookie(headers).map(verify) {
+                Some(Err(code)) if required => return Err(code),
+                // Browsers send old cookies along.
+                Some(proven) => proven.ok(),
+                None => None,
+            },
+        };
+        match proven {
+            Some(token) => Ok(Some(Identity::proven(token, claimed, Hub::now()))),
+            None if required => Err(Code::Unauthorized),
+            None => Ok(claimed),
+        }
     }
 }
 
@@ -90,8 +150,37 @@ fn asked_in_auth(auth: Option<&Value>) -> Option<&'static Dialect> {
     Dialect::named(&auth.dialect)
 }
 
+fn token_in_auth(auth: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Auth<'a> {
+        #[serde(borrow)]
+        token: Cow<'a, str>,
+    }
+    let auth: Auth<'_> = serde_json::from_str(auth).ok()?;
+    Some(auth.token).filter(|token| !token.is_empty())
+}
+
+/// What the `Authorization` header bears (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = given.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
 fn asked_in_query(query: &str) -> Option<&'static Dialect> {
     query.split('&').find_map(|pair| pair.strip_prefix("dialect=")).and_then(Dialect::named)
+}
+
+/// A client that says in its query who it is, or was, is one of a community.
+fn shown_in_query(query: &str) -> Option<&'static Dialect> {
+    let keys = ["userId=", "reconnecting="];
+    query.split('&').any(|pair| keys.iter().any(|key| pair.starts_with(key))).then_some(&COMMUNITY)
+}
+
+/// The id of the connection that it had before.
+fn sid_before(query: &str) -> Option<Sid> {
+    let before = query.split('&').find_map(|pair| pair.strip_prefix("reconnecting="))?;
+    before.parse().ok()
 }
 
 #[cfg(test)]
@@ -109,5 +198,28 @@ mod tests {
         assert_eq!(asked_in_auth(None).map(|it| it.name), None);
         assert_eq!(asked_in_query("EIO=4&dialect=native&t=1").map(|it| it.name), Some("native"));
         assert_eq!(asked_in_query("EIO=4&xdialect=native").map(|it| it.name), None);
+    }
+
+    #[test]
+    fn who_says_in_the_query_who_it_is_or_was_is_of_a_community() {
+        for (query, of) in [
+            ("EIO=4&userId=ada", Some("community")),
+            ("EIO=4&userId=&reconnecting=", Some("community")),
+            ("EIO=4&myuserId=ada", None),
+            ("", None),
+        ] {
+            assert_eq!(shown_in_query(query).map(|it| it.name), of, "{query}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_an_id_of_ours_is_looked_for() {
+        let sid = Sid::default();
+        assert_eq!(sid_before(&format!("EIO=4&reconnecting={sid}&userId=a")), Some(sid));
+        for query in
+            ["reconnecting=", "reconnecting=x", "reconnecting=%00", "", &format!("reconnecting={sid}A")]
+        {
+            assert_eq!(sid_before(query), None, "{query}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::auth;
 use crate::rooms::Refusal;
 
 /// What went wrong.
@@ -40,12 +41,14 @@ pub enum Code {
     WrongPassword,
     /// Nobody new comes into that room now.
     RoomLocked,
-    /// This is for the room's moderators, or its creator.
+    /// This is for the room's moderators, or its creator; or the token is not for it.
     Forbidden,
     /// What must be kept cannot be written just now.
     NotStored,
     /// This needs a token that was not shown.
     Unauthorized,
+    /// The token was good.
+    TokenExpired,
     /// Somebody whose word it needs does not answer.
     Unavailable,
     /// Our fault.
@@ -54,7 +57,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for counters.
-    pub const ALL: [Code; 21] = [
+    pub const ALL: [Code; 22] = [
         Code::BadRequest,
         Code::UnknownEvent,
         Code::NotAMember,
@@ -74,6 +77,7 @@ impl Code {
         Code::Forbidden,
         Code::NotStored,
         Code::Unauthorized,
+        Code::TokenExpired,
         Code::Unavailable,
         Code::Internal,
     ];
@@ -101,6 +105,7 @@ impl Code {
             Code::Forbidden => "forbidden",
             Code::NotStored => "not-stored",
             Code::Unauthorized => "unauthorized",
+            Code::TokenExpired => "token-expired",
             Code::Unavailable => "unavailable",
             Code::Internal => "internal",
         }
@@ -129,6 +134,16 @@ impl Failure {
 
     pub(super) fn bad(message: impl Into<Cow<'static, str>>) -> Failure {
         Failure::new(Code::BadRequest, message)
+    }
+}
+
+impl From<auth::Refused> for Failure {
+    /// No more than the code: the rest is for the log.
+    fn from(refused: auth::Refused) -> Failure {
+        match refused {
+            auth::Refused::Expired => Failure::new(Code::TokenExpired, "the token has expired"),
+            _ => Failure::new(Code::Unauthorized, "that is no token of this server's"),
+        }
     }
 }
 

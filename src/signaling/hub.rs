@@ -23,7 +23,9 @@ use super::dialect::Rendered;
 use super::directory::Directory;
 use super::error::Code;
 use super::error::Failure;
+use super::expiry::Expiries;
 use super::inbox::Pushed;
+use super::lost::Lost;
 use super::media::Media;
 use super::news::News;
 use super::seal::Seal;
@@ -34,6 +36,7 @@ use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Stats;
 use super::users::Users;
+use crate::auth::Tokens;
 use crate::ice::IceServers;
 use crate::rooms::Command;
 use crate::rooms::Event;
@@ -79,6 +82,11 @@ pub(super) struct Hub {
     pub(super) passwords: Passwords,
     pub(super) users: Users,
     pub(super) directory: Directory,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) expiries: Expiries,
+    /// What clients are taken to speak that do not say.
+    pub(super) dialect: &'static Dialect,
+    pub(super) lost: Lost,
     pub(super) news: Arc<dyn News>,
     /// Whether anybody is told of anything.
     reports: bool,
@@ -87,6 +95,7 @@ pub(super) struct Hub {
 }
 
 impl Hub {
+    #[expect(clippy::too_many_arguments, reason = "all that the sessions share")]
     pub(super) fn new(
         store: Arc<dyn Store>,
         ice: IceServers,
@@ -94,6 +103,9 @@ impl Hub {
         message_bytes: usize,
         media: Arc<dyn Media>,
         seal: Seal,
+        tokens: Arc<Tokens>,
+        dialect: &'static Dialect,
+        grace: Duration,
         news: Arc<dyn News>,
     ) -> Hub {
         Hub {
@@ -110,6 +122,10 @@ impl Hub {
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
+            tokens,
+            expiries: Expiries::default(),
+            dialect,
+            lost: Lost::new(grace),
             reports: news.reports(),
             news,
             connections: Mutex::default(),
@@ -137,9 +153,14 @@ impl Hub {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(connection.number, weak);
         self.counters.connected();
         self.user_came(connection);
+        if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
+            self.expiries.set(connection, None, at);
+            self.alarm.set(at);
+        }
         if connection.dialect().directory {
             self.directory.watch(connection);
         }
+        self.list_rooms(connection);
         if let Some(item) = connection.inbox.open() {
             self.work(connection, item);
         }
@@ -147,7 +168,7 @@ impl Hub {
 
     /// A connection brings something.
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
-        let always = matches!(item, Item::Gone(_));
+        let always = matches!(item, Item::Gone(_) | Item::Expired);
         match connection.inbox.push(item, always) {
             Pushed::Yours(item) => self.work(connection, item),
             Pushed::Waits => {}
@@ -186,6 +207,9 @@ impl Hub {
         if known.is_some() {
             self.counters.disconnected();
             self.directory.forget(connection);
+            if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
+                self.expiries.forget(connection.number, at);
+            }
         }
     }
 
@@ -320,15 +344,18 @@ impl Hub {
 
     /// When `tick` next has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match (self.store.next_deadline(), self.seats.next_renewal()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.store.next_deadline(), self.seats.next_renewal(), self.expiries.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
     pub(super) async fn tick(self: &Arc<Self>) {
         let now = Hub::now();
+        for connection in self.expiries.due(now.at) {
+            self.arrive(&connection, Item::Expired);
+        }
         loop {
             let rooms = self.store.due(now.at);
             if rooms.is_empty() {

@@ -1,10 +1,15 @@
 //! Who a connection belongs to.
 
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use serde::Deserialize;
 
 use super::session::LABEL;
+use crate::auth;
+use crate::auth::Role;
+use crate::rooms::Now;
 use crate::rooms::Rank;
 use crate::rooms::Who;
 
@@ -19,7 +24,16 @@ pub struct Identity {
     pub rank: Rank,
     /// A token proves it: nothing that the client says changes it.
     pub proven: bool,
+    /// It may do what the operator may, in the rooms that it may enter.
+    pub admin: bool,
+    /// Where it may go; none: everywhere.
+    pub rooms: Option<Arc<[Box<str>]>>,
+    /// When what proves it is good no longer.
+    pub expires: Option<Instant>,
 }
+
+/// Nothing here lives longer than this; a token may.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 impl Identity {
     /// What the client says of itself in its handshake: `userId` and `username` (or `name`), in `auth` or in the query.
@@ -41,6 +55,31 @@ impl Identity {
         let user = label(auth.user_id.or_else(|| from_query("userId")));
         let name = label(auth.username.or(auth.name).or_else(|| from_query("username")));
         (user.is_some() || name.is_some()).then(|| Identity { user, name, ..Identity::default() })
+    }
+
+    /// What a token proves. It may not say what its bearer is called: `said` is what the bearer says.
+    pub(super) fn proven(token: auth::Identity, said: Option<Identity>, now: Now) -> Identity {
+        let left = Duration::from_millis((token.expires.saturating_mul(1000)).saturating_sub(now.unix_ms));
+        Identity {
+            user: Some(token.user),
+            name: token.name.or_else(|| said.and_then(|said| said.name)),
+            // There is one creator in a room; an admin's power is the operator's.
+            rank: if token.role == Role::User { Rank::Member } else { Rank::Moderator },
+            proven: true,
+            admin: token.role == Role::Admin,
+            rooms: token.rooms,
+            expires: Some(now.at + left.min(LONGEST)),
+        }
+    }
+
+    /// Whether it may have to do with this room at all.
+    pub(super) fn allows(&self, room: &str) -> bool {
+        self.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|allowed| **allowed == *room))
+    }
+
+    /// Whether it may do all that the other may, but for rooms.
+    pub(super) fn reaches(&self, other: &Identity) -> bool {
+        self.rank >= other.rank && self.admin >= other.admin
     }
 
     /// Who joins, if this is what it says with the join.
@@ -86,5 +125,26 @@ mod tests {
         let said = Identity { user: Some("ada".into()), ..Identity::default() };
         assert_eq!(said.who(Some("bob".into()), None).user.as_deref(), Some("bob"));
         assert_eq!(said.who(None, None).user.as_deref(), Some("ada"));
+    }
+
+    fn token(role: Role, expires: u64) -> auth::Identity {
+        let rooms = Some(Arc::from([Box::from("tea")]));
+        auth::Identity { user: "ada".into(), name: None, role, rooms, expires }
+    }
+
+    #[test]
+    fn a_token_says_who_it_is_until_when_and_where_to() {
+        let now = Now { at: Instant::now(), unix_ms: 5_000_500 };
+        let said = Identity { user: Some("eve".into()), name: Some("Ada".into()), ..Identity::default() };
+        let it = Identity::proven(token(Role::Moderator, 5_010), Some(said), now);
+        assert_eq!((it.user.as_deref(), it.name.as_deref()), (Some("ada"), Some("Ada")));
+        assert_eq!((it.rank, it.admin, it.proven), (Rank::Moderator, false, true));
+        assert_eq!(it.expires, Some(now.at + Duration::from_millis(9_500)));
+        assert!(it.allows("tea") && !it.allows("coffee"));
+        let admin = Identity::proven(token(Role::Admin, u64::MAX), None, now);
+        assert!(admin.admin && admin.rank == Rank::Moderator && admin.expires > it.expires);
+        assert!(admin.reaches(&it) && !it.reaches(&admin));
+        let over = Identity::proven(token(Role::User, 1), None, now);
+        assert!(over.expires == Some(now.at) && !over.reaches(&it) && it.reaches(&over));
     }
 }

@@ -15,10 +15,12 @@ mod dialect;
 mod directory;
 mod door;
 mod error;
+mod expiry;
 mod hub;
 mod identity;
 mod inbox;
 mod kept;
+mod lost;
 mod media;
 mod moment;
 mod news;
@@ -58,9 +60,12 @@ use socketioxide::layer::SocketIoLayer;
 use self::account::Bank;
 use self::account::Rates;
 use self::admin::Admin;
+use self::dialect::Dialect;
 use self::door::Door;
 use self::hub::Hub;
 use self::seal::Seal;
+use crate::auth::Tokens;
+use crate::config;
 use crate::ice::IceServers;
 use crate::rooms::Refusal;
 use crate::rooms::RoomId;
@@ -83,6 +88,8 @@ pub struct Settings {
     pub waiting_timeout: Duration,
     /// How long a seat is kept for a member whose transport is lost. Zero: not at all.
     pub grace: Duration,
+    /// What clients are taken to speak that do not say.
+    pub dialect: config::Dialect,
     /// How many events a client may send a second, in the long run; five seconds' worth at once. 0: no limit. This and the
     /// next two hold for a user with a token, else for a connection; and twenty times as much for an address.
     pub events_per_second: u32,
@@ -110,6 +117,7 @@ impl Default for Settings {
             idle: Duration::from_secs(24 * 3600),
             waiting_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
+            dialect: config::Dialect::Native,
             events_per_second: 200,
             bytes_per_second: 256 << 10,
             joins_per_minute: 10,
@@ -160,6 +168,8 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// The rooms.
     pub store: Arc<dyn Store>,
+    /// Verifies user tokens.
+    pub tokens: Arc<Tokens>,
     /// Who is told of what happens, and who decides on joins.
     pub news: Arc<dyn News>,
     /// Seals resume tokens: 32 secret bytes, the same after a restart.
@@ -173,7 +183,8 @@ impl Parts {
         let store = Live::volatile(settings.rules(), settings.limits());
         let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let seal = std::array::from_fn(|i| if i < 16 { a.as_bytes()[i] } else { b.as_bytes()[i - 16] });
-        Parts { ice, media, store: Arc::new(store), news: Arc::new(()), seal }
+        let (store, tokens) = (Arc::new(store), Arc::new(Tokens::none()));
+        Parts { ice, media, store, tokens, news: Arc::new(()), seal }
     }
 }
 
@@ -216,6 +227,9 @@ impl Signaling {
             settings.message_bytes,
             parts.media,
             Seal::new(&parts.seal, boot, now.unix_ms, window),
+            parts.tokens,
+            Dialect::of(settings.dialect),
+            settings.grace,
             parts.news,
         ));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.

@@ -203,8 +203,14 @@ async fn pump(owner: Weak<Connection>, socket: Weak<Transport>) {
         drop((connection, socket));
         tokio::time::sleep(PAUSE).await;
     }
-    // With the transport's queue full it cannot be told. It must be once it reads again: its heartbeat goes on then, and
-    // it would take itself for connected, unheard, for ever. If it never reads, the heartbeat closes the transport.
+    disconnect(socket).await;
+}
+
+/// Ends a connection from our side.
+///
+/// With the transport's queue full it cannot be told. It must be once it reads again: its heartbeat goes on then, and
+/// it would take itself for connected, unheard, for ever. If it never reads, the heartbeat closes the transport.
+pub(super) async fn disconnect(socket: Weak<Transport>) {
     while let Some(socket) = socket.upgrade() {
         if SocketRef::from(socket).disconnect().is_ok() {
             return;

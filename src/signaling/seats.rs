@@ -22,6 +22,7 @@ use super::stats::Drop;
 use super::stats::Relayed;
 use crate::rooms::Event;
 use crate::rooms::PeerId;
+use crate::rooms::Rank;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 
@@ -35,6 +36,8 @@ pub(super) struct Seat {
     /// When to push fresh credentials; none: it has no right to any yet, being in the lobby.
     pub(super) renew: Option<Instant>,
     pub(super) kept: Kept,
+    /// What the token that it was taken with says of every room.
+    pub(super) role: Rank,
 }
 
 impl Seat {

@@ -23,6 +23,8 @@ pub(in crate::signaling) struct Facts {
     /// Users who belong to it; in a room that is no channel, its peers.
     pub(in crate::signaling) belonging: usize,
     pub(in crate::signaling) created_at: u64,
+    /// When somebody last came or was heard, as far as that is known.
+    pub(in crate::signaling) active_at: u64,
     pub(in crate::signaling) status: Status,
     pub(in crate::signaling) private: bool,
     pub(in crate::signaling) listed: bool,
@@ -36,6 +38,8 @@ impl Facts {
     pub(in crate::signaling) fn of(room: &Room) -> Facts {
         let details = room.details();
         let count = room.members.len();
+        let came = room.members.iter().map(|member| member.joined_at).max().unwrap_or(0);
+        let heard = details.said.back().map_or(0, |said| said.at);
         Facts {
             id: room.id.clone(),
             kind: room.kind,
@@ -47,6 +51,7 @@ impl Facts {
             count,
             belonging: if room.kind == Kind::Channel { details.belonging().count() } else { count },
             created_at: room.created_at,
+            active_at: room.created_at.max(came).max(heard),
             status: room.status,
             private: details.private,
             listed: details.listed,

@@ -8,6 +8,11 @@ pub(in crate::signaling) type Fields = &'static [(&'static str, Field)];
 pub(in crate::signaling) enum Field {
     True,
     False,
+    Zero,
+    /// Always the same.
+    Says(&'static str),
+    /// The time, as a text (RFC 3339).
+    NowText,
     /// An object of these.
     Object(Fields),
     /// `{code, message, retryAfter?}`
@@ -34,15 +39,19 @@ pub(in crate::signaling) enum Field {
     Count,
     /// Users who belong to it.
     Belonging,
-    /// Milliseconds since 1970.
-    CreatedAt,
-    /// The same as a text (RFC 3339).
+    /// When it was made, as a text (RFC 3339).
     CreatedAtText,
     Private,
     Public,
     HasPassword,
+    /// When somebody last came or was heard, as far as that is known; as a text.
+    ActiveAtText,
+    /// `persistent`, or `ephemeral`.
+    Lasting,
     /// The users in it, each once: their labels, or the ids of peers without one.
     Users,
+    /// The same without the receiver.
+    OtherUsers,
 
     // Of the receiver.
     /// `{peerId, userId?, name?, rank}`
@@ -96,7 +105,7 @@ pub(in crate::signaling) enum Field {
     Next,
     /// Rooms, each as `Room`.
     Directory,
-    /// Rooms, each as these.
+    /// Rooms, each as these. Under an empty key it is all there is: a list instead of an object.
     Rooms(Fields),
     /// How many.
     Total,

@@ -1,19 +1,24 @@
 //! Dialects: what clients call things. A dialect is a table, names in and render out; the rules know nothing of it.
 
 mod call;
+mod community;
 mod facts;
 mod field;
+mod mesh;
 mod native;
 mod render;
 
 pub(super) use call::CALL;
+pub(super) use community::COMMUNITY;
 pub(super) use facts::Facts;
+pub(super) use mesh::MESH;
 pub(super) use native::NATIVE;
 pub(super) use render::Pieces;
 pub(super) use render::Rendered;
 
 use field::Fields;
 
+use crate::config;
 use crate::rooms::Event;
 use crate::rooms::Kind;
 
@@ -55,6 +60,8 @@ pub(super) enum Verb {
     Promote,
     /// Fresh credentials.
     RefreshIce,
+    /// A fresh token be taken for the old one.
+    RefreshAuth,
 }
 
 /// How something is said: an event's name (none in an acknowledgement), and its keys with what they hold.
@@ -99,6 +106,8 @@ pub(super) struct Dialect {
     pub(super) history: bool,
     /// Rooms whose maker does not say are in the directory.
     lists: bool,
+    /// Who joins a room it is in is answered as if it came.
+    pub(super) rejoins: bool,
     /// The answers to joining that are events beside the acknowledgement, in order.
     pub(super) joined: &'static [Row],
     /// The answers to creating that are.
@@ -127,6 +136,8 @@ pub(super) struct Dialect {
     offer: Option<Row>,
     answer: Option<Row>,
     candidate: Option<Row>,
+    /// A move in a game.
+    action: Option<Row>,
     signal: Option<Row>,
     chat: Option<Row>,
     /// Fresh credentials.
@@ -136,12 +147,12 @@ pub(super) struct Dialect {
     /// A command failed.
     pub(super) error: Row,
     /// A room is in the directory now.
-    pub(super) room_available: Option<Row>,
+    pub(super) room_available: &'static [Row],
     /// Its figures have changed.
     pub(super) room_updated: Option<Row>,
     /// It is there no more.
     pub(super) room_removed: Option<Row>,
-    /// The directory, unasked, on connecting.
+    /// The user's rooms and some of the directory, unasked, on connecting.
     pub(super) rooms_list: Option<Row>,
     /// Somebody who shares a channel is here, or no more.
     pub(super) online: Option<Row>,
@@ -150,7 +161,10 @@ pub(super) struct Dialect {
     pub(super) invited: Option<Row>,
 }
 
-static ALL: [&Dialect; 2] = [&NATIVE, &CALL];
+/// What a client of any dialect can say, and is answered in its own.
+const COMMON: &[(&str, Verb)] = &[("auth.refresh", Verb::RefreshAuth)];
+
+pub(super) static ALL: [&Dialect; 4] = [&NATIVE, &CALL, &MESH, &COMMUNITY];
 
 impl Dialect {
     /// The dialect of this name.
@@ -158,8 +172,21 @@ impl Dialect {
         ALL.into_iter().find(|dialect| dialect.name == name)
     }
 
+    /// The one that the configuration names.
+    pub(super) fn of(configured: config::Dialect) -> &'static Dialect {
+        match configured {
+            config::Dialect::Native => &NATIVE,
+            config::Dialect::Call => &CALL,
+            config::Dialect::Mesh => &MESH,
+            config::Dialect::Community => &COMMUNITY,
+        }
+    }
+
     /// What an event's name asks for, and in which dialect that is said; the one `spoken` where more than one has it.
     pub(super) fn verb(event: &str, spoken: &'static Dialect) -> Option<(&'static Dialect, Verb)> {
+        if let Some((_, verb)) = COMMON.iter().find(|(name, _)| *name == event) {
+            return Some((spoken, *verb));
+        }
         std::iter::once(spoken).chain(ALL).find_map(|dialect| {
             dialect.verbs.iter().find(|(name, _)| *name == event).map(|(_, verb)| (dialect, *verb))
         })
@@ -197,6 +224,7 @@ impl Dialect {
                 "offer" => self.offer,
                 "answer" => self.answer,
                 "candidate" => self.candidate,
+                "action" => self.action.or(self.signal),
                 _ => self.signal,
             },
             Event::Chat(_) => self.chat,

@@ -13,6 +13,7 @@ use super::field::Field;
 use super::field::Fields;
 use crate::ice::Minted;
 use crate::rooms::Event;
+use crate::rooms::Kind;
 use crate::rooms::LeftReason;
 use crate::rooms::Media;
 use crate::rooms::Member;
@@ -21,6 +22,7 @@ use crate::rooms::PeerId;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::signaling::error::Failure;
+use crate::signaling::hub::Hub;
 
 /// Everything a row may ask for.
 #[derive(Clone, Copy, Default)]
@@ -82,7 +84,8 @@ impl<'a> Pieces<'a> {
             }
             Event::RoomClosed { reason } => it.reason = Some(reason.name()),
             Event::Denied => it.reason = Some("denied"),
-            Event::RoomTimeout | Event::Admitted | Event::RoomChanged => {}
+            Event::RoomTimeout => it.reason = Some("timeout"),
+            Event::Admitted | Event::RoomChanged => {}
             Event::Signal { from, kind, data } => {
                 it.peer = Some(*from);
                 it.kind = Some(kind);
@@ -123,6 +126,9 @@ impl<'a> Pieces<'a> {
         match field {
             Field::True => map.serialize_entry(key, &true),
             Field::False => map.serialize_entry(key, &false),
+            Field::Zero => map.serialize_entry(key, &0),
+            Field::Says(text) => map.serialize_entry(key, text),
+            Field::NowText => map.serialize_entry(key, &Moment(Hub::now().unix_ms)),
             Field::Object(fields) => map.serialize_entry(key, &Object(fields, *self)),
             Field::Failure => some(map, key, self.failure.map(FailureBody)),
             Field::Code => some(map, key, self.failure.map(|failure| failure.code.name())),
@@ -159,7 +165,9 @@ impl<'a> Pieces<'a> {
             Field::Resumed => some(map, key, self.resumed.then_some(true)),
             Field::Restored => some(map, key, self.restored.then_some(true)),
             Field::Missed => some(map, key, (self.missed > 0).then_some(self.missed)),
-            Field::Messages(fields) => some(map, key, self.messages.map(|them| MessageList(them, fields))),
+            Field::Messages(fields) => {
+                some(map, key, self.messages.map(|it| MessageList(it, fields, self.room_id)))
+            }
             Field::Next => some(map, key, self.next),
             Field::Directory => some(map, key, self.rooms.map(Directory)),
             Field::Rooms(fields) => some(map, key, self.rooms.map(|them| RoomList(them, fields))),
@@ -187,7 +195,8 @@ impl<'a> Pieces<'a> {
                     self.room_id.or(self.facts.map(|facts| &facts.id)).map(RoomId::as_str),
                 );
             }
-            Field::Users => return some(map, key, self.room.map(UserList)),
+            Field::Users => return some(map, key, self.room.map(|room| UserList(room, None))),
+            Field::OtherUsers => return some(map, key, self.room.map(|room| UserList(room, self.me))),
             _ => {}
         }
         let seen;
@@ -207,8 +216,12 @@ impl<'a> Pieces<'a> {
             Field::Capacity => map.serialize_entry(key, &facts.capacity),
             Field::Count => map.serialize_entry(key, &facts.count),
             Field::Belonging => map.serialize_entry(key, &facts.belonging),
-            Field::CreatedAt => map.serialize_entry(key, &facts.created_at),
             Field::CreatedAtText => map.serialize_entry(key, &Moment(facts.created_at)),
+            Field::ActiveAtText => map.serialize_entry(key, &Moment(facts.active_at)),
+            Field::Lasting => {
+                let lasts = facts.kind == Kind::Channel;
+                map.serialize_entry(key, if lasts { "persistent" } else { "ephemeral" })
+            }
             Field::Private => map.serialize_entry(key, &facts.private),
             Field::Public => map.serialize_entry(key, &!facts.private),
             Field::HasPassword => map.serialize_entry(key, &facts.has_password),
@@ -257,7 +270,12 @@ pub(in crate::signaling) struct Rendered<'a>(
 
 impl Serialize for Rendered<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Object(self.0.fields, self.1).serialize(serializer)
+        match (self.0.fields, self.1.rooms) {
+            ([("", Field::Rooms(fields))], rooms) => {
+                RoomList(rooms.unwrap_or_default(), fields).serialize(serializer)
+            }
+            (fields, _) => Object(fields, self.1).serialize(serializer),
+        }
     }
 }
 
@@ -384,13 +402,13 @@ impl Serialize for IdList<'_> {
     }
 }
 
-/// The users in a room, in the order of their coming, each once.
-struct UserList<'a>(&'a Room);
+/// The users in a room, in the order of their coming, each once; without one of the peers.
+struct UserList<'a>(&'a Room, Option<PeerId>);
 
 impl Serialize for UserList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut users: Vec<Arc<str>> = Vec::new();
-        for member in &self.0.members {
+        for member in self.0.members.iter().filter(|member| Some(member.peer) != self.1) {
             let user = member.user.clone().unwrap_or_else(|| member.peer.with_text(|text| text.into()));
             if !users.contains(&user) {
                 users.push(user);
@@ -400,12 +418,13 @@ impl Serialize for UserList<'_> {
     }
 }
 
-struct MessageList<'a>(&'a [Message], Fields);
+struct MessageList<'a>(&'a [Message], Fields, Option<&'a RoomId>);
 
 impl Serialize for MessageList<'_> {
     /// They come newest first, and are said oldest first.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of = |message| Object(self.1, Pieces::default().about(message));
+        let room = Pieces { room_id: self.2, ..Pieces::default() };
+        let of = |message| Object(self.1, room.about(message));
         serializer.collect_seq(self.0.iter().rev().map(of))
     }
 }

@@ -21,6 +21,7 @@ use super::super::hub::member_id;
 use super::super::kept::Kept;
 use super::super::kept::Parcel;
 use super::super::news::Candidate;
+use super::super::seal::Opened;
 use super::super::seats::Seat;
 use super::super::stats::Drop;
 use super::Asked;
@@ -38,6 +39,7 @@ use crate::rooms::Message;
 use crate::rooms::Now;
 use crate::rooms::Options;
 use crate::rooms::PeerId;
+use crate::rooms::Rank;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::rooms::Who;
@@ -47,20 +49,20 @@ use crate::store::Committed;
 const DESCRIPTION: usize = 1024;
 
 /// How many messages a newcomer is told, in dialects that tell them.
-const HISTORY: usize = 50;
+pub(super) const HISTORY: usize = 50;
 
 /// What a newcomer is told, and in which words.
-struct Welcome {
-    dialect: &'static Dialect,
+pub(super) struct Welcome {
+    pub(super) dialect: &'static Dialect,
     /// As an acknowledgement.
-    ack: Option<Row>,
+    pub(super) ack: Option<Row>,
     /// As events.
-    events: &'static [Row],
-    peer: PeerId,
-    resumed: bool,
-    restored: bool,
+    pub(super) events: &'static [Row],
+    pub(super) peer: PeerId,
+    pub(super) resumed: bool,
+    pub(super) restored: bool,
     /// The last event that it has, if it counts.
-    have: Option<u64>,
+    pub(super) have: Option<u64>,
 }
 
 impl Asked<'_> {
@@ -72,14 +74,21 @@ impl Asked<'_> {
             (Some(_), Some(_)) => None,
             (absent, _) => absent,
         };
+        self.allowed(&room)?;
+        if self.dialect.rejoins
+            && let Some(seat) = self.connection.seat_in(room.as_str())
+        {
+            return self.again(seat).await;
+        }
         self.may_sit(&room)?;
         let session = self.connection.number;
         let command = match it.resume.as_deref() {
             Some(token) => {
                 let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
-                let opened = opened.ok_or_else(|| {
+                let mut opened = opened.ok_or_else(|| {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
+                self.is_own(&room, &mut opened)?;
                 Command::Resume { peer: opened.peer, session, restore: opened.restore }
             }
             // Who comes back has been let in before.
@@ -140,6 +149,32 @@ impl Asked<'_> {
         self.not_draining()
     }
 
+    /// Whether a seat is of the user that a token proves, and was not taken with one that said more.
+    fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
+        let Some(identity) = self.connection.identity().filter(|identity| identity.proven) else {
+            return Ok(());
+        };
+        let mut user = opened.restore.as_ref().and_then(|restore| restore.who.user.clone());
+        self.hub.store.look(room, &mut |room| {
+            if let Some(member) = room.and_then(|room| room.member(opened.peer)) {
+                user = member.user.clone();
+            }
+        });
+        if user != identity.user {
+            return Err(Failure::new(Code::ResumeFailed, "that was another user's seat"));
+        }
+        if self.hub.seats.with(opened.peer, |seat| seat.role).is_some_and(|role| role > identity.rank) {
+            return Err(Failure::new(Code::ResumeFailed, "the seat's token said more: join anew"));
+        }
+        // Of before a restart nobody knows who made it one: who is one by the room's word becomes one again.
+        if let Some(restore) = &mut opened.restore
+            && restore.who.rank == Rank::Moderator
+        {
+            restore.who.rank = identity.rank;
+        }
+        Ok(())
+    }
+
     fn counts_as_join(&self) -> Result<(), Failure> {
         let joined = self.hub.bank.join(self.connection.accounts(), self.now.at);
         joined.map_err(|wait| Failure::too_many(wait, "more joins than allowed"))
@@ -187,7 +222,7 @@ impl Asked<'_> {
     }
 
     /// Takes a seat (or a place in the lobby) and says what there is to say.
-    async fn sit(
+    pub(super) async fn sit(
         &self,
         room: &RoomId,
         command: &Command<'_>,
@@ -255,6 +290,7 @@ impl Asked<'_> {
                 room: id.clone(),
                 renew: None,
                 kept: Kept::default(),
+                role: role(self.connection),
             },
         );
         self.connection.sits(Membership { room: id.clone(), peer });
@@ -273,6 +309,9 @@ impl Asked<'_> {
             None => Kind::Room,
         };
         self.not_draining()?;
+        if self.connection.identity().is_some_and(|identity| identity.rooms.is_some()) {
+            return Err(Failure::new(Code::Forbidden, "your token is for certain rooms: it makes none"));
+        }
         if it.capacity == Some(0) {
             return Err(Failure::bad("a room holds at least one"));
         }
@@ -350,6 +389,11 @@ pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &C
     hub.seats.with(peer, |seat| greet(hub, &connection, None, &welcome, room, None, seat, now));
 }
 
+/// What a token says that it is in every room.
+fn role(connection: &Connection) -> Rank {
+    connection.identity().map_or(Rank::Member, |identity| identity.rank)
+}
+
 /// Gives a connection a seat; `here`: it is told of events from now on, else they are kept for it. What was there before.
 fn put_seat(
     hub: &Hub,
@@ -367,6 +411,7 @@ fn put_seat(
         room: room.clone(),
         renew: Some(renew),
         kept: Kept::default(),
+        role: role(connection),
     };
     let old = hub.seats.put(peer, seat);
     hub.alarm.set(renew);
@@ -376,7 +421,7 @@ fn put_seat(
 
 /// Tells a newcomer where it is, then what it has missed.
 #[expect(clippy::too_many_arguments, reason = "all that a newcomer is told")]
-fn greet(
+pub(super) fn greet(
     hub: &Hub,
     connection: &Arc<Connection>,
     ack: Option<i64>,

@@ -11,6 +11,7 @@ use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::hub::Hub;
 use super::super::kept::Parcel;
+use super::super::outbox::disconnect;
 use super::super::stats::Drop;
 use super::Asked;
 use crate::rooms::Command;
@@ -41,12 +42,26 @@ impl Asked<'_> {
     }
 }
 
+/// Ends a connection whose token is good no longer: it is told, and its seats are given up as if it had left.
+pub(super) async fn expired(hub: Arc<Hub>, connection: Arc<Connection>, now: Now) {
+    // A fresh token may have come meanwhile.
+    let at = connection.identity().and_then(|identity| identity.expires);
+    let (Some(socket), true) = (connection.socket(), at.is_some_and(|at| at <= now.at)) else { return };
+    let failure = Failure::new(Code::TokenExpired, "the token has expired: connect with a fresh one");
+    hub.fail(&connection, connection.dialect(), None, None, &failure);
+    gone(hub, connection, true, now).await;
+    tokio::spawn(disconnect(Arc::downgrade(&socket)));
+}
+
 /// Ends a connection; `said`: the client took its leave.
 pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool, now: Now) {
     if !connection.close() {
         return;
     }
     let mut unsent = connection.outbox().take();
+    if !said {
+        hub.lost.note(&connection, now.at);
+    }
     let mut kept = 0;
     for Membership { room, peer } in connection.seats() {
         let session = connection.number;

@@ -1,8 +1,10 @@
 //! What a client asks for, turned into commands; and the end of its connection.
 
+mod back;
 mod enter;
 mod leave;
 mod password;
+mod refresh;
 mod rule;
 mod talk;
 
@@ -61,6 +63,9 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
             }
             Box::pin(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
         }
+        Item::Expired => Box::pin(leave::expired(Arc::clone(hub), Arc::clone(connection), now)),
+        Item::Back(_) if connection.is_closed() => return None,
+        Item::Back(before) => Box::pin(back::back(Arc::clone(hub), Arc::clone(connection), before, now)),
         Item::Gone(said) => Box::pin(leave::gone(Arc::clone(hub), Arc::clone(connection), said, now)),
     };
     // Whoever waits for it in earnest asks again, with a waker.
@@ -128,6 +133,9 @@ async fn event(hub: Arc<Hub>, connection: Arc<Connection>, value: Value, ack: Op
         Some((dialect, verb)) => {
             if Dialect::settles(verb) {
                 connection.speaks(dialect);
+                if dialect.directory && !spoken.directory {
+                    hub.directory.watch(&connection);
+                }
             }
             let asked = Asked { hub: &hub, connection: &connection, dialect, ack, now };
             let done = match read {
@@ -202,6 +210,7 @@ impl Asked<'_> {
             Verb::Admit => self.admit(it).await,
             Verb::Promote => self.promote(it).await,
             Verb::RefreshIce => self.refresh_ice(it).await,
+            Verb::RefreshAuth => self.refresh_auth(it),
         }
     }
 
@@ -221,6 +230,15 @@ impl Asked<'_> {
     fn room(it: &Arguments<'_>) -> Result<RoomId, Failure> {
         let room = it.room.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
         RoomId::parse(room).ok_or_else(|| Failure::bad("a room's id is 1 to 64 of A-Z a-z 0-9 _ -"))
+    }
+
+    /// Whether the token of this connection, if it has one, lets it have to do with that room.
+    fn allowed(&self, room: &RoomId) -> Result<(), Failure> {
+        let identity = self.connection.identity();
+        if identity.is_none_or(|identity| identity.allows(room.as_str())) {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Forbidden, "your token is not for this room"))
     }
 
     /// The seat meant: in the room named, or the only one there is.

@@ -17,17 +17,25 @@ use crate::rooms::PeerId;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 
-/// Whose word a command stands on.
-enum Power {
+/// Who asks.
+enum Asker {
     Seat(PeerId),
     User(Arc<str>),
 }
 
+/// Whose word a command stands on.
+struct Power {
+    asker: Asker,
+    /// A token says that it may do whatever the operator may.
+    admin: bool,
+}
+
 impl Power {
     fn by(&self) -> By<'_> {
-        match self {
-            Power::Seat(peer) => By::Peer(*peer),
-            Power::User(user) => By::User(user),
+        match &self.asker {
+            _ if self.admin => By::Operator,
+            Asker::Seat(peer) => By::Peer(*peer),
+            Asker::User(user) => By::User(user),
         }
     }
 }
@@ -35,17 +43,20 @@ impl Power {
 impl Asked<'_> {
     /// The room meant, and what this connection is there: a member, or just a user.
     fn power(&self, it: &Arguments<'_>) -> Result<(RoomId, Power), Failure> {
+        let identity = self.connection.identity();
+        let admin = identity.as_ref().is_some_and(|identity| identity.admin);
         if it.room.is_none() {
             let seat = self.seat(it)?;
-            return Ok((seat.room, Power::Seat(seat.peer)));
+            return Ok((seat.room, Power { asker: Asker::Seat(seat.peer), admin }));
         }
         let room = Asked::room(it)?;
+        self.allowed(&room)?;
         if let Some(seat) = self.connection.seat_in(room.as_str()) {
-            return Ok((room, Power::Seat(seat.peer)));
+            return Ok((room, Power { asker: Asker::Seat(seat.peer), admin }));
         }
-        let user = self.connection.identity().and_then(|identity: Arc<Identity>| identity.user.clone());
+        let user = identity.and_then(|identity: Arc<Identity>| identity.user.clone());
         let user = user.ok_or_else(|| Failure::new(Code::NotAMember, "you are not in this room"))?;
-        Ok((room, Power::User(user)))
+        Ok((room, Power { asker: Asker::User(user), admin }))
     }
 
     pub(super) async fn delete(&self, it: &Arguments<'_>) -> Result<(), Failure> {
@@ -96,11 +107,11 @@ impl Asked<'_> {
             .commit(&room, &Command::Invite { by: power.by(), user }, |committed| {
                 self.done();
                 let room = committed.room?;
-                by = match &power {
-                    Power::Seat(peer) => {
+                by = match &power.asker {
+                    Asker::Seat(peer) => {
                         room.member(*peer).map_or((None, None), |it| (it.user.clone(), it.name.clone()))
                     }
-                    Power::User(user) => (Some(Arc::clone(user)), None),
+                    Asker::User(user) => (Some(Arc::clone(user)), None),
                 };
                 Some(Facts::of(room))
             })

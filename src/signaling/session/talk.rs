@@ -17,6 +17,7 @@ use super::label;
 use super::random;
 use crate::rooms::Answer;
 use crate::rooms::Command;
+use crate::rooms::Event;
 use crate::rooms::Message;
 use crate::rooms::PeerId;
 use crate::rooms::Rank;
@@ -49,11 +50,17 @@ impl Asked<'_> {
         };
         let command = Command::Signal { from: seat.peer, to: it.to.as_deref(), kind, data };
         let addresses = candidates::addresses(data.get());
-        let done = self.hub.try_commit(&seat.room, &command, self.now, None, |_| {
+        let done = self.hub.try_commit(&seat.room, &command, self.now, None, |committed| {
             if !addresses.is_empty() {
                 self.hub.media.signaled(&member_id(seat.peer), &addresses);
             }
             self.done();
+            if kind == "action" && self.dialect.echoes {
+                let event = Event::Signal { from: seat.peer, kind, data };
+                self.hub.seats.with(seat.peer, |mine| {
+                    mine.tell(seat.peer, &event, committed.room, self.now.at, &self.hub.counters);
+                });
+            }
         });
         match done {
             Tried::Done(done) => Ok(done?),
@@ -101,6 +108,7 @@ impl Asked<'_> {
 
     pub(super) async fn history(&self, it: &Arguments<'_>) -> Result<(), Failure> {
         let room = Asked::room(it)?;
+        self.allowed(&room)?;
         self.may_read(&room)?;
         let before = match it.from.as_deref() {
             None => None,

@@ -7,7 +7,7 @@ import { closeAll, connect, freshRoom, sleep, startDaemon } from './harness.mjs'
 
 let daemon;
 before(async () => {
-  daemon = await startDaemon({ LIMITS__EVENTS_PER_SECOND: 40, LIMITS__MESSAGE_BYTES: 20000 });
+  daemon = await startDaemon({ LIMITS__EVENTS_PER_SECOND: 40, LIMITS__MESSAGE_BYTES: 20000, LIMITS__JOINS_PER_MINUTE: 0 });
 });
 after(async () => {
   closeAll();
@@ -42,7 +42,7 @@ test('malformed commands are refused with a code, acknowledged or not', async ()
     ['room.join', ['x'.repeat(10000)], 'bad-request'],
     ['room.create', [{ capacity: 'many' }], 'bad-request'],
     ['room.create', [{ capacity: -1 }], 'bad-request'],
-    ['room.create', [{ capacity: 1e9 }], 'bad-request'],
+    ['room.create', [{ capacity: 0 }], 'bad-request'],
     ['signal', [{ room, kind: 'offer' }], 'bad-request'],
     ['signal', [{ room, data: 1 }], 'bad-request'],
     ['signal', [{ room, kind: 'k'.repeat(129), data: 1 }], 'bad-request'],

@@ -103,6 +103,11 @@ export function connect(url, options = {}) {
         look();
       });
     },
+    /** The same without its number. */
+    async plain(name, timeout) {
+      const { seq, ...body } = await this.next(name, timeout);
+      return body;
+    },
     connected: () =>
       socket.connected ? Promise.resolve() : new Promise((resolve, reject) => {
         socket.once('connect', resolve);

@@ -12,6 +12,7 @@ before(async () => {
     ROOMS__GRACE: '1s',
     TURN__CREDENTIAL_TTL: '4s',
     LIMITS__EVENTS_PER_SECOND: 0,
+    LIMITS__BYTES_PER_SECOND: 0,
   });
 });
 after(async () => {

@@ -22,16 +22,16 @@ test('joining answers with the room, the peers, politeness and working credentia
   assert.equal(first.ok, true);
   assert.deepEqual(
     { ...first.room, createdAt: 0 },
-    { id: room, kind: 'room', capacity: 4, createdAt: 0, status: 'waiting' },
+    { id: room, kind: 'room', capacity: 4, count: 1, createdAt: 0, status: 'waiting' },
   );
   assert.ok(Math.abs(first.room.createdAt - Date.now()) < 5000);
-  assert.deepEqual({ ...first.self, peerId: '' }, { peerId: '', userId: 'ada', name: 'Ada' });
+  assert.deepEqual({ ...first.self, peerId: '' }, { peerId: '', userId: 'ada', name: 'Ada', rank: 'creator' });
   assert.deepEqual(first.peers, []);
 
   const second = await b.ask('room.join', { room, name: 'Bob' });
-  assert.deepEqual(second.peers, [{ peerId: first.self.peerId, userId: 'ada', name: 'Ada', polite: true }]);
+  assert.deepEqual(second.peers, [{ peerId: first.self.peerId, userId: 'ada', name: 'Ada', polite: true, rank: 'creator' }]);
   assert.equal(second.room.status, 'active');
-  assert.deepEqual(await a.next('room.peer-joined'), {
+  assert.deepEqual(await a.plain('room.peer-joined'), {
     room,
     peer: { peerId: second.self.peerId, name: 'Bob', polite: false },
   });
@@ -48,7 +48,7 @@ test('joining answers with the room, the peers, politeness and working credentia
   assert.equal(fresh.ok, true);
   assert.equal(fresh.iceServers.length, 2);
   assert.deepEqual(await b.ask('room.leave', { room }), { ok: true });
-  assert.deepEqual(await a.next('room.peer-left'), { room, peerId: second.self.peerId, reason: 'left' });
+  assert.deepEqual(await a.plain('room.peer-left'), { room, peerId: second.self.peerId, reason: 'left' });
 });
 
 test('two dialects share a room, each in its own words', async () => {
@@ -60,7 +60,7 @@ test('two dialects share a room, each in its own words', async () => {
   assert.equal(answer.room.kind, 'call');
   assert.deepEqual(await a.next('peer-joined'), { peerId: answer.self.peerId, roomId });
   a.emit('offer', { roomId, sdp: { type: 'offer', sdp: 'v=0' } });
-  assert.deepEqual(await b.next('signal'), {
+  assert.deepEqual(await b.plain('signal'), {
     room: roomId, from: joined.self, kind: 'offer', data: { type: 'offer', sdp: 'v=0' },
   });
   await b.ask('signal', { room: roomId, kind: 'answer', data: { type: 'answer', sdp: 'v=1' } });
@@ -179,7 +179,8 @@ test('a room can be made ahead, under an id of its own', async () => {
   assert.match(made.room.id, /^[0-9a-f-]{36}$/);
   assert.deepEqual([made.room.name, made.room.capacity, made.room.kind], ['Standup', 2, 'room']);
   assert.equal((await a.ask('room.join', { room: made.room.id })).room.name, 'Standup');
-  assert.equal((await a.ask('room.create', { capacity: 1 })).error.code, 'bad-request');
+  assert.equal((await a.ask('room.create', { capacity: 0 })).error.code, 'bad-request');
+  assert.equal((await a.ask('room.create', { capacity: 1e9 })).room.capacity, 4, 'no more than the rules allow');
   assert.equal((await a.ask('room.create', { kind: 'call' })).room.capacity, 2);
 });
 
@@ -189,7 +190,7 @@ test('who comes back in time has the same id and hears what was missed, in order
   const { self: { peerId: idA } } = await a.ask('room.join', { room });
   const before = await b.ask('room.join', { room, name: 'Bob' });
   b.kill();
-  assert.deepEqual(await a.next('room.peer-away'), { room, peerId: before.self.peerId });
+  assert.deepEqual(await a.plain('room.peer-away'), { room, peerId: before.self.peerId });
   for (let n = 0; n < 20; n += 1) a.emit('signal', { room, kind: 'candidate', data: n });
   await a.ask('chat', { room, text: 'are you there?' });
 
@@ -199,7 +200,9 @@ test('who comes back in time has the same id and hears what was missed, in order
   assert.equal(back.ok, true);
   assert.deepEqual([back.self.peerId, back.resumed, back.self.name], [before.self.peerId, true, 'Bob']);
   assert.deepEqual(back.peers.map((peer) => [peer.peerId, peer.polite]), [[idA, true]]);
-  assert.deepEqual(await a.next('room.peer-reconnected'), { room, peerId: before.self.peerId });
+  assert.deepEqual(await a.plain('room.peer-reconnected'), {
+    room, peerId: before.self.peerId, peer: { peerId: before.self.peerId, name: 'Bob', polite: false },
+  });
   await again.next('chat');
   assert.deepEqual(
     again.heard.map(([name, body]) => [name, body.data]),
@@ -233,7 +236,7 @@ test('who stays away is gone when the grace ends', async () => {
   b.kill();
   await a.next('room.peer-away');
   const began = Date.now();
-  assert.deepEqual(await a.next('room.peer-left'), { room, peerId: self.peerId, reason: 'lost' });
+  assert.deepEqual(await a.plain('room.peer-left'), { room, peerId: self.peerId, reason: 'lost' });
   const took = Date.now() - began;
   assert.ok(took > 1800 && took < 2800, `${took} ms`);
   const again = native();

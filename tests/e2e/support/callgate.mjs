@@ -40,14 +40,14 @@ export function binary() {
  * `config` is an object of sections, laid over the defaults below; `env` is added to the environment; `netns` names a
  * network namespace to run in (the caller then chooses listening addresses that are free there); `quiet: false` shows
  * the daemon's log; `tls` opens a TLS port with a certificate for callgate.test, localhost and loopback, and gives
- * `tlsPort`, `ca` (PEM) and `caFile`.
+ * `tlsPort`, `ca` (PEM) and `caFile`; `folder` is where its state is, and outlives it: for a start after a start.
  * Resolves to `{ url, host, httpPort, turnPort, secret, pid, log(), metrics(), exited, kill(), stop() }`.
  */
-export async function start({ config = {}, env = {}, netns, quiet = true, tls = false } = {}) {
+export async function start({ config = {}, env = {}, netns, quiet = true, tls = false, folder: given } = {}) {
   const httpPort = config.http?.port ?? (await freePort('tcp'));
   const turnPort = config.turn?.port ?? (await freePort('both'));
   const tlsPort = tls ? (config.tls?.port ?? (await freePort('tcp'))) : undefined;
-  const folder = await mkdtemp(join(tmpdir(), 'callgate-test-'));
+  const folder = given ?? (await mkdtemp(join(tmpdir(), 'callgate-test-')));
   const pem = tls && makeCertificate(folder, ['callgate.test', 'localhost', '127.0.0.1', '::1']);
   const settings = merge(defaults(httpPort, turnPort, tlsPort, pem), withoutPorts(config));
   const file = join(folder, 'callgate.toml');
@@ -92,7 +92,7 @@ export async function start({ config = {}, env = {}, netns, quiet = true, tls = 
       child.kill('SIGTERM');
       const late = sleep(15_000, undefined, { ref: false }).then(() => child.kill('SIGKILL'));
       const code = await Promise.race([exited, late.then(() => exited)]);
-      await rm(folder, { recursive: true, force: true });
+      if (!given) await rm(folder, { recursive: true, force: true });
       return code;
     },
   };
