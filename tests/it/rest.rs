@@ -269,6 +269,11 @@ async fn a_back_end_has_tokens_made_for_its_users() {
     let token = made.body["token"].as_str().unwrap();
     let ice = get_as(&daemon, token, "/api/ice").await;
     assert!(ice.body["iceServers"][1]["username"].as_str().unwrap().ends_with(":ada"), "{}", ice.body);
+    let mut ada = Guest::connect(&daemon, json!({ "token": token })).await;
+    assert_eq!(ada.ask("room.join", json!({"room": "tea"})).await["ok"], true);
+    let members = get_as(&daemon, KEY, "/api/rooms/tea").await.body["members"].clone();
+    assert_eq!((&members[0]["userId"], &members[0]["name"]), (&json!("ada"), &json!("Ada")));
+    assert_eq!(ada.ask("room.join", json!({"room": "coffee"})).await["error"]["code"], "forbidden");
     // A user is nobody here that a back end is.
     let by_user = send(
         Client::new().post(daemon.url("/api/tokens")).bearer_auth(token).json(&json!({"userId": "eve"})),
