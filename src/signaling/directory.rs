@@ -41,7 +41,9 @@ pub(super) struct Directory(Mutex<State>);
 #[derive(Default)]
 struct State {
     watchers: HashMap<u64, Weak<Connection>>,
-    changes: HashMap<RoomId, Changed>,
+    changes: HashMap<RoomId, (u64, Changed)>,
+    /// How many changes there have been.
+    noted: u64,
     /// Someone is about to tell.
     telling: bool,
 }
@@ -88,23 +90,28 @@ impl Directory {
         if state.watchers.is_empty() || state.changes.len() >= MOST_WAITING {
             return false;
         }
-        match (state.changes.get(id).copied(), now) {
+        state.noted += 1;
+        let noted = state.noted;
+        match (state.changes.get(id).map(|(_, changed)| *changed), now) {
             // Nobody has heard of it, and nobody needs to.
             (Some(Changed::Made), Changed::Gone) => {
                 state.changes.remove(id);
             }
             (Some(Changed::Made), _) => {}
             _ => {
-                state.changes.insert(id.clone(), now);
+                state.changes.insert(id.clone(), (noted, now));
             }
         }
         !std::mem::replace(&mut state.telling, true)
     }
 
+    /// Some of the changes, in their order, and whom to tell.
     fn take(&self) -> (Vec<(RoomId, Changed)>, Vec<Arc<Connection>>) {
         let mut state = self.lock();
         let some: Vec<RoomId> = state.changes.keys().take(MOST_CHANGES).cloned().collect();
-        let some = some.into_iter().filter_map(|id| state.changes.remove_entry(&id)).collect::<Vec<_>>();
+        let mut some: Vec<_> = some.into_iter().filter_map(|id| state.changes.remove_entry(&id)).collect();
+        some.sort_unstable_by_key(|(_, (noted, _))| *noted);
+        let some: Vec<_> = some.into_iter().map(|(id, (_, changed))| (id, changed)).collect();
         if some.is_empty() {
             state.telling = false;
             state.changes = HashMap::new();

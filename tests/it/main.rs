@@ -6,6 +6,7 @@ mod api;
 mod config;
 mod daemon;
 mod gate;
+mod golden;
 mod http;
 mod imports;
 mod readme;

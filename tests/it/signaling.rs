@@ -30,8 +30,8 @@ use callgate::turn::credential;
 use serde_json::Value;
 use serde_json::json;
 
-struct House {
-    signaling: Signaling,
+pub(crate) struct House {
+    pub(crate) signaling: Signaling,
     url: String,
     relay: Arc<Relay>,
     signer: Signer,
@@ -91,7 +91,7 @@ impl Media for Relay {
     }
 }
 
-async fn house(settings: Settings) -> House {
+pub(crate) async fn house(settings: Settings) -> House {
     let relay = Arc::<Relay>::default();
     let port = |number| Some(Port { number, v4: true, v6: true });
     let signer = Signer::new("a secret of the test".into());
@@ -123,58 +123,72 @@ async fn house(settings: Settings) -> House {
 }
 
 /// Speaks just enough Engine.IO and Socket.IO.
-struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
+    /// What only it and the server know it by.
+    pub(crate) sid: String,
     /// What came and was not asked for yet.
-    heard: Vec<String>,
+    pub(crate) heard: Vec<String>,
     acks: u32,
 }
 
 impl Client {
     async fn connect(house: &House) -> Client {
+        Client::connect_with(house, "", "").await
+    }
+
+    /// With something in the query (`&key=value`), and `auth` as JSON.
+    pub(crate) async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
         let http = reqwest::Client::new();
-        let open = http.get(&house.url).send().await.unwrap().text().await.unwrap();
+        let url = format!("{}{query}", house.url);
+        let open = http.get(&url).send().await.unwrap().text().await.unwrap();
         let open: Value = serde_json::from_str(&open[1..]).unwrap();
-        let url = format!("{}&sid={}", house.url, open["sid"].as_str().unwrap());
-        let mut client = Client { http, url, heard: Vec::new(), acks: 0 };
-        client.post("40").await;
-        client.next("40").await;
+        let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
+        let mut client = Client { http, url, sid: String::new(), heard: Vec::new(), acks: 0 };
+        client.post(&format!("40{auth}")).await;
+        let told: Value = serde_json::from_str(&client.next("40").await).unwrap();
+        client.sid = told["sid"].as_str().unwrap().to_owned();
         client
     }
 
-    async fn post(&self, packet: &str) {
+    pub(crate) async fn post(&self, packet: &str) {
         let sent = self.http.post(&self.url).body(packet.to_owned()).send().await.unwrap();
         assert!(sent.status().is_success(), "{packet}: {}", sent.status());
     }
 
     /// The rest of the next packet that starts like this.
-    async fn next(&mut self, start: &str) -> String {
+    pub(crate) async fn next(&mut self, start: &str) -> String {
         loop {
             if let Some(at) = self.heard.iter().position(|packet| packet.starts_with(start)) {
                 return self.heard.remove(at)[start.len()..].to_owned();
             }
-            let poll = self.http.get(&self.url).timeout(Duration::from_secs(5)).send().await.unwrap();
-            assert!(poll.status().is_success(), "waiting for {start}: {}", poll.status());
-            let packets = poll.text().await.unwrap();
-            for packet in packets.split('\u{1e}') {
-                if packet == "2" {
-                    self.post("3").await;
-                } else {
-                    self.heard.push(packet.to_owned());
-                }
+            self.poll(start).await;
+        }
+    }
+
+    /// Takes what has come, or waits until something does.
+    pub(crate) async fn poll(&mut self, waiting_for: &str) {
+        let poll = self.http.get(&self.url).timeout(Duration::from_secs(5)).send().await.unwrap();
+        assert!(poll.status().is_success(), "waiting for {waiting_for}: {}", poll.status());
+        let packets = poll.text().await.unwrap();
+        for packet in packets.split('\u{1e}') {
+            if packet == "2" {
+                self.post("3").await;
+            } else {
+                self.heard.push(packet.to_owned());
             }
         }
     }
 
     /// The body of the next event of this name.
-    async fn event(&mut self, name: &str) -> Value {
+    pub(crate) async fn event(&mut self, name: &str) -> Value {
         let rest = self.next(&format!("42[\"{name}\",")).await;
         serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap()
     }
 
     /// Sends a command and waits for its acknowledgement.
-    async fn ask(&mut self, name: &str, body: Value) -> Value {
+    pub(crate) async fn ask(&mut self, name: &str, body: Value) -> Value {
         self.acks += 1;
         self.post(&format!("42{}{}", self.acks, json!([name, body]))).await;
         let answer = self.next(&format!("43{}", self.acks)).await;
@@ -488,7 +502,7 @@ async fn the_operators_namespace_opens_to_the_token_only() {
     let open = http.get(&house.url).send().await.unwrap().text().await.unwrap();
     let open: Value = serde_json::from_str(&open[1..]).unwrap();
     let url = format!("{}&sid={}", house.url, open["sid"].as_str().unwrap());
-    let mut client = Client { http, url, heard: Vec::new(), acks: 0 };
+    let mut client = Client { http, url, sid: String::new(), heard: Vec::new(), acks: 0 };
     for auth in ["", r#"{"token":"of-the-operato"}"#, r#"{"token":7}"#, "{}", "[]", r#"{"token":""}"#] {
         client.post(&format!("40/admin,{auth}")).await;
         assert_eq!(client.next("44/admin,").await, r#"{"message":"unauthorized"}"#, "{auth}");
