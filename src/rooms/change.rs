@@ -102,7 +102,9 @@ impl Room {
             Change::Create(_) | Change::Delete => {}
             Change::Seat(member) => {
                 self.joined = self.joined.max(member.order.saturating_add(1));
-                self.members.push(member);
+                // One that comes back after a restart may come back later than those who joined after it.
+                let at = self.members.partition_point(|other| other.order <= member.order);
+                self.members.insert(at, member);
             }
             Change::Unseat { peer, .. } => {
                 if let Some(at) = self.members.iter().position(|member| member.peer == peer) {

@@ -41,13 +41,14 @@ pub(super) fn leave<'a>(
         return Ok(decision);
     }
     // Who goes with the last of its seats belongs to the channel no more.
-    if let Some(user) = &member.user
+    if room.kind == Kind::Channel
+        && let Some(user) = &member.user
         && room.of_user(user).count() == 1
         && room.details().standing(user).is_some_and(Standing::belongs)
     {
         decision.changes.push(Change::Person { user: Arc::clone(user), person: None });
     }
-    decision.gone(room, &[peer], LeftReason::Left, rules, now);
+    decision.gone(room, &[peer], Gone::Quit(LeftReason::Left), rules, now);
     Ok(decision)
 }
 
@@ -77,8 +78,9 @@ pub(super) fn lost<'a>(
     if member.session != session {
         // It has come back on another connection already.
     } else if rules.grace.is_zero() || !keep {
+        // Closing the connection on purpose is leaving; but who belongs to a channel comes back to it.
         let reason = if keep { LeftReason::Lost } else { LeftReason::Left };
-        decision.gone(room, &[peer], reason, rules, now);
+        decision.gone(room, &[peer], Gone::Away(reason), rules, now);
     } else if member.away.is_none() {
         let away = Away { since: now.at, until: now.at + rules.grace };
         decision.changes.push(Change::Away { peer, away: Some(away) });
@@ -103,13 +105,29 @@ pub(super) fn tick<'a>(room: &Room, rules: &Rules, now: Now) -> Decision<'a> {
         .map(|member| member.peer)
         .collect();
     if !due.is_empty() {
-        decision.gone(room, &due, LeftReason::Lost, rules, now);
-    }
-    let deleted = decision.changes.iter().any(|change| matches!(change, Change::Delete));
-    if !deleted && room.expires.is_some_and(|at| at <= now.at) {
+        // Should the room be due as well, it still is after this.
+        decision.gone(room, &due, Gone::Away(LeftReason::Lost), rules, now);
+    } else if room.expires.is_some_and(|at| at <= now.at) {
         decision.end(room, &everyone(room), Event::RoomTimeout);
     }
     decision
+}
+
+/// How somebody goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gone {
+    /// Away from the room, to which its user may still belong.
+    Away(LeftReason),
+    /// For good, by leaving or by being put out.
+    Quit(LeftReason),
+}
+
+impl Gone {
+    fn reason(self) -> LeftReason {
+        match self {
+            Gone::Away(reason) | Gone::Quit(reason) => reason,
+        }
+    }
 }
 
 /// Whether no other peer of the same user stays.
@@ -143,7 +161,8 @@ impl Decision<'_> {
     }
 
     /// These are gone for good; what that means for the room.
-    pub(super) fn gone(&mut self, room: &Room, gone: &[PeerId], reason: LeftReason, rules: &Rules, now: Now) {
+    pub(super) fn gone(&mut self, room: &Room, gone: &[PeerId], how: Gone, rules: &Rules, now: Now) {
+        let (reason, quit) = (how.reason(), matches!(how, Gone::Quit(_)));
         let mut rest = everyone(room);
         rest.retain(|peer| !gone.contains(peer));
         let leaving = room.members.iter().filter(|member| gone.contains(&member.peer));
@@ -159,7 +178,10 @@ impl Decision<'_> {
                 LeftReason::Left | LeftReason::Closed => ClosedReason::PeerLeft,
             }),
             Kind::Room if rest.is_empty() => Some(ClosedReason::PeerLeft),
-            _ if creator_gone && room.details().auto_delete => Some(ClosedReason::CreatorLeft),
+            // A channel's creator who is only away from it keeps it.
+            _ if creator_gone && room.details().auto_delete && (quit || room.kind != Kind::Channel) => {
+                Some(ClosedReason::CreatorLeft)
+            }
             _ => None,
         };
         if let Some(reason) = over {
@@ -167,7 +189,7 @@ impl Decision<'_> {
             return;
         }
         if creator_gone {
-            self.hand_over(room, gone, self.quits(room));
+            self.hand_over(room, gone, quit);
         }
         match room.kind {
             Kind::Call if !rules.waiting_timeout.is_zero() => {
@@ -183,63 +205,73 @@ impl Decision<'_> {
         }
     }
 
-    /// Whether the room's creator belongs to it no more, by the changes so far.
-    fn quits(&self, room: &Room) -> bool {
-        let creator = room.details().creator.as_ref();
-        self.changes.iter().any(|change| match change {
-            Change::Person { user, person } => {
-                let belongs = person.as_ref().is_some_and(|person| person.standing.belongs());
-                creator == Some(user) && !belongs
-            }
-            _ => false,
-        })
-    }
-
-    /// A channel is empty: does anybody still belong to it?
-    fn idles(&mut self, room: &Room, rules: &Rules, now: Now) {
-        let goes = |user: &Arc<str>| {
-            self.changes
-                .iter()
-                .any(|change| matches!(change, Change::Person { user: it, person: None } if it == user))
+    /// A channel is empty: does anybody still belong to it, after the changes so far?
+    pub(super) fn idles(&mut self, room: &Room, rules: &Rules, now: Now) {
+        let stays = |user: &Arc<str>| {
+            let last = self.changes.iter().rev().find_map(|change| match change {
+                Change::Person { user: it, person } if it == user => Some(person.as_ref()),
+                _ => None,
+            });
+            last.is_none_or(|person| person.is_some_and(|person| person.standing.belongs()))
         };
-        let anybodys = room.details().belonging().any(|(user, _)| !goes(user));
+        let anybodys = room.details().belonging().any(|(user, _)| stays(user));
         if !anybodys && !rules.idle.is_zero() {
             self.changes.push(Change::Expires(Some(now.at + rules.idle)));
         }
     }
 
     /// The creator has gone: the room is somebody else's. A channel's creator who is only away from it keeps it; `quit`: it
-    /// has left it for good.
-    pub(super) fn hand_over(&mut self, room: &Room, gone: &[PeerId], quit: bool) {
+    /// has left it for good. Whose it is now, if that is a user.
+    pub(super) fn hand_over(&mut self, room: &Room, gone: &[PeerId], quit: bool) -> Option<Arc<str>> {
         let details = room.details();
         let stays = |member: &&Member| !gone.contains(&member.peer);
         if room.kind == Kind::Channel && details.creator.is_some() && !quit {
-            return;
+            return details.creator.clone();
         }
         // Among those who are there, who is a moderator comes first, then who has been there for longest.
-        let heir = room.members.iter().filter(stays).min_by_key(|it| (it.rank != Rank::Moderator, it.order));
+        let merit = |it: &&Member| (it.away.is_some(), it.rank != Rank::Moderator, it.order);
+        let heir = room.members.iter().filter(stays).min_by_key(merit);
         let user = match heir {
             Some(heir) => heir.user.clone(),
             None if room.kind == Kind::Channel => heir_elsewhere(details),
-            None => return,
+            None => None,
         };
-        if details.creator.is_some() || room.kind == Kind::Channel {
+        if details.creator != user && (details.creator.is_some() || room.kind == Kind::Channel) {
             self.changes.push(Change::Creator(user.clone()));
         }
-        let Some(heir) = heir else { return };
+        let Some(heir) = heir else { return user };
         let same_user = |it: &&Member| it.peer == heir.peer || (user.is_some() && it.user == user);
-        for peer in room.members.iter().filter(stays).filter(same_user).map(|it| it.peer) {
+        let seats: Peers = room.members.iter().filter(stays).filter(same_user).map(|it| it.peer).collect();
+        for &peer in &seats {
             self.changes.push(Change::Rank { peer, rank: Rank::Creator });
         }
         self.tell(room.members.iter().filter(stays).map(|it| it.peer).collect(), Event::RoomChanged);
+        if heir.rank < Rank::Moderator {
+            self.show_waiting(room, &seats);
+        }
+        user
+    }
+
+    /// Those who may let people in from now on learn who waits.
+    pub(super) fn show_waiting(&mut self, room: &Room, to: &[PeerId]) {
+        for waiting in &room.details().waiting {
+            let over = |change: &Change| matches!(change, Change::Unwait(peer) if *peer == waiting.peer);
+            if !self.changes.iter().any(over) {
+                let (user, name) = (waiting.user.clone(), waiting.name.clone());
+                self.tell(to.into(), Event::PeerWaiting { peer: waiting.peer, user, name });
+            }
+        }
     }
 
     /// The room ends; those who are still there are told so, and those in its lobby.
     pub(super) fn end(&mut self, room: &Room, rest: &[PeerId], event: Event<'static>) {
         self.tell(rest.into(), event);
+        let over =
+            |it: &PeerId| self.changes.iter().any(|change| matches!(change, Change::Unwait(at) if at == it));
         let waiting = room.details().waiting.iter().map(|waiting| waiting.peer);
-        self.tell(waiting.clone().collect(), Event::Denied);
-        self.changes.extend(waiting.map(Change::Unwait));
+        let waiting: Peers = waiting.filter(|it| !over(it)).collect();
+        self.changes.extend(waiting.iter().copied().map(Change::Unwait));
+        self.tell(waiting, Event::Denied);
         let unseat = |&peer: &PeerId| Change::Unseat { peer, reason: LeftReason::Closed };
         self.changes.extend(rest.iter().map(unseat));
         self.changes.push(Change::Delete);

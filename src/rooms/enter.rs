@@ -28,6 +28,7 @@ use super::id::PeerId;
 use super::id::RoomId;
 use super::notice::Event;
 use super::notice::LeftReason;
+use super::notice::Peers;
 use super::room::Kind;
 use super::room::Member;
 use super::room::Rank;
@@ -79,8 +80,8 @@ pub(super) fn create<'a>(
     let most = most(kind, rules);
     let capacity = match options.capacity {
         Some(0) => return Err(Refusal::CannotCreate),
-        Some(wanted) => usize::try_from(wanted).unwrap_or(most).min(most),
-        None => most,
+        Some(wanted) if kind != Kind::Call => usize::try_from(wanted).unwrap_or(most).min(most),
+        _ => most,
     };
     let mut room = new(id, kind, capacity, maker, rules, now);
     let mut details = Details {
@@ -139,54 +140,57 @@ fn member(peer: PeerId, session: u64, who: &Who, order: u64, joined_at: u64) -> 
     }
 }
 
-/// What somebody is in a room, by who it is.
+/// What somebody is to a room, by who it is.
 fn rank(room: &Room, who: &Who) -> Rank {
+    // A token makes nobody the creator of what others made.
+    let least = who.rank.min(Rank::Moderator);
+    let Some(user) = who.user.as_deref() else { return least };
     let details = room.details();
-    let Some(user) = who.user.as_deref() else {
-        // A room made by nobody's account is its first peer's.
-        let vacant = details.creator.is_none() && room.members.is_empty() && room.kind != Kind::Channel;
-        return if vacant { Rank::Creator } else { who.rank };
-    };
     let is_creator = match details.creator.as_deref() {
         Some(creator) => creator == user,
-        // Other peers of a creator without a record are the same user; an empty room is anybody's.
-        None => {
-            let empty = room.members.is_empty() && room.kind != Kind::Channel;
-            empty || room.of_user(user).any(|member| member.rank == Rank::Creator)
-        }
+        // Other peers of a creator without a record are the same user.
+        None => room.of_user(user).any(|member| member.rank == Rank::Creator),
     };
     if is_creator {
         Rank::Creator
     } else if details.standing(user) == Some(Standing::Moderator)
         || room.of_user(user).any(|member| member.rank == Rank::Moderator)
     {
-        who.rank.max(Rank::Moderator)
+        Rank::Moderator
     } else {
-        who.rank
+        least
     }
+}
+
+/// A room that is no user's, without anybody in it: whose it is by coming in. A channel belongs to those who made it, or to
+/// nobody.
+fn is_vacant(room: &Room) -> bool {
+    room.details().creator.is_none() && room.members.is_empty() && room.kind != Kind::Channel
 }
 
 pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Result<Decision<'a>, Refusal> {
     let details = room.details();
     let standing = join.who.user.as_deref().and_then(|user| details.standing(user));
-    let rank = rank(room, &join.who);
-    if standing == Some(Standing::Banned) && rank < Rank::Moderator {
+    if standing == Some(Standing::Banned) && join.who.rank < Rank::Moderator {
         return Err(Refusal::Banned);
     }
-    let known = rank >= Rank::Moderator || standing.is_some();
-    let belongs = rank >= Rank::Moderator || standing.is_some_and(Standing::belongs);
+    // Who made it without saying who it is comes in first, whatever the rules for others.
+    let makers = details.creator.is_none() && room.joined == 0 && room.maker != 0 && room.maker == join.maker;
+    let recorded = rank(room, &join.who);
+    let known = recorded >= Rank::Moderator || standing.is_some();
+    let belongs = recorded >= Rank::Moderator || standing.is_some_and(Standing::belongs);
     if details.locked && !belongs {
         return Err(Refusal::Locked);
     }
-    if !known {
-        match &details.password {
-            Some(hash) if join.password.as_ref() != Some(hash) => return Err(Refusal::PasswordRequired),
-            None if details.private => return Err(Refusal::Private),
-            _ => {}
-        }
+    match &details.password {
+        _ if known => {}
+        Some(hash) if join.password.as_ref() != Some(hash) => return Err(Refusal::PasswordRequired),
+        None if details.private && !makers => return Err(Refusal::Private),
+        _ => {}
     }
+    let rank = if makers { Rank::Creator } else { recorded };
     let who = Who { rank, ..join.who.clone() };
-    if details.lobby && !known {
+    if details.lobby && !known && !makers {
         if details.waiting.len() >= Details::MOST_WAITING {
             return Err(Refusal::LobbyFull);
         }
@@ -206,7 +210,7 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
         answer: Answer::Seated { peer: join.peer, resumed: false, restored: false },
         ..Default::default()
     };
-    decision.make_room(room, &who)?;
+    let who = decision.make_room(room, who)?;
     decision.seat(room, member(join.peer, join.session, &who, room.joined, now.unix_ms), rules, now);
     decision.belong(room, &who, now)?;
     Ok(decision)
@@ -255,7 +259,9 @@ pub(super) fn restore_first<'a>(
     room.joined = restore.order;
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
-    decision.seat(&room, member(peer, session, &restore.who, restore.order, restore.joined_at), rules, now);
+    // Somebody's it must be; should the one come back whose it was, it takes it again (`restore_into`).
+    let who = Who { rank: Rank::Creator, ..restore.who.clone() };
+    decision.seat(&room, member(peer, session, &who, restore.order, restore.joined_at), rules, now);
     decision.changes.insert(0, Change::Create(Box::new(room)));
     Ok(decision)
 }
@@ -273,17 +279,30 @@ fn restore_into<'a>(
     if standing == Some(Standing::Banned) {
         return Err(Refusal::Banned);
     }
-    if room.members.len() >= room.capacity {
+    // Who has left a channel, or was put out of it, belongs to it no more: what it was is on disk.
+    let quit =
+        room.kind == Kind::Channel && restore.who.user.is_some() && !standing.is_some_and(Standing::belongs);
+    if quit || room.members.len() >= room.capacity {
         return Err(Refusal::ResumeFailed);
     }
-    let mut who = restore.who.clone();
-    if who.rank == Rank::Creator && room.members.iter().any(|member| member.rank == Rank::Creator) {
-        who.rank = Rank::Moderator;
-    }
-    who.rank = who.rank.max(rank(room, &who));
+    let in_channel = room.kind == Kind::Channel && restore.who.user.is_some();
+    let least = if in_channel { Rank::Member } else { restore.who.rank };
+    let mut who = Who { rank: least, ..restore.who.clone() };
+    who.rank = rank(room, &who);
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
-    decision.seat(room, member(peer, session, &who, restore.order, restore.joined_at), rules, now);
+    if is_vacant(room) {
+        who.rank = Rank::Creator;
+    } else if restore.who.rank == Rank::Creator
+        && who.rank != Rank::Creator
+        && decision.take_back(room, restore)
+    {
+        who.rank = Rank::Creator;
+    }
+    // Who has joined meanwhile may have its place in the order.
+    let taken = room.members.iter().any(|member| member.order == restore.order);
+    let order = if taken { room.joined } else { restore.order };
+    decision.seat(room, member(peer, session, &who, order, restore.joined_at), rules, now);
     // To the others it never was away: they came back first.
     for notice in &mut decision.notices {
         if let Event::PeerJoined { peer } = notice.event {
@@ -308,34 +327,66 @@ pub(super) fn admit<'a>(
     decision.changes.push(Change::Unwait(peer));
     if admit {
         let who = Who { user: waiting.user.clone(), name: waiting.name.clone(), rank: Rank::Member };
-        let who = Who { rank: rank(room, &who), ..who };
-        decision.make_room(room, &who)?;
+        let who = decision.make_room(room, Who { rank: rank(room, &who), ..who })?;
         decision.seat(room, member(peer, waiting.session, &who, room.joined, now.unix_ms), rules, now);
         decision.belong(room, &who, now)?;
         decision.notices.insert(0, super::notice::Notice { to: smallvec![peer], event: Event::Admitted });
     } else {
         decision.tell(smallvec![peer], Event::Denied);
     }
-    decision.tell(moderators(room), Event::PeerNotWaiting { peer });
+    let gone: Peers = decision.unseated().collect();
+    let mut rulers = moderators(room);
+    rulers.retain(|peer| !gone.contains(peer));
+    decision.tell(rulers, Event::PeerNotWaiting { peer });
     Ok(decision)
 }
 
 impl Decision<'_> {
-    /// In a full room, takes the seat of whoever has been away for the longest: someone reloaded the page, and the old
-    /// connection's seat is still kept.
-    fn make_room(&mut self, room: &Room, newcomer: &Who) -> Result<(), Refusal> {
+    /// In a full room, takes a seat that is only kept: someone reloaded the page. The newcomer's own from before, else that of
+    /// whoever has been away for the longest. The newcomer, with what it is then.
+    fn make_room(&mut self, room: &Room, newcomer: Who) -> Result<Who, Refusal> {
+        let creator = Who { rank: Rank::Creator, ..newcomer.clone() };
         if room.members.len() < room.capacity {
-            return Ok(());
+            return Ok(if is_vacant(room) { creator } else { newcomer });
         }
-        let away = room.members.iter().filter_map(|member| member.away.map(|away| (away.since, member)));
-        let (_, old) = away.min_by_key(|(since, _)| *since).ok_or(Refusal::Full)?;
+        let own = |member: &Member| member.user.is_some() && member.user == newcomer.user;
+        // Where the room would end with its creator, a stranger does not end it.
+        let ends = |member: &Member| room.details().auto_delete && member.rank == Rank::Creator;
+        let away = room.members.iter().filter_map(|member| Some((!own(member), member.away?.since, member)));
+        let kept = away.filter(|(other, _, member)| !(*other && ends(member)));
+        let (_, _, old) = kept.min_by_key(|(other, since, _)| (*other, *since)).ok_or(Refusal::Full)?;
         self.unseat(room, old, LeftReason::Lost, &others(room, old.peer));
-        // Whoever takes the place of the creator's last seat is not its heir, unless it is the same user.
-        let others = room.others(old.peer).any(|other| other.rank == Rank::Creator);
-        if old.rank == Rank::Creator && newcomer.rank != Rank::Creator && !others {
-            self.hand_over(room, &[old.peer], false);
+        let orphaned = old.rank == Rank::Creator
+            && newcomer.rank != Rank::Creator
+            && !room.others(old.peer).any(|other| other.rank == Rank::Creator);
+        if !orphaned {
+            return Ok(newcomer);
         }
-        Ok(())
+        if room.members.len() > 1 || room.kind == Kind::Channel {
+            // Those who are there come first.
+            let heir = self.hand_over(room, &[old.peer], false);
+            return Ok(if heir.is_some() && heir == newcomer.user { creator } else { newcomer });
+        }
+        if room.details().creator.is_some() {
+            self.changes.push(Change::Creator(newcomer.user));
+        }
+        Ok(creator)
+    }
+
+    /// After a restart the first who is back is the creator, for somebody must be. Whose the room was takes it again: who was
+    /// there earlier, where two say so.
+    fn take_back(&mut self, room: &Room, restore: &Restore) -> bool {
+        let creators = || room.members.iter().filter(|member| member.rank == Rank::Creator);
+        let recorded = room.details().creator.is_some() || room.kind == Kind::Channel;
+        if recorded || creators().any(|member| member.order <= restore.order) {
+            return false;
+        }
+        self.changes.extend(creators().map(|it| Change::Rank { peer: it.peer, rank: Rank::Moderator }));
+        let user = &restore.who.user;
+        let own = room.members.iter().filter(|member| user.is_some() && member.user == *user);
+        self.changes.extend(own.map(|it| Change::Rank { peer: it.peer, rank: Rank::Creator }));
+        self.tell(everyone(room), Event::RoomChanged);
+        true
     }
 
     /// Seats somebody and tells the others, as the room is after the changes so far.
@@ -346,6 +397,9 @@ impl Decision<'_> {
         let waits = room.kind == Kind::Call && there.is_empty() && !rules.waiting_timeout.is_zero();
         let met = room.members.iter().any(|other| other.away.is_none() && !gone.contains(&other.peer));
         self.tell(there, Event::PeerJoined { peer: member.peer });
+        if member.rank >= Rank::Moderator {
+            self.show_waiting(room, &[member.peer]);
+        }
         self.changes.push(Change::Seat(member));
         self.changes.push(Change::Expires(waits.then(|| now.at + rules.waiting_timeout)));
         if met {
@@ -353,12 +407,12 @@ impl Decision<'_> {
         }
     }
 
-    /// A channel's newcomer belongs to it from now on; who was invited elsewhere has used the invitation.
+    /// A channel's newcomer belongs to it from now on; elsewhere, who was invited does.
     fn belong(&mut self, room: &Room, who: &Who, now: Now) -> Result<(), Refusal> {
         let Some(user) = &who.user else { return Ok(()) };
         let details = room.details();
         let person = match (room.kind, details.standing(user)) {
-            (Kind::Channel, None | Some(Standing::Invited)) => {
+            (Kind::Channel, None) | (_, Some(Standing::Invited)) => {
                 if details.standing(user).is_none() && details.people.len() >= Details::MOST_PEOPLE {
                     return Err(Refusal::TooManyPeople);
                 }

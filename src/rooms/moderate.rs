@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use super::change::Change;
 use super::command::By;
 use super::command::Now;
@@ -10,6 +12,8 @@ use super::command::Rules;
 use super::command::Target;
 use super::decide::Decision;
 use super::decide::everyone;
+use super::decide::moderators;
+use super::depart::Gone;
 use super::details::Details;
 use super::details::Person;
 use super::details::Standing;
@@ -17,6 +21,7 @@ use super::notice::ClosedReason;
 use super::notice::Event;
 use super::notice::LeftReason;
 use super::notice::Peers;
+use super::room::Kind;
 use super::room::Member;
 use super::room::Rank;
 use super::room::Room;
@@ -75,27 +80,61 @@ pub(super) fn kick<'a>(
     }
     let out: Peers = meant.map(|member| member.peer).collect();
     let mut decision = Decision::default();
+    // Of whom no seat is left.
+    let quits = user.as_ref().filter(|user| room.of_user(user).all(|member| out.contains(&member.peer)));
     if ban {
-        let user: Arc<str> = user.ok_or(Refusal::NoLabel)?;
-        let standing = room.details().standing(&user);
-        if standing != Some(Standing::Banned) {
-            has_place(room, standing)?;
-            let person = Person { standing: Standing::Banned, name: None, since: now.unix_ms };
-            decision.changes.push(Change::Person { user, person: Some(person) });
+        decision.ban(room, user.as_ref().ok_or(Refusal::NoLabel)?, now)?;
+    } else {
+        let standing = quits.and_then(|user| room.details().standing(user));
+        // Who is not there can be put out of a channel, too.
+        if out.is_empty() && !standing.is_some_and(Standing::belongs) {
+            return Err(Refusal::NoSuchPeer);
         }
-    } else if out.is_empty() {
-        return Err(Refusal::NoSuchPeer);
-    } else if let Some(user) = user
-        && room.details().standing(&user).is_some_and(Standing::belongs)
-        && room.of_user(&user).all(|member| out.contains(&member.peer))
-    {
-        decision.changes.push(Change::Person { user, person: None });
+        match (quits, standing) {
+            (Some(user), Some(Standing::Invited | Standing::Member | Standing::Moderator)) => {
+                decision.changes.push(Change::Person { user: Arc::clone(user), person: None });
+            }
+            _ => {}
+        }
     }
     if !out.is_empty() {
         decision.tell(out.clone(), Event::RoomClosed { reason: ClosedReason::Kicked });
-        decision.gone(room, &out, LeftReason::Kicked, rules, now);
+        decision.gone(room, &out, Gone::Quit(LeftReason::Kicked), rules, now);
+        return Ok(decision);
+    }
+    if quits.is_some() && quits == room.details().creator.as_ref() {
+        decision.hand_over(room, &[], true);
+    }
+    if room.members.is_empty() && room.kind == Kind::Channel {
+        decision.idles(room, rules, now);
     }
     Ok(decision)
+}
+
+impl Decision<'_> {
+    /// This user does not come in any more; not from the lobby, either.
+    fn ban(&mut self, room: &Room, user: &Arc<str>, now: Now) -> Result<(), Refusal> {
+        let details = room.details();
+        let standing = details.standing(user);
+        if standing == Some(Standing::Banned) {
+            return Ok(());
+        }
+        if standing.is_none() && details.people.len() >= Details::MOST_PEOPLE {
+            // Any member may invite: that must not keep anybody from being put out.
+            let invited = details.people.iter().filter(|(_, person)| person.standing == Standing::Invited);
+            let oldest = invited.min_by_key(|(_, person)| person.since).ok_or(Refusal::TooManyPeople)?;
+            self.changes.push(Change::Person { user: Arc::clone(oldest.0), person: None });
+        }
+        let name = details.people.get(user).and_then(|person| person.name.clone());
+        let person = Person { standing: Standing::Banned, name, since: now.unix_ms };
+        self.changes.push(Change::Person { user: Arc::clone(user), person: Some(person) });
+        for waiting in details.waiting.iter().filter(|waiting| waiting.user.as_ref() == Some(user)) {
+            self.changes.push(Change::Unwait(waiting.peer));
+            self.tell(smallvec![waiting.peer], Event::Denied);
+            self.tell(moderators(room), Event::PeerNotWaiting { peer: waiting.peer });
+        }
+        Ok(())
+    }
 }
 
 fn has_place(room: &Room, standing: Option<Standing>) -> Result<(), Refusal> {
@@ -179,8 +218,8 @@ pub(super) fn promote<'a>(
     }
     let rank = if moderator { Rank::Moderator } else { Rank::Member };
     let mut decision = Decision::default();
-    decision.changes.extend(meant.map(|member| Change::Rank { peer: member.peer, rank }));
-    if let Some(user) = user
+    decision.changes.extend(meant.clone().map(|member| Change::Rank { peer: member.peer, rank }));
+    if let Some(user) = user.clone()
         && belongs
     {
         let standing = if moderator { Standing::Moderator } else { Standing::Member };
@@ -190,5 +229,9 @@ pub(super) fn promote<'a>(
         decision.changes.push(Change::Person { user, person: Some(person) });
     }
     decision.tell(everyone(room), Event::RoomChanged);
+    if moderator {
+        let new: Peers = meant.filter(|it| it.rank < rank).map(|it| it.peer).collect();
+        decision.show_waiting(room, &new);
+    }
     Ok(decision)
 }

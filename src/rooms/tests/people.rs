@@ -1,0 +1,221 @@
+//! What a room knows of people, and what some may do to others.
+
+use super::*;
+
+#[test]
+fn a_member_that_is_put_out_is_told_and_so_are_the_others() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    let [a, b, c] = [0; 3].map(|_| house.join(&id, Kind::Room).unwrap());
+    house.told.clear();
+    house.run(&id, kick(Target::Peer(b), false)).unwrap();
+    assert_eq!(
+        [a, b, c].map(|peer| house.told(peer)),
+        [vec!["left:kicked"], vec!["closed:kicked"], vec!["left:kicked"]]
+    );
+    assert_eq!(house.run(&id, kick(Target::Peer(b), false)), Err(Refusal::NoSuchPeer));
+    assert_eq!(house.run(&id, kick(Target::User("nobody"), false)), Err(Refusal::NoSuchPeer));
+    assert_eq!(house.run(&room("b"), kick(Target::Peer(a), false)), Err(Refusal::NoSuchRoom));
+    // Users: 1, 2, 0, 1.
+    let d = house.join(&id, Kind::Room).unwrap();
+    house.run(&id, kick(Target::User("user1"), false)).unwrap();
+    assert_eq!(house.rooms[&id].members.iter().map(|m| m.peer).collect::<Vec<_>>(), [c]);
+    assert_eq!(house.told(d), ["closed:kicked"]);
+    // The last one takes the room along; a call ends for the other one too.
+    house.run(&id, kick(Target::Peer(c), false)).unwrap();
+    let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Call).unwrap());
+    house.run(&id, kick(Target::Peer(a), false)).unwrap();
+    assert_eq!(house.told(a), ["joined", "closed:kicked"]);
+    assert_eq!(house.told(b), ["left:kicked", "closed:peer-kicked"]);
+    assert!(house.rooms.is_empty());
+}
+
+#[test]
+fn a_banned_user_stays_out_for_as_long_as_the_room_lives() {
+    let mut house = House::new(Rules { capacity: 9, ..rules() });
+    let id = room("a");
+    // Users: 1, 2, 0, 1.
+    let [a, b, c, d] = [0; 4].map(|_| house.join(&id, Kind::Room).unwrap());
+    house.run(&id, kick(Target::Peer(a), true)).unwrap();
+    assert_eq!(
+        house.rooms[&id].members.iter().map(|m| m.peer).collect::<Vec<_>>(),
+        [b, c],
+        "all of that user's"
+    );
+    assert_eq!(house.run(&id, resume(d)), Err(Refusal::ResumeFailed));
+    house.next = 4;
+    assert_eq!(house.join(&id, Kind::Room), Err(Refusal::Banned));
+    house.join(&id, Kind::Room).unwrap();
+    // Who is not here may be banned too, once or twice.
+    for _ in 0..2 {
+        house.run(&id, kick(Target::User("later"), true)).unwrap();
+    }
+    assert_eq!(house.rooms[&id].details().people.len(), 2);
+    for n in 0..Details::MOST_PEOPLE - 2 {
+        house.run(&id, kick(Target::User(&format!("u{n}")), true)).unwrap();
+    }
+    assert_eq!(house.run(&id, kick(Target::User("user2"), true)), Err(Refusal::TooManyPeople));
+    assert!(house.rooms[&id].member(b).is_some(), "a refusal changes nothing");
+    // The next room of that name knows nothing of it.
+    house.run(&id, CLOSE).unwrap();
+    house.next = 4;
+    house.join(&id, Kind::Room).unwrap();
+}
+
+#[test]
+fn who_leaves_a_channel_belongs_to_it_no_more_and_who_goes_does() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
+    let [one, two] = [0; 2].map(|_| house.enter(&id, Some("bob")).unwrap());
+    let standing = |house: &House| house.rooms[&id].details().standing("bob");
+    assert_eq!(standing(&house), Some(Standing::Member));
+    // Another device is still there.
+    house.run(&id, leave(one)).unwrap();
+    assert_eq!(standing(&house), Some(Standing::Member));
+    house.lost(&id, two);
+    house.pass(31 * SECOND);
+    assert_eq!(standing(&house), Some(Standing::Member));
+    let three = house.enter(&id, Some("bob")).unwrap();
+    house.run(&id, leave(three)).unwrap();
+    assert_eq!(standing(&house), None);
+    // Nobody without a name belongs to anything.
+    let nobody = house.enter(&id, None).unwrap();
+    assert_eq!(house.rooms[&id].details().people.len(), 1);
+    house.run(&id, leave(nobody)).unwrap();
+    // It stays as long as somebody belongs to it.
+    house.pass(1_000_000 * SECOND);
+    let ada = house.enter(&id, Some("ada")).unwrap();
+    house.run(&id, leave(ada)).unwrap();
+    house.pass(3599 * SECOND);
+    assert!(house.rooms.contains_key(&id));
+    house.pass(SECOND);
+    assert!(house.rooms.is_empty());
+}
+
+#[test]
+fn who_is_not_there_can_be_put_out_of_a_channel() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    for ban in [false, true] {
+        house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
+        let bob = house.enter(&id, Some("bob")).unwrap();
+        house.lost(&id, bob);
+        house.pass(31 * SECOND);
+        house.run(&id, Command::Kick { by: By::User("ada"), target: Target::User("bob"), ban }).unwrap();
+        assert_eq!(house.rooms[&id].details().standing("bob"), ban.then_some(Standing::Banned));
+        // The last who belongs to it: it does not stay for ever.
+        house.run(&id, kick(Target::User("ada"), ban)).unwrap();
+        assert_eq!(house.creator(&id), None);
+        house.pass(3600 * SECOND);
+        assert!(house.rooms.is_empty(), "{ban}");
+    }
+}
+
+#[test]
+fn a_ban_is_lifted_by_who_may_ban() {
+    let mut house = House::new(Rules { capacity: 9, ..rules() });
+    let id = room("a");
+    house.run(&id, made(Kind::Room, Some("ada"), Options::default())).unwrap();
+    let [ada, bob, carol] = ["ada", "bob", "carol"].map(|user| house.enter(&id, Some(user)).unwrap());
+    house.run(&id, Command::Kick { by: By::Peer(ada), target: Target::Peer(carol), ban: true }).unwrap();
+    assert_eq!(house.run(&id, Command::Pardon { by: By::Peer(bob), user: "carol" }), Err(Refusal::Forbidden));
+    assert_eq!(house.run(&id, invite(By::Peer(bob), "carol")), Err(Refusal::Forbidden));
+    assert_eq!(
+        house.run(&id, Command::Pardon { by: By::User("carol"), user: "carol" }),
+        Err(Refusal::NotAMember)
+    );
+    house.run(&id, Command::Pardon { by: By::Peer(ada), user: "carol" }).unwrap();
+    assert_eq!(
+        house.run(&id, Command::Pardon { by: By::Peer(ada), user: "carol" }),
+        Err(Refusal::NoSuchPeer)
+    );
+    let carol = house.enter(&id, Some("carol")).unwrap();
+    house.run(&id, Command::Kick { by: By::Peer(ada), target: Target::Peer(carol), ban: true }).unwrap();
+    house.run(&id, invite(By::Peer(ada), "carol")).unwrap();
+    house.enter(&id, Some("carol")).unwrap();
+    // Without a name there is nothing to know it by.
+    let nobody = house.enter(&id, None).unwrap();
+    let ban = Command::Kick { by: By::Peer(ada), target: Target::Peer(nobody), ban: true };
+    assert_eq!(house.run(&id, ban), Err(Refusal::NoLabel));
+}
+
+#[test]
+fn invitations_are_bounded_and_keep_nobody_from_being_put_out() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    house.run(&id, made(Kind::Room, Some("ada"), Options::default())).unwrap();
+    let ada = house.enter(&id, Some("ada")).unwrap();
+    for n in 0..Details::MOST_PEOPLE {
+        house.run(&id, invite(By::Peer(ada), &format!("u{n:04}"))).unwrap();
+        house.now += Duration::from_millis(1);
+    }
+    assert_eq!(house.run(&id, invite(By::Peer(ada), "one more")), Err(Refusal::TooManyPeople));
+    house.run(&id, Command::Kick { by: By::Peer(ada), target: Target::User("eve"), ban: true }).unwrap();
+    let details = house.rooms[&id].details();
+    assert_eq!((details.standing("u0000"), details.standing("u0001")), (None, Some(Standing::Invited)));
+    // A channel that knows as many as it can takes nobody new.
+    let id = room("b");
+    house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
+    for n in 1..Details::MOST_PEOPLE {
+        house.run(&id, invite(By::User("ada"), &format!("u{n}"))).unwrap();
+    }
+    assert_eq!(house.enter(&id, Some("bob")), Err(Refusal::TooManyPeople));
+    house.enter(&id, Some("u1")).unwrap();
+}
+
+#[test]
+fn a_message_that_is_said_twice_is_said_once() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Room).unwrap());
+    let say = |house: &mut House, from: PeerId, n: u8, client_id: Option<&str>| {
+        let message = Message {
+            id: PeerId::new([n; 16]),
+            client_id: client_id.map(Arc::from),
+            ..Message::clone(&message(from, "hi"))
+        };
+        house.run(&id, Command::Chat(&Arc::new(message)))
+    };
+    house.told.clear();
+    assert_eq!(say(&mut house, a, 101, Some("x")), Ok(Answer::Done));
+    assert_eq!(say(&mut house, a, 102, Some("x")), Ok(Answer::Said { id: PeerId::new([101; 16]), at: 0 }));
+    // Another's id is another's; and without one every message is new.
+    assert_eq!(say(&mut house, b, 103, Some("x")), Ok(Answer::Done));
+    for n in [104, 105] {
+        assert_eq!(say(&mut house, a, n, None), Ok(Answer::Done));
+    }
+    assert_eq!(house.told(b), ["chat:hi"; 4]);
+    for n in 0..Details::MOST_SAID {
+        say(&mut house, a, 106, Some(&n.to_string())).unwrap();
+    }
+    assert_eq!(say(&mut house, a, 107, Some("x")), Ok(Answer::Done), "bounded");
+}
+
+#[test]
+fn the_log_of_a_call_has_everybody_who_was_in_it() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
+    let ada = house.enter(&id, Some("ada")).unwrap();
+    assert!(house.rooms[&id].details().log.is_none() && house.rooms[&id].status == Status::Waiting);
+    house.pass(SECOND);
+    let bob = house.enter(&id, Some("bob")).unwrap();
+    house.pass(SECOND);
+    house.run(&id, leave(ada)).unwrap();
+    // One alone is still in it; a third joins it.
+    let carol = house.enter(&id, Some("carol")).unwrap();
+    house.run(&id, leave(bob)).unwrap();
+    let log = house.rooms[&id].details().log.as_ref().unwrap();
+    let left: Vec<_> =
+        log.left.iter().map(|it| (it.user.as_deref().unwrap(), it.joined_at, it.left_at)).collect();
+    assert_eq!((log.started_at, left), (1000, vec![("ada", 0, 2000), ("bob", 1000, 2000)]));
+    house.run(&id, leave(carol)).unwrap();
+    assert!(house.rooms[&id].details().log.is_none() && house.rooms[&id].status == Status::Waiting);
+    // The next call begins anew.
+    house.pass(SECOND);
+    house.enter(&id, Some("ada")).unwrap();
+    house.pass(SECOND);
+    house.enter(&id, Some("bob")).unwrap();
+    assert_eq!(house.rooms[&id].details().log.as_ref().unwrap().started_at, 4000);
+}
