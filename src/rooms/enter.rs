@@ -285,14 +285,11 @@ fn restore_into<'a>(
     if quit || room.members.len() >= room.capacity {
         return Err(Refusal::ResumeFailed);
     }
-    let in_channel = room.kind == Kind::Channel && restore.who.user.is_some();
-    let least = if in_channel { Rank::Member } else { restore.who.rank };
-    let mut who = Who { rank: least, ..restore.who.clone() };
-    who.rank = rank(room, &who);
+    let mut who = Who { rank: rank(room, &restore.who), ..restore.who.clone() };
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
-    let was_creator = restore.who.rank == Rank::Creator && who.rank != Rank::Creator;
-    if is_vacant(room) || (was_creator && decision.take_back(room, restore)) {
+    let says_so = restore.who.rank == Rank::Creator && who.rank != Rank::Creator;
+    if is_vacant(room) || (says_so && decision.take_back(room, restore)) {
         who.rank = Rank::Creator;
     }
     // Who has joined meanwhile may have its place in the order.
