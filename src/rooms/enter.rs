@@ -291,12 +291,8 @@ fn restore_into<'a>(
     who.rank = rank(room, &who);
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
-    if is_vacant(room) {
-        who.rank = Rank::Creator;
-    } else if restore.who.rank == Rank::Creator
-        && who.rank != Rank::Creator
-        && decision.take_back(room, restore)
-    {
+    let was_creator = restore.who.rank == Rank::Creator && who.rank != Rank::Creator;
+    if is_vacant(room) || (was_creator && decision.take_back(room, restore)) {
         who.rank = Rank::Creator;
     }
     // Who has joined meanwhile may have its place in the order.
