@@ -136,7 +136,11 @@ async fn a_room_of_the_mesh_is_listed_while_somebody_is_in_it() {
     let listed = get(&daemon, "/api/rooms").await.body;
     let [one] = listed.as_array().unwrap().as_slice() else { panic!("{listed}") };
     assert_eq!((&one["id"], one["participants"].as_array().unwrap().len()), (&json!(room), 2));
-    assert_eq!(get(&daemon, &format!("/api/rooms/{room}")).await.body, *one, "the same alone and in the list");
+    assert_eq!(
+        get(&daemon, &format!("/api/rooms/{room}")).await.body,
+        *one,
+        "the same alone and in the list"
+    );
     for guest in &mut guests {
         guest.ask("leave-room", json!({"roomId": room})).await;
     }
