@@ -103,7 +103,8 @@ pub struct Restore {
     pub kind: Kind,
     /// Whether it was in the directory.
     pub listed: bool,
-    /// Who had it.
+    /// Who had it. In a room that records what people are the rank is what a token says of the user everywhere, elsewhere what
+    /// it was there.
     pub who: Who,
     /// Its place in the order of joining.
     pub order: u64,

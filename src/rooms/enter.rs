@@ -98,7 +98,7 @@ pub(super) fn create<'a>(
         ..Details::default()
     };
     if kind == Kind::Channel
-        && let Some(user) = &creator.user
+        && let Some(user) = creator.user.as_ref().filter(|user| !user.is_empty())
     {
         let person = Person { standing: Standing::Moderator, name: creator.name.clone(), since: now.unix_ms };
         details.people.insert(user.clone(), person);
@@ -285,18 +285,11 @@ fn restore_into<'a>(
     if quit || room.members.len() >= room.capacity {
         return Err(Refusal::ResumeFailed);
     }
-    let in_channel = room.kind == Kind::Channel && restore.who.user.is_some();
-    let least = if in_channel { Rank::Member } else { restore.who.rank };
-    let mut who = Who { rank: least, ..restore.who.clone() };
-    who.rank = rank(room, &who);
+    let mut who = Who { rank: rank(room, &restore.who), ..restore.who.clone() };
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
-    if is_vacant(room) {
-        who.rank = Rank::Creator;
-    } else if restore.who.rank == Rank::Creator
-        && who.rank != Rank::Creator
-        && decision.take_back(room, restore)
-    {
+    let says_so = restore.who.rank == Rank::Creator && who.rank != Rank::Creator;
+    if is_vacant(room) || (says_so && decision.take_back(room, restore)) {
         who.rank = Rank::Creator;
     }
     // Who has joined meanwhile may have its place in the order.

@@ -90,11 +90,10 @@ pub(super) fn kick<'a>(
         if out.is_empty() && !standing.is_some_and(Standing::belongs) {
             return Err(Refusal::NoSuchPeer);
         }
-        match (quits, standing) {
-            (Some(user), Some(Standing::Invited | Standing::Member | Standing::Moderator)) => {
-                decision.changes.push(Change::Person { user: Arc::clone(user), person: None });
-            }
-            _ => {}
+        if let (Some(user), Some(Standing::Invited | Standing::Member | Standing::Moderator)) =
+            (quits, standing)
+        {
+            decision.changes.push(Change::Person { user: Arc::clone(user), person: None });
         }
     }
     if !out.is_empty() {

@@ -153,7 +153,8 @@ impl Hub {
             Some(password) => Some(self.passwords.hash(&password).await.map_err(|_| Refusal::Unavailable)?),
         };
         let options = Options { password, ..plan.options };
-        let creator = Who { user: plan.creator, ..Who::default() };
+        // Nobody's, if the back end names nobody: else it would be its who comes first, however private it is.
+        let creator = Who { user: Some(plan.creator.unwrap_or_default()), ..Who::default() };
         let command = Command::Create { kind: plan.kind, options, creator, maker: 0 };
         self.commit(&id, &command, Hub::now(), |_| ()).await?;
         Ok(id)

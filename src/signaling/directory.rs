@@ -10,12 +10,14 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::connection::Connection;
 use super::dialect::Facts;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::hub::Hub;
+use super::stats::Drop;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::rooms::Standing;
@@ -56,11 +58,45 @@ enum Changed {
     Gone,
 }
 
+/// What became of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Noted {
+    /// It is to be told, and nobody is about to.
+    First,
+    /// It will be told, or there is nothing to tell.
+    Waits,
+    /// So many changes wait that this one is left out.
+    LeftOut,
+}
+
 /// A page of the directory.
 pub(super) struct Page {
     pub(super) rooms: Vec<Facts>,
     /// Where the next one begins, if there is one.
     pub(super) next: Option<String>,
+}
+
+impl State {
+    fn note(&mut self, id: &RoomId, now: Changed) -> Noted {
+        let full = self.changes.len() >= MOST_WAITING;
+        self.noted += 1;
+        let noted = self.noted;
+        match (self.changes.get_mut(id), now) {
+            // Nobody has heard of it, and nobody needs to.
+            (Some((_, Changed::Made)), Changed::Gone) => {
+                self.changes.remove(id);
+            }
+            (Some((_, Changed::Made)), _) => {}
+            // One of that name is known.
+            (Some(was), Changed::Made) => *was = (noted, Changed::Updated),
+            (Some(was), now) => *was = (noted, now),
+            (None, _) if full => return Noted::LeftOut,
+            (None, now) => {
+                self.changes.insert(id.clone(), (noted, now));
+            }
+        }
+        if std::mem::replace(&mut self.telling, true) { Noted::Waits } else { Noted::First }
+    }
 }
 
 impl Directory {
@@ -78,31 +114,19 @@ impl Directory {
         self.lock().watchers.remove(&connection.number);
     }
 
-    /// Takes note of what a command did to a room; `true`: nobody is about to tell of it yet.
-    fn note(&self, id: &RoomId, committed: &Committed<'_>) -> bool {
+    /// Takes note of what a command did to a room.
+    fn note(&self, id: &RoomId, committed: &Committed<'_>) -> Noted {
         let now = match committed.room {
-            _ if !committed.changed || !committed.listed => return false,
+            _ if !committed.changed || !committed.listed => return Noted::Waits,
             None => Changed::Gone,
             Some(_) if committed.made => Changed::Made,
             Some(_) => Changed::Updated,
         };
         let mut state = self.lock();
-        if state.watchers.is_empty() || state.changes.len() >= MOST_WAITING {
-            return false;
+        if state.watchers.is_empty() {
+            return Noted::Waits;
         }
-        state.noted += 1;
-        let noted = state.noted;
-        match (state.changes.get(id).map(|(_, changed)| *changed), now) {
-            // Nobody has heard of it, and nobody needs to.
-            (Some(Changed::Made), Changed::Gone) => {
-                state.changes.remove(id);
-            }
-            (Some(Changed::Made), _) => {}
-            _ => {
-                state.changes.insert(id.clone(), (noted, now));
-            }
-        }
-        !std::mem::replace(&mut state.telling, true)
+        state.note(id, now)
     }
 
     /// Some of the changes, in their order, and whom to tell.
@@ -123,8 +147,10 @@ impl Directory {
 impl Hub {
     /// Has the directory's watchers told of what a command did.
     pub(super) fn list(self: &Arc<Self>, id: &RoomId, committed: &Committed<'_>) {
-        if self.directory.note(id, committed) {
-            tokio::spawn(tell(Arc::downgrade(self)));
+        match self.directory.note(id, committed) {
+            Noted::First => drop(tokio::spawn(tell(Arc::downgrade(self)))),
+            Noted::LeftOut => self.counters.dropped(Drop::Directory, 1),
+            Noted::Waits => {}
         }
     }
 
@@ -217,8 +243,11 @@ pub(super) fn place(text: &str) -> Option<Place> {
 }
 
 async fn tell(hub: Weak<Hub>) {
+    let mut took = Duration::ZERO;
     loop {
-        tokio::time::sleep(PAUSE).await;
+        // With many rooms and many who watch: a fifth of a core at most.
+        tokio::time::sleep(PAUSE.max(took * 4)).await;
+        let begun = Instant::now();
         let Some(hub) = hub.upgrade() else { return };
         let (changes, watchers) = hub.directory.take();
         if changes.is_empty() {
@@ -238,17 +267,60 @@ async fn tell(hub: Weak<Hub>) {
                     (Some(_), _) => dialect.room_updated.as_slice(),
                 };
                 let pieces = Pieces { room_id: Some(&id), facts: facts.as_ref(), ..Pieces::default() };
+                if !rows.is_empty() && watcher.outbox().waits() {
+                    // It is not cut off for what it can ask for again.
+                    hub.counters.dropped(Drop::Directory, 1);
+                    continue;
+                }
                 for row in rows {
                     hub.push(watcher, row.event, &Rendered(*row, pieces));
                 }
             }
+            tokio::task::yield_now().await;
         }
+        took = begun.elapsed();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_of_a_room_is_what_became_of_it() {
+        let id = RoomId::parse("a").unwrap();
+        let told = |changes: &[Changed]| {
+            let mut state = State::default();
+            for change in changes {
+                state.note(&id, *change);
+            }
+            state.changes.get(&id).map(|(_, changed)| *changed)
+        };
+        use Changed::*;
+        for (changes, expected) in [
+            (&[Made, Updated][..], Some(Made)),
+            (&[Made, Updated, Gone], None),
+            (&[Updated, Gone], Some(Gone)),
+            (&[Gone, Made], Some(Updated)),
+            // Those who watch knew the first of that name.
+            (&[Gone, Made, Gone], Some(Gone)),
+            (&[Made, Gone, Made], Some(Made)),
+        ] {
+            assert_eq!(told(changes), expected, "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn changes_that_wait_are_bounded() {
+        let mut state = State::default();
+        let room = |n: usize| RoomId::parse(&n.to_string()).unwrap();
+        assert_eq!(state.note(&room(0), Changed::Updated), Noted::First);
+        for n in 1..MOST_WAITING {
+            assert_eq!(state.note(&room(n), Changed::Updated), Noted::Waits);
+        }
+        assert_eq!(state.note(&room(MOST_WAITING), Changed::Made), Noted::LeftOut);
+        assert_eq!(state.note(&room(5), Changed::Gone), Noted::Waits);
+    }
 
     #[test]
     fn a_place_survives_its_text() {

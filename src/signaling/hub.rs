@@ -166,9 +166,14 @@ impl Hub {
     /// A connection brings something.
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
         let always = matches!(item, Item::Gone(_) | Item::Expired);
+        let gone = if let Item::Gone(said) = item { Some(said) } else { None };
         match connection.inbox.push(item, always) {
             Pushed::Yours(item) => self.work(connection, item),
-            Pushed::Waits => {}
+            Pushed::Waits => {
+                if let Some(said) = gone {
+                    tokio::spawn(session::gone_at_last(Arc::clone(self), Arc::clone(connection), said));
+                }
+            }
             Pushed::Refused(item) => {
                 self.counters.dropped(Drop::InboxFull, 1);
                 if let Item::Event(_, ack) = item {
@@ -241,6 +246,7 @@ impl Hub {
         ticket: Option<Ticket>,
         mut answer: impl FnMut(&Committed<'_>) -> R,
     ) -> Tried<R> {
+        let waited = ticket.is_some();
         let mut result = Err(Refusal::Unavailable);
         let mut gone = smallvec::SmallVec::<[String; 2]>::new();
         let mut ended = None;
@@ -281,6 +287,10 @@ impl Hub {
         });
         if let Some(ticket) = wait {
             return Tried::Wait(ticket);
+        }
+        if waited && let Some(at) = self.store.next_deadline() {
+            // Meanwhile the room's own was not looked at.
+            self.alarm.set(at);
         }
         for member in gone {
             self.media.gone(&member);
@@ -359,11 +369,13 @@ impl Hub {
                 break;
             }
             for id in rooms {
-                if let Err(refusal) = self.commit(&id, &Command::Tick, now, |_| ()).await {
+                // A room that something is being written of is due again when that is done.
+                if let Tried::Done(Err(refusal)) = self.try_commit(&id, &Command::Tick, now, None, |_| ()) {
                     tracing::error!(?refusal, "a room could not be ticked");
                     return;
                 }
             }
+            tokio::task::yield_now().await;
         }
         loop {
             let peers = self.seats.due(now.at);

@@ -68,7 +68,7 @@ impl Hub {
         ] {
             whole[key] = value;
         }
-        if let Some(creator) = &details.creator {
+        if let Some(creator) = details.creator.as_ref().filter(|creator| !creator.is_empty()) {
             whole["creator"] = Value::from(&**creator);
         }
         Some(whole)
@@ -129,10 +129,13 @@ impl Hub {
         ban: bool,
     ) -> Result<usize, Refusal> {
         let command = Command::Kick { by: By::Operator, target, ban };
-        self.commit(id, &command, Hub::now(), |committed| {
-            committed.gone.iter().filter(|gone| gone.reason == LeftReason::Kicked).count()
-        })
-        .await
+        let (kicked, kept) = self
+            .commit(id, &command, Hub::now(), |committed| {
+                let kicked = committed.gone.iter().filter(|gone| gone.reason == LeftReason::Kicked).count();
+                (kicked, committed.kept)
+            })
+            .await?;
+        if kept { Ok(kicked) } else { Err(Refusal::NotStored) }
     }
 
     /// What was relayed for a room: for its members, and for those who have left.

@@ -168,6 +168,11 @@ impl Outbox {
         None
     }
 
+    /// Whether something waits already.
+    pub(super) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
     fn overflown(&self) -> bool {
         self.lock().overflown
     }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
+use super::session::LABEL;
 use crate::rooms::Kind;
 use crate::rooms::Member;
 use crate::rooms::PeerId;
@@ -53,8 +54,10 @@ impl Seal {
         Seal { key: hmac::Key::new(hmac::HMAC_SHA256, key), boot, until: now_ms.saturating_add(window) }
     }
 
-    /// The token of a seat in a room.
-    pub(super) fn token(&self, room: &Room, member: &Member) -> String {
+    /// The token of a seat in a room. `role`: what its user's token says it is everywhere.
+    pub(super) fn token(&self, room: &Room, member: &Member, role: Rank) -> String {
+        // What somebody is in a channel is on disk, and may change; elsewhere nobody else remembers.
+        let rank = if room.kind == Kind::Channel { role } else { member.rank };
         let mut bytes = Vec::with_capacity(96);
         bytes.push(VERSION);
         bytes.extend_from_slice(member.peer.bytes());
@@ -62,12 +65,12 @@ impl Seal {
         bytes.extend_from_slice(&member.joined_at.to_be_bytes());
         bytes.extend_from_slice(&member.order.to_be_bytes());
         bytes.push(room.kind as u8);
-        bytes.push(member.rank as u8 | u8::from(room.details().listed) << 4);
+        bytes.push(rank as u8 | u8::from(room.details().listed) << 4);
         for label in [&member.user, &member.name] {
-            let label = label.as_deref().unwrap_or_default();
-            // Labels are at most `session::LABEL` bytes.
+            // Labels are at most this long; a token is not to be spoilt by one that is not.
+            let label = label.as_deref().filter(|label| label.len() <= LABEL).unwrap_or_default();
             bytes.push(u8::try_from(label.len()).unwrap_or(0));
-            bytes.extend_from_slice(&label.as_bytes()[..label.len().min(255)]);
+            bytes.extend_from_slice(label.as_bytes());
         }
         let tag = self.tag(&room.id, &bytes);
         bytes.extend_from_slice(&tag.as_ref()[..TAG]);
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn this_process_knows_its_peer_and_the_next_one_the_whole_seat() {
         let (room, member) = seat("ada");
-        let token = seal(1).token(&room, &member);
+        let token = seal(1).token(&room, &member, Rank::Member);
         let opened = seal(1).open(&room.id, &token, 10 * HOUR).unwrap();
         assert!(opened.peer == member.peer && opened.restore.is_none());
         let opened = seal(2).open(&room.id, &token, 10 * HOUR + 59_999).unwrap();
@@ -206,22 +209,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_channel_has_made_of_somebody_is_not_in_the_token() {
+        let (mut room, member) = seat("ada");
+        room.kind = Kind::Channel;
+        for role in [Rank::Member, Rank::Moderator] {
+            let token = seal(1).token(&room, &member, role);
+            let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+            assert_eq!(restore.who.rank, role);
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_too_long_spoils_no_token() {
+        let (room, member) = seat(&"x".repeat(300));
+        let token = seal(1).token(&room, &member, Rank::Member);
+        let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+        assert_eq!((restore.who.user, restore.who.name.as_deref()), (None, Some("Ada")));
+    }
+
+    #[test]
     fn a_seat_is_not_restored_long_after_the_start_nor_when_it_is_old() {
         let (room, mut member) = seat("");
-        let token = seal(1).token(&room, &member);
+        let token = seal(1).token(&room, &member, Rank::Member);
         assert!(seal(2).open(&room.id, &token, 10 * HOUR + 60_000).unwrap().restore.is_none());
         let much_later = Seal::new(&[7; 32], [2; 8], 33 * HOUR, Duration::from_secs(60));
         assert!(much_later.open(&room.id, &token, 33 * HOUR).unwrap().restore.is_none());
         // A clock that went back makes it young.
         member.joined_at = 100 * HOUR;
-        let token = seal(1).token(&room, &member);
+        let token = seal(1).token(&room, &member, Rank::Member);
         assert!(seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.is_some());
     }
 
     #[test]
     fn another_key_another_room_or_another_letter_open_nothing() {
         let (room, member) = seat("ada");
-        let token = seal(1).token(&room, &member);
+        let token = seal(1).token(&room, &member, Rank::Member);
         let other = Seal::new(&[8; 32], [1; 8], 10 * HOUR, Duration::from_secs(60));
         assert!(other.open(&room.id, &token, 10 * HOUR).is_none());
         assert!(seal(1).open(&RoomId::parse("b").unwrap(), &token, 10 * HOUR).is_none());
@@ -245,7 +267,7 @@ mod tests {
         #[test]
         fn labels_survive(user in "\\PC{0,30}") {
             let (room, member) = seat(&user);
-            let token = seal(1).token(&room, &member);
+            let token = seal(1).token(&room, &member, Rank::Member);
             prop_assert!(token.len() <= LONGEST);
             let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
             prop_assert_eq!(restore.who.user.as_deref().unwrap_or(""), user.as_str());

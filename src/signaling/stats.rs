@@ -59,11 +59,14 @@ pub enum Drop {
     Closed,
     /// More commands waiting than a connection may have.
     InboxFull,
+    /// A change of the directory, for one that reads slowly or because there were too many.
+    Directory,
 }
 
 impl Drop {
     /// Every reason, in the order of `Stats::drops`.
-    pub const ALL: [Drop; 4] = [Drop::SlowReader, Drop::MissedOverflow, Drop::Closed, Drop::InboxFull];
+    pub const ALL: [Drop; 5] =
+        [Drop::SlowReader, Drop::MissedOverflow, Drop::Closed, Drop::InboxFull, Drop::Directory];
 
     /// Its name in metrics.
     #[must_use]
@@ -73,6 +76,7 @@ impl Drop {
             Drop::MissedOverflow => "missed-overflow",
             Drop::Closed => "connection-closed",
             Drop::InboxFull => "inbox-full",
+            Drop::Directory => "directory",
         }
     }
 }

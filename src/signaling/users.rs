@@ -23,13 +23,26 @@ const MOST_ROOMS: usize = 64;
 /// The most contacts that are told.
 const MOST_CONTACTS: usize = 512;
 
+/// How many locks the comings and goings are spread over.
+const EDGES: usize = 16;
+
 /// The connections of users who said who they are on connecting.
 #[derive(Default)]
-pub(super) struct Users(Mutex<HashMap<Arc<str>, Vec<Weak<Connection>>>>);
+pub(super) struct Users {
+    known: Mutex<HashMap<Arc<str>, Vec<Weak<Connection>>>>,
+    /// Held while others are told that a user has come or gone, so that the last they hear is how it is. Taken before all
+    /// other locks.
+    edges: [Mutex<()>; EDGES],
+}
 
 impl Users {
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Weak<Connection>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn edge(&self, user: &str) -> MutexGuard<'_, ()> {
+        let sum = user.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.edges[sum % EDGES].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection more; `true`: the first of the user's.
@@ -63,6 +76,7 @@ impl Hub {
     pub(super) fn user_came(&self, connection: &Arc<Connection>) {
         let Some(identity) = connection.identity() else { return };
         let Some(user) = &identity.user else { return };
+        let _edge = self.users.edge(user);
         let first = self.users.add(user, connection);
         let rooms = self.store.rooms_of(user, MOST_ROOMS);
         if rooms.is_empty() {
@@ -103,6 +117,7 @@ impl Hub {
     pub(super) fn user_went(&self, connection: &Arc<Connection>) {
         let Some(identity) = connection.identity() else { return };
         let Some(user) = &identity.user else { return };
+        let _edge = self.users.edge(user);
         if !self.users.remove(user, connection) {
             return;
         }

@@ -41,6 +41,7 @@ use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::rooms::Rules;
+use crate::rooms::Status;
 
 /// How many rooms there may be.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +115,8 @@ impl Live {
     ) -> Result<Live, super::Fault> {
         let live = Live::empty(rules, limits, ledger);
         for mut room in live.ledger.load()? {
+            // Whatever went on in it is over.
+            room.status = Status::Waiting;
             room.expires = rooms::expires_when_loaded(&room, &live.rules, now);
             live.count(None, Some(&room));
             live.index.made(&room);
@@ -192,6 +195,9 @@ impl Store for Live {
             // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
             if let Some(turn) = shard.writing.remove(id) {
                 turn.close();
+                let Shard { rooms, deadlines, .. } = &mut *shard;
+                let at = rooms.find(hash, |room| room.id == *id).and_then(Room::deadline);
+                deadlines.extend(at.map(|at| (at, id.clone())));
             }
             match written {
                 Ok(super::Written::Done) => {}
@@ -350,10 +356,15 @@ impl Live {
             } else if record::need(command) == record::Need::May {
                 self.ledger.note(records);
             } else {
+                // Until then nothing can be done about its deadline, and others' are not to wait for it.
+                if let Some(at) = room.and_then(Room::deadline) {
+                    shard.deadlines.remove(&(at, id.clone()));
+                }
                 shard.writing.insert(id.clone(), Arc::new(Semaphore::new(0)));
                 return Some(Ticket(Waits::Write(self.ledger.write(records))));
             }
         }
+        let seen = decision.changes.iter().any(is_seen_outside);
         let entry = shard.rooms.find_entry(hash, |room| room.id == *id);
         let mut room = entry.ok().map(|entry| entry.remove().0);
         let before = room.as_ref().map(|room| (room.kind, room.members.len()));
@@ -362,7 +373,7 @@ impl Live {
             changed: true,
             made: room.is_none(),
             kept: written.unwrap_or(true),
-            listed: room.as_ref().is_some_and(|room| room.details().listed),
+            listed: seen && room.as_ref().is_some_and(|room| room.details().listed),
             ..Committed::unchanged(None, decision.answer, &decision.notices)
         };
         for change in decision.changes {
@@ -404,10 +415,24 @@ impl Live {
         let rehash = |room: &Room| self.hasher.hash_one(&room.id);
         let entry = room.map(|room| shard.rooms.insert_unique(hash, room, rehash));
         committed.room = entry.as_ref().map(|entry| entry.get());
-        committed.listed |= committed.room.is_some_and(|room| room.details().listed);
+        committed.listed |= seen && committed.room.is_some_and(|room| room.details().listed);
         then(Ok(committed));
         None
     }
+}
+
+/// Whether somebody who is not in the room can see that anything has changed.
+fn is_seen_outside(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::Said(_)
+            | Change::Away { .. }
+            | Change::Session { .. }
+            | Change::Rank { .. }
+            | Change::Wait(_)
+            | Change::Unwait(_)
+            | Change::Expires(_)
+    )
 }
 
 impl<'a> Committed<'a> {

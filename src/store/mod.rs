@@ -62,7 +62,7 @@ pub struct Committed<'a> {
     pub gone: SmallVec<[Gone; 2]>,
     /// Who has left the lobby: seated or not.
     pub waited: SmallVec<[PeerId; 1]>,
-    /// The room was in the directory, or is.
+    /// The room was in the directory, or is, and what it says of the room has changed.
     pub listed: bool,
     /// The call that is over now, but for what was relayed.
     pub ended: Option<Box<Call>>,
@@ -140,7 +140,8 @@ pub trait Store: Send + Sync {
         then: &mut dyn FnMut(Result<Committed<'_>, Refusal>),
     ) -> Option<Ticket>;
 
-    /// When the next room has something to do; `None`: nothing is planned. A commit may bring it forward.
+    /// When the next room has something to do; `None`: nothing is planned. A commit may bring it forward, and so may the end of
+    /// one that had to wait: a room of which something is being written is not counted.
     fn next_deadline(&self) -> Option<Instant>;
 
     /// Some of the rooms whose deadline has come, for `Command::Tick`: empty when there are none.

@@ -87,7 +87,8 @@ pub(super) enum Need {
 /// How much a command needs its records.
 pub(super) fn need(command: &Command<'_>) -> Need {
     match command {
-        Command::Leave { .. } => Need::Should,
+        // Whoever is to go goes.
+        Command::Leave { .. } | Command::Kick { .. } => Need::Should,
         Command::Tick | Command::Lost { .. } | Command::Resume { .. } => Need::May,
         _ => Need::Must,
     }

@@ -12,6 +12,7 @@ mod imports;
 mod readme;
 mod relay;
 mod reload;
+mod rest;
 mod signaling;
 mod support;
 mod turn_client;

@@ -154,7 +154,8 @@ impl Play {
     fn remember(&mut self, id: &RoomId, peer: PeerId) {
         let Some(room) = self.house.rooms.get(id) else { return };
         let Some(member) = room.member(peer) else { return };
-        let who = Who { user: member.user.clone(), name: None, rank: member.rank };
+        let rank = if room.kind == Kind::Channel { Rank::Member } else { member.rank };
+        let who = Who { user: member.user.clone(), name: None, rank };
         let (order, joined_at) = (member.order, member.joined_at);
         let restore = Restore { kind: room.kind, listed: room.details().listed, who, order, joined_at };
         self.tokens.push((id.clone(), peer, restore, self.lives));

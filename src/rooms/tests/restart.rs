@@ -5,7 +5,8 @@ use super::*;
 /// What a token says of this member.
 fn restore(room: &Room, peer: PeerId) -> Restore {
     let member = room.member(peer).unwrap();
-    let who = Who { user: member.user.clone(), name: member.name.clone(), rank: member.rank };
+    let rank = if room.kind == Kind::Channel { Rank::Member } else { member.rank };
+    let who = Who { user: member.user.clone(), name: member.name.clone(), rank };
     let listed = room.details().listed;
     Restore { kind: room.kind, listed, who, order: member.order, joined_at: member.joined_at }
 }

@@ -134,6 +134,7 @@ fn name_of_verb(verb: Verb) -> &'static str {
         Verb::Admit => "Admit",
         Verb::Promote => "Promote",
         Verb::RefreshIce => "RefreshIce",
+        Verb::RefreshAuth => "RefreshAuth",
     }
 }
 

@@ -27,6 +27,7 @@ use super::super::stats::Drop;
 use super::Asked;
 use super::bounded;
 use super::label;
+use super::leave::lose;
 use super::mint;
 use super::random;
 use crate::rooms::Absent;
@@ -150,7 +151,7 @@ impl Asked<'_> {
     }
 
     /// Whether a seat is of the user that a token proves, and was not taken with one that said more.
-    fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
+    pub(super) fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
         let Some(identity) = self.connection.identity().filter(|identity| identity.proven) else {
             return Ok(());
         };
@@ -243,16 +244,36 @@ impl Asked<'_> {
             Answer::Done | Answer::Said { .. } => {}
         })
         .await?;
-        let Some((welcome, snapshot)) = later else { return Ok(()) };
-        // What is said from now on waits with the seat until the newcomer knows what was said before.
-        let messages = self.messages(room, None, HISTORY).await.unwrap_or_default();
-        self.hub.seats.with(welcome.peer, |seat| {
+        if let Some((welcome, snapshot)) = later {
+            self.tell_history(&welcome, &snapshot).await?;
+        }
+        if self.connection.is_closed()
+            && let Some(seat) = self.connection.seat_in(room.as_str())
+        {
+            // It waited too long for the disk: its end did not wait for it (`leave::gone_at_last`).
+            let (hub, connection) = (Arc::clone(self.hub), Arc::clone(self.connection));
+            lose(hub, connection, seat, false, Vec::new(), Hub::now()).await;
+        }
+        Ok(())
+    }
+
+    /// Greets a newcomer with what was said before it came. What is said meanwhile waits with its seat.
+    async fn tell_history(&self, welcome: &Welcome, snapshot: &Room) -> Result<(), Failure> {
+        let messages = self.messages(&snapshot.id, None, HISTORY).await.unwrap_or_default();
+        let told = self.hub.seats.with(welcome.peer, |seat| {
             let heard = |message: &Message| seat.kept.has(message.id);
             let messages: Vec<Message> = messages.into_iter().filter(|it| !heard(it)).collect();
             seat.connection = Some(Arc::clone(self.connection));
-            greet(self.hub, self.connection, self.ack, &welcome, &snapshot, Some(&messages), seat, self.now);
+            greet(self.hub, self.connection, self.ack, welcome, snapshot, Some(&messages), seat, self.now);
         });
-        Ok(())
+        told.ok_or_else(|| {
+            // The room has ended already, or it was put out.
+            self.connection.rises(welcome.peer);
+            Failure::new(
+                Code::NoSuchRoom,
+                "the seat is gone already: the room has ended, or you were put out",
+            )
+        })
     }
 
     /// The seat is ours; the room is locked, so what is said here is heard before anything said in the room.
@@ -308,6 +329,11 @@ impl Asked<'_> {
             None if it.persistent == Some(true) => Kind::Channel,
             None => Kind::Room,
         };
+        let id = RoomId::parse(&Uuid::new_v4().to_string())
+            .ok_or_else(|| Failure::new(Code::Internal, "no id for the room"))?;
+        if seat {
+            self.may_sit(&id)?;
+        }
         self.not_draining()?;
         if self.connection.identity().is_some_and(|identity| identity.rooms.is_some()) {
             return Err(Failure::new(Code::Forbidden, "your token is for certain rooms: it makes none"));
@@ -343,8 +369,6 @@ impl Asked<'_> {
             auto_delete: it.auto_delete.unwrap_or(false),
             password: password.clone(),
         };
-        let id = RoomId::parse(&Uuid::new_v4().to_string())
-            .ok_or_else(|| Failure::new(Code::Internal, "no id for the room"))?;
         let who = if seat { self.decided(&id, kind, creator.clone()).await? } else { creator.clone() };
         let command = Command::Create { kind, options, creator, maker: self.maker() };
         self.commit(&id, &command, |committed| {
@@ -357,14 +381,13 @@ impl Asked<'_> {
         if !seat {
             return Ok(());
         }
-        self.may_sit(&id)?;
         let join = Command::Join(Join {
             absent: None,
             peer: PeerId::new(random()),
             session: self.connection.number,
             who,
             password,
-            maker: 0,
+            maker: self.maker(),
         });
         self.sit(&id, &join, (Some(self.dialect.acks.created), self.dialect.created), None).await
     }
@@ -434,7 +457,7 @@ pub(super) fn greet(
     let peer = welcome.peer;
     let Some(member) = room.member(peer) else { return };
     let ice = mint(hub, connection, peer, now);
-    let resume = hub.seal.token(room, member);
+    let resume = hub.seal.token(room, member, seat.role);
     let (missed, lost) = seat.kept.replay(welcome.have, now.at);
     let none: &[Message] = &[];
     let pieces = Pieces {

@@ -1,6 +1,7 @@
 //! Going: on purpose, or because the connection is no more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -53,6 +54,15 @@ pub(super) async fn expired(hub: Arc<Hub>, connection: Arc<Connection>, now: Now
     tokio::spawn(disconnect(Arc::downgrade(&socket)));
 }
 
+/// How long the end of a connection waits for what it has asked for before.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Ends a connection that is still waiting for something: for a disk that does not answer others need not wait.
+pub(in crate::signaling) async fn gone_at_last(hub: Arc<Hub>, connection: Arc<Connection>, said: bool) {
+    tokio::time::sleep(LAST_WORDS).await;
+    gone(hub, connection, said, Hub::now()).await;
+}
+
 /// Ends a connection; `said`: the client took its leave.
 pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool, now: Now) {
     if !connection.close() {
@@ -62,34 +72,52 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     if !said {
         hub.lost.note(&connection, now.at);
     }
-    let mut kept = 0;
-    for Membership { room, peer } in connection.seats() {
-        let session = connection.number;
-        let command = Command::Lost { peer, session, keep: !said };
-        let done = hub.commit(&room, &command, now, |_| {
-            hub.seats.with(peer, |seat| {
-                if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
-                    seat.connection = None;
-                    let mut events = Vec::new();
-                    for waiting in &mut unsent {
-                        if let (Some((of, seq)), Some(event)) = (waiting.seat, waiting.event)
-                            && of == peer
-                        {
-                            let body = std::mem::take(&mut waiting.body);
-                            events.push(Parcel { seq, at: now.at, sent: false, event, body, message: None });
-                        }
-                    }
-                    kept += events.len();
-                    hub.counters.dropped(Drop::MissedOverflow, seat.kept.unsent(events.into_iter()));
-                }
-            });
-        });
-        if let Err(refusal) = done.await {
-            // The room ended meanwhile.
-            tracing::debug!(?refusal, "a seat was gone already");
+    let mut dropped = unsent.len() as u64;
+    for seat in connection.seats() {
+        let mut events = Vec::new();
+        for waiting in &mut unsent {
+            if let (Some((of, seq)), Some(event)) = (waiting.seat, waiting.event)
+                && of == seat.peer
+            {
+                let body = std::mem::take(&mut waiting.body);
+                events.push(Parcel { seq, at: now.at, sent: false, event, body, message: None });
+            }
+        }
+        dropped -= events.len() as u64;
+        // A room that has to wait for something does not keep the others.
+        let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, events, now);
+        if let Some(rest) = super::try_now(lost) {
+            tokio::spawn(rest);
         }
     }
-    hub.counters.dropped(Drop::Closed, (unsent.len() - kept) as u64);
+    hub.counters.dropped(Drop::Closed, dropped);
     hub.user_went(&connection);
     hub.forget(&connection);
+}
+
+/// One seat of a connection that is no more, with what was not sent.
+pub(super) async fn lose(
+    hub: Arc<Hub>,
+    connection: Arc<Connection>,
+    seat: Membership,
+    said: bool,
+    mut events: Vec<Parcel>,
+    now: Now,
+) {
+    let Membership { room, peer } = seat;
+    let command = Command::Lost { peer, session: connection.number, keep: !said };
+    let done = hub.commit(&room, &command, now, |_| {
+        hub.seats.with(peer, |seat| {
+            if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
+                seat.connection = None;
+                let events = std::mem::take(&mut events);
+                hub.counters.dropped(Drop::MissedOverflow, seat.kept.unsent(events.into_iter()));
+            }
+        });
+    });
+    if let Err(refusal) = done.await {
+        // The room ended meanwhile.
+        tracing::debug!(?refusal, "a seat was gone already");
+    }
+    hub.counters.dropped(Drop::Closed, events.len() as u64);
 }

@@ -9,6 +9,7 @@ mod rule;
 mod talk;
 
 pub(super) use enter::admitted;
+pub(super) use leave::gone_at_last;
 pub(super) use password::Passwords;
 
 use std::borrow::Cow;
@@ -54,20 +55,24 @@ pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// is left of it comes back.
 pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) -> Option<Rest> {
     let now = Hub::now();
-    let mut rest: Rest = match item {
-        Item::Event(..) if connection.is_closed() => return None,
+    match item {
+        Item::Event(..) | Item::Back(_) if connection.is_closed() => None,
         Item::Event(value, ack) => {
             let bytes = value.as_str().map_or(0, |text| text.len());
             if !within_rate(hub, connection, bytes, ack, now) || pass_on(hub, connection, &value, ack, now) {
                 return None;
             }
-            Box::pin(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
+            try_now(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
         }
-        Item::Expired => Box::pin(leave::expired(Arc::clone(hub), Arc::clone(connection), now)),
-        Item::Back(_) if connection.is_closed() => return None,
-        Item::Back(before) => Box::pin(back::back(Arc::clone(hub), Arc::clone(connection), before, now)),
-        Item::Gone(said) => Box::pin(leave::gone(Arc::clone(hub), Arc::clone(connection), said, now)),
-    };
+        Item::Expired => try_now(leave::expired(Arc::clone(hub), Arc::clone(connection), now)),
+        Item::Back(before) => try_now(back::back(Arc::clone(hub), Arc::clone(connection), before, now)),
+        Item::Gone(said) => try_now(leave::gone(Arc::clone(hub), Arc::clone(connection), said, now)),
+    }
+}
+
+/// Does something as far as it can be done in place; what is left of it, if it has to wait.
+fn try_now(task: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
+    let mut rest: Rest = Box::pin(task);
     // Whoever waits for it in earnest asks again, with a waker.
     match rest.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(()) => None,

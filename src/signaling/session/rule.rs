@@ -14,6 +14,7 @@ use super::LABEL;
 use crate::rooms::By;
 use crate::rooms::Command;
 use crate::rooms::PeerId;
+use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 
@@ -67,7 +68,15 @@ impl Asked<'_> {
     pub(super) async fn kick(&self, ban: bool, it: &Arguments<'_>) -> Result<(), Failure> {
         let (room, power) = self.power(it)?;
         let target = target(it)?;
-        self.commit(&room, &Command::Kick { by: power.by(), target, ban }, |_| self.done()).await
+        let command = Command::Kick { by: power.by(), target, ban };
+        let kept = self.commit(&room, &command, |committed| {
+            if committed.kept {
+                self.done();
+            }
+            committed.kept
+        });
+        // Put out, but who knows for how long.
+        if kept.await? { Ok(()) } else { Err(Refusal::NotStored.into()) }
     }
 
     pub(super) async fn pardon(&self, it: &Arguments<'_>) -> Result<(), Failure> {

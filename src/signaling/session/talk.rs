@@ -151,6 +151,7 @@ impl Asked<'_> {
             found = true;
             may |= seat.as_ref().is_some_and(|seat| room.member(seat.peer).is_some());
             may |= user.and_then(|user| room.details().standing(user)).is_some_and(Standing::belongs);
+            may |= user.is_some() && room.details().creator.as_deref() == user;
         });
         match (found, may) {
             (true, true) => Ok(()),
