@@ -86,7 +86,6 @@ fn what_cannot_be_kept_is_refused_and_changes_nothing() {
     for command in [
         Command::Chat(&message(1, 1, &amy, Some("x"))),
         Command::Invite { by, user: "dan" },
-        Command::Kick { by, target: Target::User("bob"), ban: true },
         Command::Lock { by, locked: Some(true), lobby: None },
         Command::Close { by },
         join(None, 3, user("cy")),
