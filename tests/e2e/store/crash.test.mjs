@@ -23,7 +23,7 @@ const file = join(folder, 'callgate.db');
 after(() => rm(folder, { recursive: true, force: true }));
 
 /** Rows of the file as it is, seen by another program. */
-const rows = (sql) => JSON.parse(execFileSync('sqlite3', ['-json', '-cmd', '.timeout 5000', file, sql], { encoding: 'utf8' }) || '[]');
+const rows = (sql) => JSON.parse(execFileSync('sqlite3', ['-json', '-cmd', '.timeout 5000', file, sql], { encoding: 'utf8', maxBuffer: 1 << 30 }) || '[]');
 
 // What the clients know. A state is 'asked' until it is acknowledged, and then 'done'.
 /** name → who asked for a room of that name and was not told of it; a name is given once. */
