@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use super::change::Change;
 use super::command::By;
 use super::command::Now;
@@ -40,15 +42,19 @@ pub(super) fn leave<'a>(
         // Another connection has taken the seat over.
         return Ok(decision);
     }
-    // Who goes with the last of its seats belongs to the channel no more.
+    let mut gone: Peers = smallvec![peer];
+    // Who leaves a channel with the last of its devices belongs to it no more. A seat that is only kept, perhaps from before the
+    // page was loaded again, is no device.
     if room.kind == Kind::Channel
         && let Some(user) = &member.user
-        && room.of_user(user).count() == 1
-        && room.details().standing(user).is_some_and(Standing::belongs)
+        && room.of_user(user).all(|it| it.peer == peer || it.away.is_some())
     {
-        decision.changes.push(Change::Person { user: Arc::clone(user), person: None });
+        gone.extend(room.of_user(user).map(|it| it.peer).filter(|it| *it != peer));
+        if room.details().standing(user).is_some_and(Standing::belongs) {
+            decision.changes.push(Change::Person { user: Arc::clone(user), person: None });
+        }
     }
-    decision.gone(room, &[peer], Gone::Quit(LeftReason::Left), rules, now);
+    decision.gone(room, &gone, Gone::Quit(LeftReason::Left), rules, now);
     Ok(decision)
 }
 

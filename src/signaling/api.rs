@@ -1,6 +1,7 @@
 //! Rooms for those who are not in them: the operator and back ends, over HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use serde_json::json;
@@ -207,6 +208,9 @@ impl Signaling {
     /// Why not.
     pub async fn create(&self, plan: Plan) -> Result<RoomId, Refusal> {
         let hub = Arc::clone(&self.hub);
+        if hub.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Unavailable);
+        }
         to_its_end(async move { hub.create(plan).await }).await
     }
 

@@ -123,6 +123,32 @@ async fn a_back_end_makes_rooms_and_everybody_finds_those_in_the_directory() {
 }
 
 #[tokio::test]
+async fn a_room_of_the_mesh_is_listed_while_somebody_is_in_it() {
+    let daemon = daemon("");
+    assert_eq!(get(&daemon, "/api/rooms").await.body, json!([]));
+    let room = "1f0c5c3e-53a0-4f1c-9c9a-0d6e8f5b7a11";
+    let mut guests = Vec::new();
+    for user in ["ada", "bob"] {
+        let mut guest = Guest::connect(&daemon, json!({})).await;
+        guest.ask("join-room", json!({"roomId": room, "userId": user})).await;
+        guests.push(guest);
+    }
+    let listed = get(&daemon, "/api/rooms").await.body;
+    let [one] = listed.as_array().unwrap().as_slice() else { panic!("{listed}") };
+    assert_eq!((&one["id"], one["participants"].as_array().unwrap().len()), (&json!(room), 2));
+    assert_eq!(
+        get(&daemon, &format!("/api/rooms/{room}")).await.body,
+        *one,
+        "the same alone and in the list"
+    );
+    for guest in &mut guests {
+        guest.ask("leave-room", json!({"roomId": room})).await;
+    }
+    assert_eq!(get(&daemon, "/api/rooms").await.body, json!([]));
+    assert_eq!(get(&daemon, &format!("/api/rooms/{room}")).await.code(), "no-such-room");
+}
+
+#[tokio::test]
 async fn pages_have_every_room_once() {
     let daemon = daemon("");
     for n in 0..23 {

@@ -77,8 +77,12 @@ fn who_leaves_a_channel_belongs_to_it_no_more_and_who_goes_does() {
     house.pass(31 * SECOND);
     assert_eq!(standing(&house), Some(Standing::Member));
     let three = house.enter(&id, Some("bob")).unwrap();
-    house.run(&id, leave(three)).unwrap();
+    // The page is loaded again: the seat of before is only kept, and is no other device.
+    house.lost(&id, three);
+    let four = house.enter(&id, Some("bob")).unwrap();
+    house.run(&id, leave(four)).unwrap();
     assert_eq!(standing(&house), None);
+    assert_eq!(house.run(&id, resume(three)), Err(Refusal::ResumeFailed));
     // Nobody without a name belongs to anything.
     let nobody = house.enter(&id, None).unwrap();
     assert_eq!(house.rooms[&id].details().people.len(), 1);

@@ -1,5 +1,6 @@
 //! The laws of stores: what holds of live rooms over every ledger there is.
 
+mod faults;
 mod model;
 
 use std::path::PathBuf;

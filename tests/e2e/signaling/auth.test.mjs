@@ -262,30 +262,37 @@ test('the cookie holds a token as well, but not for pages of elsewhere', async (
   await refused(withToken('wrong', { extraHeaders: { cookie } }), 'unauthorized');
 });
 
-test('the SDK renews its token by itself, and says so when there is none to be had', async () => {
-  const room = freshRoom();
-  let asked = 0;
+test('the SDK renews its token by itself, and says so when there is none to be had', async (t) => {
+  const rooms = [];
+  t.after(() => Promise.all(rooms.map((room) => room.leave())));
   // Alone in each room: there is no WebRTC here.
-  const inside = await joinRoom({ url: daemon.url, io, room, token: async () => token({ exp: soon(((asked += 1), 3)) }) });
+  const enter = async (source) => {
+    const room = await joinRoom({ url: daemon.url, io, room: freshRoom(), token: source });
+    rooms.push(room);
+    return room;
+  };
+  let asked = 0;
+  const states = [];
+  const inside = await enter(async () => token({ exp: Math.ceil(now()) + ((asked += 1), 5) }));
+  inside.on('state', ({ state }) => states.push(state));
   assert.equal(inside.self.userId, 'ada');
-  await sleep(5000);
-  assert.equal(inside.state, 'joined');
+  await sleep(8000);
+  assert.deepEqual([inside.state, states], ['joined', []]);
   assert.ok(asked >= 2 && asked < 8, `asked ${asked} times`);
   await inside.leave();
   const before = asked;
-  await sleep(3000);
+  await sleep(5000);
   assert.equal(asked, before, 'nobody asks for a room that was left');
-  const code = async (token) => (await joinRoom({ url: daemon.url, io, room, token }).catch((error) => error)).code;
+  const code = async (source) => (await enter(source).catch((error) => error)).code;
   assert.equal(await code('garbage'), 'unauthorized');
   assert.equal(await code(undefined), 'unauthorized');
   assert.equal(await code(token({ exp: 1 })), 'token-expired');
   assert.equal(await code(() => Promise.reject(new Error('the back end is down'))), 'unauthorized');
   // One that was at hand has ended meanwhile: the next one is asked for.
   const old = [token({ exp: 1 })];
-  const again = await joinRoom({ url: daemon.url, io, room, token: () => old.pop() ?? token() });
-  await again.leave();
+  await enter(() => old.pop() ?? token());
   // A fixed one ends, and the room with it.
-  const fixed = await joinRoom({ url: daemon.url, io, room: freshRoom(), token: token({ exp: soon(2) }) });
+  const fixed = await enter(token({ exp: Math.ceil(now()) + 2 }));
   const end = await new Promise((done) => fixed.on('closed', done));
   assert.equal(end.reason, 'token-expired');
 });

@@ -1,0 +1,117 @@
+//! Clients that mean ill, or do not read.
+
+use super::*;
+
+/// The transport's session id is the key to the session: nobody else ever sees it, and others do not work.
+#[tokio::test]
+async fn a_session_is_reached_by_its_own_id_alone_and_that_is_never_told() {
+    let house = house(settings()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let mut told = vec![a.join("r").await.to_string(), b.join("r").await.to_string()];
+    a.ask("chat", json!({"room": "r", "text": "hi"})).await;
+    a.ask("signal", json!({"room": "r", "kind": "offer", "data": 1})).await;
+    a.ask("room.lock", json!({"room": "r", "lobby": true})).await;
+    let mut c = Client::connect(&house).await;
+    told.push(c.ask("room.join", json!({"room": "r"})).await.to_string());
+    a.post("1").await;
+    b.event("room.peer-away").await;
+    told.extend(a.heard.iter().chain(&b.heard).chain(&c.heard).cloned());
+    told.push(house.signaling.room(&RoomId::parse("r").unwrap(), true).unwrap().to_string());
+    for text in &told {
+        for sid in [&a.sid, &b.sid, &c.sid] {
+            assert!(!text.contains(sid.as_str()), "{text}");
+        }
+    }
+    // What is told opens no session; neither does a guess.
+    let http = reqwest::Client::new();
+    let first: Value = serde_json::from_str(&told[1]).unwrap();
+    let peer = peer_id(&first).to_owned();
+    let near = b.sid.chars().rev().collect::<String>();
+    for sid in [peer.as_str(), near.as_str(), "", "AAAAAAAAAAAAAAAA", "../../x", "%00"] {
+        let url = format!("{}&sid={sid}", house.url);
+        for request in
+            [http.get(&url), http.post(&url).body("42[\"chat\",{\"room\":\"r\",\"text\":\"I am b\"}]")]
+        {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 400, "{sid}");
+        }
+    }
+    // Naming another's peer id as one's own past gives nothing, either.
+    let mut eve = Client::open(Way::Http(http), &house, &format!("&reconnecting={peer}")).await;
+    eve.hello("40").await;
+    assert_eq!(eve.fail("chat", json!({"room": "r", "text": "I am b"})).await, "not-a-member");
+    assert_eq!(b.ask("chat", json!({"room": "r", "text": "still me"})).await["ok"], true);
+}
+
+/// Two polls at once on one session: whoever has stolen the id is noticed, and the session ends rather than being shared.
+#[tokio::test]
+async fn a_session_is_not_polled_by_two() {
+    let house = house(settings()).await;
+    let (mut a, b) = (Client::connect(&house).await, Client::connect(&house).await);
+    a.join("r").await;
+    let (way, url) = (b.way.clone(), b.url.clone());
+    let owner = b.stays();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (status, _) = tokio::time::timeout(Duration::from_secs(5), way.ask(&url, None)).await.unwrap();
+    assert_eq!(status, 400);
+    // The owner's poll ends, too: it connects anew, under an id that nobody has stolen.
+    assert!(tokio::time::timeout(Duration::from_secs(5), owner.task).await.unwrap().is_err());
+    // Nobody else is any the worse for it.
+    assert_eq!(a.ask("chat", json!({"room": "r", "text": "hi"})).await["ok"], true);
+}
+
+/// Its heartbeat would go on: without a word it would take itself for connected, and nobody would hear it.
+#[tokio::test]
+async fn a_slow_reader_that_is_cut_off_is_told_when_it_reads_again() {
+    let house = house(settings()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    for client in [&mut a, &mut b] {
+        client.ask("room.join", json!({"room": "r"})).await;
+    }
+    let data = "x".repeat(50_000);
+    for _ in 0..120 {
+        a.post(&format!("42{}", json!(["signal", {"room": "r", "kind": "offer", "data": data}]))).await;
+    }
+    a.event("room.peer-away").await;
+    b.next("41").await;
+}
+
+#[tokio::test]
+async fn a_reader_with_a_megabyte_waiting_is_cut_off_in_time_and_delays_nobody() {
+    let house = house(settings()).await;
+    let (mut a, mut b, mut c) =
+        (Client::connect(&house).await, Client::connect(&house).await, Client::connect(&house).await);
+    let mut seats = Vec::new();
+    for client in [&mut a, &mut b, &mut c] {
+        seats.push(client.join("r").await);
+    }
+    // A megabyte and more waits for b, which does not poll; c reads on.
+    let data = "x".repeat(10_000);
+    let begun = Instant::now();
+    for n in 0..120 {
+        let body = json!({"room": "r", "kind": "offer", "data": {"n": n, "data": data}});
+        a.post(&format!("42{}", json!(["signal", body]))).await;
+        if n % 10 == 9 {
+            for _ in 0..10 {
+                c.event("signal").await;
+            }
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // Five seconds without a step, or the heartbeat's ten.
+    for client in [&mut a, &mut c] {
+        assert_eq!(client.event("room.peer-away").await["peerId"], json!(peer_id(&seats[1])));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    let stats = house.signaling.stats();
+    assert_eq!(stats.drops[Drop::SlowReader as usize], 1);
+    // It comes back, says what it has, and hears the rest; what was too much is counted.
+    let mut again = Client::connect(&house).await;
+    let back = again.ask("room.join", json!({"room": "r", "resume": seats[1]["resume"], "have": 1})).await;
+    assert_eq!(back["resumed"], true);
+    let missed = back["missed"].as_u64().unwrap();
+    let heard = again.events("signal").await;
+    assert!(heard.len() > 10 && missed + heard.len() as u64 >= 120, "{missed} {}", heard.len());
+    assert!(heard.iter().map(|it| it["seq"].as_u64()).is_sorted());
+    assert_eq!(heard.last().unwrap()["data"]["n"], 119);
+}

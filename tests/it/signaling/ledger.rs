@@ -1,0 +1,297 @@
+//! A ledger that answers late, or not, or with an error.
+
+use callgate::rooms::Message;
+use callgate::rooms::Room;
+use callgate::store::Answer;
+use callgate::store::Call;
+use callgate::store::Fault;
+use callgate::store::Health;
+use callgate::store::Record;
+use callgate::store::Volatile;
+use callgate::store::Written;
+
+use super::*;
+
+/// What becomes of what is to be written.
+#[derive(Clone, Copy)]
+enum Mood {
+    Well,
+    Late(Duration),
+    Full,
+    Silent,
+}
+
+/// A ledger in memory, in changing moods: for all, or for messages with a certain text in them.
+struct Moody {
+    inner: Arc<Volatile>,
+    mood: Arc<Mutex<(Mood, &'static str)>>,
+}
+
+fn moody() -> (Box<Moody>, impl Fn(Mood, &'static str)) {
+    let mood = Arc::new(Mutex::new((Mood::Well, "")));
+    let ledger = Box::new(Moody { inner: Arc::new(Volatile::new(100)), mood: Arc::clone(&mood) });
+    (ledger, move |new, about| *mood.lock().unwrap() = (new, about))
+}
+
+impl Ledger for Moody {
+    fn load(&self) -> Result<Vec<Room>, Fault> {
+        self.inner.load()
+    }
+
+    fn write(&self, records: Vec<Record>) -> Answer<Written> {
+        let (mood, about) = *self.mood.lock().unwrap();
+        let is_meant = about.is_empty() || format!("{records:?}").contains(about);
+        match mood {
+            Mood::Late(time) if is_meant => {
+                let inner = Arc::clone(&self.inner);
+                Box::pin(async move {
+                    tokio::time::sleep(time).await;
+                    inner.write(records).await
+                })
+            }
+            Mood::Full if is_meant => Box::pin(std::future::ready(Err(Fault("the disk is full".into())))),
+            Mood::Silent if is_meant => Box::pin(std::future::pending()),
+            _ => self.inner.write(records),
+        }
+    }
+
+    fn note(&self, records: Vec<Record>) {
+        self.inner.note(records);
+    }
+
+    fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
+        self.inner.history(room, before, most)
+    }
+
+    fn calls(&self, room: Option<&RoomId>, before: Option<u64>, most: usize) -> Answer<Vec<(u64, Call)>> {
+        self.inner.calls(room, before, most)
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    fn flush(&self) -> Answer<()> {
+        self.inner.flush()
+    }
+}
+
+async fn channel(by: &mut Client, name: &str) -> String {
+    let made = by.ask("room.create", json!({"kind": "channel", "name": name})).await;
+    let id = made["room"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    by.join(&id).await;
+    id
+}
+
+fn say(room: &str, text: &str) -> Value {
+    json!({"room": room, "text": text})
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_disk_is_acknowledged_after_it_and_in_order() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    let slow = channel(&mut ada, "slow").await;
+    bob.join(&slow).await;
+    for client in [&mut ada, &mut bob] {
+        client.join("quick").await;
+    }
+    mood(Mood::Late(Duration::from_secs(3)), "");
+    let begun = tokio::time::Instant::now();
+    // What one client says after another goes out after it, whatever it waits for; its room, or another.
+    let first = ada.say("chat", say(&slow, "one")).await;
+    let second = ada.say("signal", json!({"room": slow, "kind": "offer", "data": 1})).await;
+    let third = ada.say("chat", say("quick", "two")).await;
+    // Others' signals go at once, in this room too.
+    assert_eq!(bob.ask("signal", json!({"room": slow, "kind": "answer", "data": 2})).await["ok"], true);
+    assert_eq!(bob.ask("chat", say("quick", "at once")).await["ok"], true);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!(bob.events("chat").await.is_empty() && bob.events("signal").await.is_empty());
+    for ack in [first, second, third] {
+        assert_eq!(ada.answer(ack).await["ok"], true);
+    }
+    assert!((3000..3100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let heard: Vec<String> = bob.events("chat").await.iter().map(|it| it["text"].to_string()).collect();
+    assert_eq!(heard, ["\"one\"", "\"two\""]);
+    let seq = |it: &[Value]| it[0]["seq"].as_u64().unwrap();
+    let signal = bob.events("signal").await;
+    assert_eq!(signal.len(), 1);
+    assert!(seq(&signal) > 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_of_several_on_one_room_wait_for_each_other() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = channel(&mut ada, "slow").await;
+    let mut others = Vec::new();
+    for n in 0..4 {
+        let mut client = Client::user(&house, &format!("user{n}")).await;
+        client.join(&room).await;
+        others.push(client);
+    }
+    mood(Mood::Late(Duration::from_secs(1)), "");
+    let begun = tokio::time::Instant::now();
+    let mut acks = Vec::new();
+    for client in &mut others {
+        acks.push(client.say("chat", say(&room, "hi")).await);
+    }
+    // Who comes meanwhile waits as well, and so does who goes.
+    let mut late = Client::user(&house, "late").await;
+    let join = late.say("room.join", json!({"room": room})).await;
+    let leave = ada.say("room.leave", json!({"room": room})).await;
+    for (client, ack) in others.iter_mut().zip(acks) {
+        assert_eq!(client.answer(ack).await["ok"], true);
+    }
+    assert_eq!(late.answer(join).await["ok"], true);
+    assert_eq!(ada.answer(leave).await["ok"], true);
+    assert!((5..=7).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(house.signaling.stats().peers, 5);
+    for client in &mut others {
+        let seqs: Vec<u64> = client.events("chat").await.iter().filter_map(|it| it["seq"].as_u64()).collect();
+        assert!(seqs.is_sorted() && seqs.len() == 3, "{seqs:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses_what_must_last_and_lets_calls_go_on() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    let room = channel(&mut ada, "Tea").await;
+    bob.join(&room).await;
+    mood(Mood::Full, "");
+    for (name, body) in [
+        ("room.create", json!({"name": "Coffee"})),
+        ("chat", say(&room, "hi")),
+        ("room.invite", json!({"room": room, "userId": "carol"})),
+        ("room.lock", json!({"room": room})),
+        ("room.promote", json!({"room": room, "userId": "bob"})),
+        ("room.delete", json!({"room": room})),
+    ] {
+        let answer = ada.ask(name, body).await;
+        assert_eq!(answer["error"]["code"], "not-stored", "{name}");
+        assert!(answer["error"]["retryAfter"].is_u64(), "{name}");
+    }
+    assert!(bob.events("chat").await.is_empty() && bob.events("room.changed").await.is_empty());
+    let mut carol = Client::user(&house, "carol").await;
+    assert_eq!(carol.fail("room.join", json!({"room": room})).await, "not-stored");
+    // What needs no disk works: signals, rooms in memory, members who come back.
+    assert_eq!(ada.ask("signal", json!({"room": room, "kind": "offer", "data": 1})).await["ok"], true);
+    bob.event("signal").await;
+    carol.join("plain").await;
+    assert_eq!(carol.ask("chat", say("plain", "hi")).await["ok"], true);
+    bob.breaks().await;
+    let mut bob = Client::user(&house, "bob").await;
+    bob.join(&room).await;
+    // Who is put out is out, and who leaves has left, though it is not written.
+    assert_eq!(ada.fail("room.ban", json!({"room": room, "userId": "bob"})).await, "not-stored");
+    assert_eq!(bob.event("room.closed").await["reason"], "kicked");
+    assert_eq!(bob.fail("room.join", json!({"room": room})).await, "banned");
+    assert_eq!(ada.fail("room.leave", json!({"room": room})).await, "not-stored");
+    assert_eq!(ada.fail("signal", json!({"room": room, "kind": "offer", "data": 1})).await, "not-a-member");
+    let id = RoomId::parse(&room).unwrap();
+    until("empty", || house.signaling.room(&id, true).is_some_and(|room| room["memberCount"] == 0)).await;
+    // The disk has room again.
+    mood(Mood::Well, "");
+    carol.ask("room.leave", json!({})).await;
+    assert_eq!(carol.ask("room.join", json!({"room": room})).await["ok"], true);
+}
+
+/// The clock is turned, not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_never_ends_stops_its_own_room_and_nothing_else() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (mut ada, mut bob, mut eve) = (
+        Client::user(&house, "ada").await,
+        Client::user(&house, "bob").await,
+        Client::user(&house, "eve").await,
+    );
+    let stuck = channel(&mut ada, "stuck").await;
+    let well = channel(&mut bob, "well").await;
+    for client in [&mut ada, &mut eve] {
+        client.join(&well).await;
+    }
+    for client in [&mut bob, &mut eve] {
+        client.join(&stuck).await;
+    }
+    mood(Mood::Silent, "never");
+    let never = ada.say("chat", say(&stuck, "never")).await;
+    // Others in that room signal; what would change it waits.
+    assert_eq!(bob.ask("signal", json!({"room": stuck, "kind": "offer", "data": 1})).await["ok"], true);
+    let waits = bob.say("chat", say(&stuck, "behind it")).await;
+    // Its sender is held up, with as many commands as an inbox holds; and is told so.
+    let mut acks = Vec::new();
+    for n in 0..70 {
+        acks.push(ada.say("chat", say(&well, &n.to_string())).await);
+    }
+    for ack in &acks[64..] {
+        assert_eq!(ada.answer(*ack).await["error"]["code"], "too-many-requests");
+    }
+    assert_eq!(house.signaling.stats().drops[Drop::InboxFull as usize], 6);
+    let (ada, bob) = (ada.stays(), bob.stays());
+    // Everybody else's clock goes on: in another room someone is lost, and gone when grace is over.
+    let mut carol = Client::user(&house, "carol").await;
+    carol.join(&well).await;
+    let begun = tokio::time::Instant::now();
+    carol.breaks().await;
+    eve.event("room.peer-away").await;
+    assert_eq!(eve.event("room.peer-left").await["reason"], "lost");
+    assert!((29..32).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(eve.ask("chat", say(&well, "hi")).await["ok"], true);
+    let other = channel(&mut eve, "another").await;
+    assert_eq!(eve.ask("chat", say(&other, "hi")).await["ok"], true);
+    // Who waits for it and breaks is lost to the other rooms all the same.
+    let begun = tokio::time::Instant::now();
+    ada.breaks().await;
+    bob.breaks().await;
+    eve.event("room.peer-away").await;
+    eve.event("room.peer-away").await;
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    assert_eq!(eve.event("room.peer-left").await["reason"], "lost");
+    let whole = house.signaling.room(&RoomId::parse(&stuck).unwrap(), true).unwrap();
+    assert_eq!(whole["memberCount"], 3, "nothing has changed there");
+    let _ = (never, waits);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_let_in_after_its_connection_has_ended_does_not_stay() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = channel(&mut ada, "slow").await;
+    // A newcomer's joining is written, and takes longer than its end waits for.
+    mood(Mood::Late(Duration::from_secs(20)), "");
+    let mut bob = Client::user(&house, "bob").await;
+    bob.say("room.join", json!({"room": room})).await;
+    bob.breaks().await;
+    ada.event("room.peer-joined").await;
+    ada.event("room.peer-away").await;
+    assert_eq!(ada.event("room.peer-left").await["reason"], "lost");
+    assert_eq!(house.signaling.stats().peers, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_waits_for_the_disk_ends_in_time_when_it_is_written() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    let room = channel(&mut ada, "slow").await;
+    bob.join(&room).await;
+    bob.breaks().await;
+    ada.event("room.peer-away").await;
+    // Bob's time is over while something is being written.
+    let later = tokio::time::Instant::now() + Duration::from_secs(25);
+    while tokio::time::Instant::now() < later {
+        // The next ping, at the latest.
+        ada.poll("a ping").await;
+    }
+    mood(Mood::Late(Duration::from_secs(20)), "");
+    let begun = tokio::time::Instant::now();
+    assert_eq!(ada.ask("chat", say(&room, "hi")).await["ok"], true);
+    assert_eq!(ada.event("room.peer-left").await["reason"], "lost");
+    assert!((20_000..20_500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+}

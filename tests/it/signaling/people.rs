@@ -1,0 +1,171 @@
+//! People: invitations, presence, passwords, moderators, and who is put out by whom.
+
+use super::*;
+
+async fn create(by: &mut Client, how: Value) -> String {
+    let made = by.ask("room.create", how).await;
+    made["room"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invitation_reaches_who_is_there_and_who_comes_later() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = create(&mut ada, json!({"kind": "channel", "name": "Tea", "private": true})).await;
+    let mut here = Client::user(&house, "bob").await;
+    assert_eq!(here.fail("room.join", json!({"room": room})).await, "private-room");
+    for user in ["bob", "carol"] {
+        let invited = ada.ask("room.invite", json!({"room": room, "userId": user})).await;
+        assert_eq!(invited, json!({"ok": true}));
+    }
+    let heard = here.event("room.invited").await;
+    assert_eq!(
+        (&heard["room"]["id"], &heard["room"]["name"], &heard["by"]["userId"]),
+        (&json!(room), &json!("Tea"), &json!("ada"))
+    );
+    assert!(heard["room"].get("password").is_none());
+    here.join(&room).await;
+    let mut later = Client::user(&house, "carol").await;
+    assert_eq!(later.event("room.invited").await["room"]["id"], json!(room));
+    later.join(&room).await;
+    // Used up: a member is not invited.
+    let mut again = Client::user(&house, "carol").await;
+    assert!(again.events("room.invited").await.is_empty());
+    let mut eve = Client::user(&house, "eve").await;
+    assert_eq!(eve.fail("room.invite", json!({"room": room, "userId": "eve"})).await, "not-a-member");
+    assert_eq!(eve.fail("room.join", json!({"room": room})).await, "private-room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shares_a_channel_hears_of_the_first_device_and_of_the_last() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = create(&mut ada, json!({"kind": "channel"})).await;
+    let mut bob = Client::user(&house, "bob").await;
+    bob.join(&room).await;
+    let seen = |user: &str, online: bool| vec![json!({"userId": user, "online": online})];
+    bob.breaks().await;
+    assert_eq!(ada.events("presence").await, seen("bob", false));
+    let mut one = Client::user(&house, "bob").await;
+    assert_eq!(one.events("presence").await, seen("ada", true), "who is here already");
+    let two = Client::user(&house, "bob").await;
+    assert_eq!(ada.events("presence").await, seen("bob", true), "once");
+    two.breaks().await;
+    assert!(ada.events("presence").await.is_empty());
+    one.post("41").await;
+    assert_eq!(ada.events("presence").await, seen("bob", false));
+    // Strangers see nothing, nor do those who share just a room.
+    let mut eve = Client::user(&house, "eve").await;
+    eve.join("plain").await;
+    ada.join("plain").await;
+    let bob = Client::user(&house, "bob").await;
+    assert!(eve.events("presence").await.is_empty());
+    ada.events("presence").await;
+    // Nor do those who have left it.
+    ada.ask("room.join", json!({"room": room})).await;
+    assert_eq!(ada.ask("room.leave", json!({"room": room})).await, json!({"ok": true}));
+    bob.breaks().await;
+    assert!(ada.events("presence").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_and_never_told() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = create(&mut ada, json!({"password": "open sesame", "private": true})).await;
+    let mut bob = Client::user(&house, "bob").await;
+    for (password, code) in [
+        (json!(null), "password-required"),
+        (json!("open sesam"), "wrong-password"),
+        (json!(""), "wrong-password"),
+        (json!("x".repeat(257)), "bad-request"),
+        (json!(7), "bad-request"),
+    ] {
+        assert_eq!(
+            bob.fail("room.join", json!({"room": room, "password": password})).await,
+            code,
+            "{password}"
+        );
+    }
+    let joined = bob.ask("room.join", json!({"room": room, "password": "open sesame"})).await;
+    assert_eq!((&joined["ok"], &joined["room"]["hasPassword"]), (&json!(true), &json!(true)));
+    for text in
+        [joined.to_string(), house.signaling.room(&RoomId::parse(&room).unwrap(), true).unwrap().to_string()]
+    {
+        assert!(!text.contains("sesame") && !text.contains("argon2"), "{text}");
+    }
+    // Its creator needs none.
+    ada.join(&room).await;
+    assert_eq!(ada.fail("room.create", json!({"password": "x".repeat(257)})).await, "bad-request");
+    // Where none is needed, one does no harm.
+    assert_eq!(bob.ask("room.join", json!({"room": "plain", "password": "x"})).await["ok"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn moderators_are_made_and_unmade_and_put_out_members() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let first = ada.join("r").await;
+    let mut bob = Client::user(&house, "bob").await;
+    let bobs = peer_id(&bob.join("r").await).to_owned();
+    let mut carol = Client::user(&house, "carol").await;
+    let carols = peer_id(&carol.join("r").await).to_owned();
+    let kick = json!({"room": "r", "peerId": carols});
+    assert_eq!(bob.fail("room.kick", kick.clone()).await, "forbidden");
+    assert_eq!(bob.fail("room.promote", json!({"room": "r", "peerId": bobs})).await, "forbidden");
+    assert_eq!(ada.ask("room.promote", json!({"room": "r", "peerId": bobs})).await, json!({"ok": true}));
+    let changed = bob.event("room.changed").await;
+    assert_eq!(changed["self"]["rank"], "moderator");
+    assert_eq!(bob.fail("room.kick", json!({"room": "r", "peerId": peer_id(&first)})).await, "forbidden");
+    assert_eq!(bob.fail("room.delete", json!({"room": "r"})).await, "forbidden");
+    assert_eq!(bob.ask("room.kick", kick.clone()).await, json!({"ok": true}));
+    assert_eq!(carol.event("room.closed").await["reason"], "kicked");
+    assert_eq!(bob.fail("room.kick", kick).await, "no-such-peer");
+    carol.join("r").await;
+    assert_eq!(bob.ask("room.ban", json!({"room": "r", "userId": "carol"})).await, json!({"ok": true}));
+    assert_eq!(carol.event("room.closed").await["reason"], "kicked");
+    assert_eq!(carol.fail("room.join", json!({"room": "r"})).await, "banned");
+    assert_eq!(bob.ask("room.pardon", json!({"room": "r", "userId": "carol"})).await, json!({"ok": true}));
+    carol.join("r").await;
+    let unmade = json!({"room": "r", "userId": "bob", "moderator": false});
+    assert_eq!(ada.ask("room.promote", unmade).await, json!({"ok": true}));
+    assert_eq!(bob.fail("room.ban", json!({"room": "r", "userId": "carol"})).await, "forbidden");
+    // The creator goes, and the one who has been there for longest has the room.
+    ada.ask("room.leave", json!({"room": "r"})).await;
+    bob.event("room.peer-left").await;
+    let mut rank = Value::Null;
+    while rank != "creator" {
+        rank = bob.event("room.changed").await["self"]["rank"].clone();
+    }
+    assert_eq!(bob.ask("room.delete", json!({"room": "r"})).await, json!({"ok": true}));
+    assert_eq!(carol.event("room.closed").await["reason"], "deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creator_rules_a_channel_from_afar_and_nobody_else_does() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = create(&mut ada, json!({"kind": "channel"})).await;
+    let mut bob = Client::user(&house, "bob").await;
+    bob.join(&room).await;
+    let mut eve = Client::user(&house, "eve").await;
+    for (name, more) in [
+        ("room.kick", json!({"userId": "bob"})),
+        ("room.ban", json!({"userId": "bob"})),
+        ("room.pardon", json!({"userId": "bob"})),
+        ("room.lock", json!({})),
+        ("room.promote", json!({"userId": "eve"})),
+        ("room.delete", json!({})),
+    ] {
+        let mut body = more;
+        body["room"] = json!(room);
+        assert_eq!(eve.fail(name, body.clone()).await, "not-a-member", "{name}");
+        let code = bob.fail(name, body).await;
+        assert_eq!(code, "forbidden", "{name}");
+    }
+    assert_eq!(ada.ask("room.lock", json!({"room": room})).await, json!({"ok": true}));
+    assert_eq!(ada.ask("room.kick", json!({"room": room, "userId": "bob"})).await, json!({"ok": true}));
+    assert_eq!(bob.fail("room.join", json!({"room": room})).await, "room-locked", "it belongs to it no more");
+    assert_eq!(ada.ask("room.delete", json!({"room": room})).await, json!({"ok": true}));
+    assert_eq!(ada.fail("room.delete", json!({"room": room})).await, "no-such-room");
+}

@@ -1,0 +1,181 @@
+//! The daemon ends and another one begins, with the same key and the same or another store.
+
+use callgate::rooms::Message;
+use callgate::rooms::Room;
+use callgate::store::Answer;
+use callgate::store::Call;
+use callgate::store::Fault;
+use callgate::store::Health;
+use callgate::store::Keep;
+use callgate::store::Record;
+use callgate::store::Sqlite;
+use callgate::store::Written;
+
+use super::*;
+
+/// A file that can be taken away from whoever still holds the ledger: the transport's library keeps what it was given for as
+/// long as the process lives.
+#[derive(Clone)]
+struct OnLoan(Arc<Mutex<Option<Sqlite>>>);
+
+impl OnLoan {
+    fn open(folder: &tempfile::TempDir) -> OnLoan {
+        let keep = Keep { history: 100, history_ttl: Duration::ZERO, calls: 100, calls_ttl: Duration::ZERO };
+        let sqlite = Sqlite::open(&folder.path().join("callgate.db"), keep).unwrap();
+        OnLoan(Arc::new(Mutex::new(Some(sqlite))))
+    }
+
+    fn close(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    fn with<R>(&self, then: impl FnOnce(&Sqlite) -> R) -> R {
+        then(self.0.lock().unwrap().as_ref().unwrap())
+    }
+}
+
+impl Ledger for OnLoan {
+    fn load(&self) -> Result<Vec<Room>, Fault> {
+        self.with(Ledger::load)
+    }
+
+    fn write(&self, records: Vec<Record>) -> Answer<Written> {
+        self.with(|it| it.write(records))
+    }
+
+    fn note(&self, records: Vec<Record>) {
+        self.with(|it| it.note(records));
+    }
+
+    fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
+        self.with(|it| it.history(room, before, most))
+    }
+
+    fn calls(&self, room: Option<&RoomId>, before: Option<u64>, most: usize) -> Answer<Vec<(u64, Call)>> {
+        self.with(|it| it.calls(room, before, most))
+    }
+
+    fn health(&self) -> Health {
+        self.with(Ledger::health)
+    }
+
+    fn flush(&self) -> Answer<()> {
+        self.with(Ledger::flush)
+    }
+}
+
+fn memory() -> Box<dyn Ledger> {
+    Box::new(callgate::store::Volatile::new(100))
+}
+
+#[tokio::test]
+async fn a_room_in_memory_is_there_again_when_its_members_are() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);
+    let (first, second) = (ada.join("r").await, bob.join("r").await);
+    before.signaling.close().await;
+
+    let after = house_over(settings(), memory(), [7; 32]).await;
+    let back = |seat: &Value| json!({"room": "r", "resume": seat["resume"], "have": 5});
+    let mut bob = Client::user(&after, "bob").await;
+    let seat = bob.ask("room.join", back(&second)).await;
+    assert_eq!((&seat["resumed"], &seat["restored"]), (&json!(true), &json!(true)), "{seat}");
+    assert_eq!(peer_id(&seat), peer_id(&second));
+    let mut ada = Client::user(&after, "ada").await;
+    let seat = ada.ask("room.join", back(&first)).await;
+    assert_eq!(
+        (&seat["self"]["rank"], &seat["peers"][0]["peerId"]),
+        (&json!("creator"), &json!(peer_id(&second)))
+    );
+    // To the other it was away; numbers begin anew.
+    let heard = bob.event("room.peer-reconnected").await;
+    assert_eq!(
+        (&heard["peerId"], bob.ask("chat", json!({"room": "r", "text": "hi"})).await["ok"].clone()),
+        (&json!(peer_id(&first)), json!(true))
+    );
+    assert_eq!(ada.event("chat").await["seq"], 1);
+    // Each by its own token alone, and once more by the new one.
+    let mut eve = Client::user(&after, "eve").await;
+    for bad in
+        [json!("x"), json!(first["resume"].as_str().unwrap().replace('A', "B")), json!("A".repeat(2000))]
+    {
+        let code = eve.fail("room.join", json!({"room": "r", "resume": bad})).await;
+        assert_eq!(code, "resume-failed");
+    }
+    assert_eq!(eve.fail("room.join", json!({"room": "s", "resume": first["resume"]})).await, "resume-failed");
+    bob.breaks().await;
+    let mut bob = Client::user(&after, "bob").await;
+    assert_eq!(bob.ask("room.join", back(&second)).await["resumed"], true);
+}
+
+#[tokio::test]
+async fn a_daemon_with_another_key_knows_nobody() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let first = Client::user(&before, "ada").await.join("r").await;
+    let after = house_over(settings(), memory(), [8; 32]).await;
+    let resume = json!({"room": "r", "resume": first["resume"]});
+    assert_eq!(Client::user(&after, "ada").await.fail("room.join", resume).await, "resume-failed");
+}
+
+/// A process of its own: when it ends, all of it ends.
+fn process<R>(run: impl Future<Output = R>) -> R {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run)
+}
+
+#[test]
+fn a_channel_keeps_its_people_its_rules_and_what_was_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (room, bobs, said) = process(async {
+        let ledger = OnLoan::open(&folder);
+        let before = house_over(settings(), Box::new(ledger.clone()), [7; 32]).await;
+        let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);
+        let how = json!({"kind": "channel", "name": "Tea", "password": "open sesame", "private": false, "lobby": true});
+        let made = ada.ask("room.create", how).await;
+        let room = made["room"]["id"].as_str().unwrap().to_owned();
+        ada.ask("room.invite", json!({"room": room, "userId": "bob"})).await;
+        ada.join(&room).await;
+        let bobs = bob.join(&room).await;
+        let promote = |moderator: bool| json!({"room": room, "userId": "bob", "moderator": moderator});
+        ada.ask("room.promote", promote(true)).await;
+        ada.ask("room.invite", json!({"room": room, "userId": "carol"})).await;
+        ada.ask("room.ban", json!({"room": room, "userId": "eve"})).await;
+        ada.ask("room.lock", json!({"room": room, "locked": true})).await;
+        let said = ada.ask("chat", json!({"room": room, "text": "hi", "clientId": "one"})).await;
+        ada.ask("room.promote", promote(false)).await;
+        before.signaling.close().await;
+        ledger.close();
+        (room, bobs, said)
+    });
+    process(async {
+        let after = house_over(settings(), Box::new(OnLoan::open(&folder)), [7; 32]).await;
+        let mut ada = Client::user(&after, "ada").await;
+        let listed = ada.ask("room.list", json!({})).await;
+        assert_eq!(
+            (&listed["rooms"][0]["name"], &listed["rooms"][0]["hasPassword"]),
+            (&json!("Tea"), &json!(true))
+        );
+        let seat = ada.join(&room).await;
+        assert_eq!((&seat["self"]["rank"], &seat["room"]["locked"]), (&json!("creator"), &json!(true)));
+        let mut bob = Client::user(&after, "bob").await;
+        let seat = bob.ask("room.join", json!({"room": room, "resume": bobs["resume"]})).await;
+        assert_eq!(
+            (&seat["restored"], seat["self"].get("rank")),
+            (&json!(true), None),
+            "a moderator no more: {seat}"
+        );
+        let history = bob.ask("room.history", json!({"room": room})).await;
+        assert_eq!(history["messages"][0]["id"], said["id"]);
+        // Said again under its id, it is the same message.
+        let again = ada.ask("chat", json!({"room": room, "text": "hi", "clientId": "one"})).await;
+        assert_eq!(again["id"], said["id"]);
+        let mut eve = Client::user(&after, "eve").await;
+        assert_eq!(eve.fail("room.join", json!({"room": room})).await, "banned");
+        let mut carol = Client::user(&after, "carol").await;
+        assert_eq!(carol.event("room.invited").await["room"]["id"], json!(room));
+        assert_eq!(carol.fail("room.join", json!({"room": room})).await, "room-locked");
+        ada.ask("room.lock", json!({"room": room, "locked": false})).await;
+        carol.join(&room).await;
+        let mut dave = Client::user(&after, "dave").await;
+        assert_eq!(dave.fail("room.join", json!({"room": room})).await, "password-required");
+    });
+}

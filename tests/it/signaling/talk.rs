@@ -1,0 +1,143 @@
+//! What is said: messages, histories, signals, in order.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_message_said_twice_under_one_id_is_one_message() {
+    let house = house(settings()).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    let stored = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
+    for room in [stored, json!("plain")] {
+        for client in [&mut ada, &mut bob] {
+            client.ask("room.join", json!({"room": room})).await;
+        }
+        let say = json!({"room": room, "text": "hi", "clientId": "one"});
+        let first = ada.ask("chat", say.clone()).await;
+        assert_eq!((&first["ok"], &first["clientId"]), (&json!(true), &json!("one")));
+        let again = ada.ask("chat", say.clone()).await;
+        assert_eq!((&again["id"], &again["createdAt"]), (&first["id"], &first["createdAt"]));
+        let other = bob.ask("chat", say).await;
+        assert_ne!(other["id"], first["id"]);
+        let heard = bob.events("chat").await;
+        assert_eq!(heard.iter().map(|it| &it["id"]).collect::<Vec<_>>(), [&first["id"]]);
+        assert_eq!((&heard[0]["text"], &heard[0]["userId"]), (&json!("hi"), &json!("ada")));
+        assert_eq!(ada.events("chat").await.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attachments_come_along_and_are_bounded() {
+    let house = house(settings()).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    for client in [&mut ada, &mut bob] {
+        client.join("r").await;
+    }
+    let list = json!([{"name": "a.pdf", "size": 7, "url": "https://example.org/a.pdf"}]);
+    assert_eq!(ada.ask("chat", json!({"room": "r", "attachments": list})).await["ok"], true);
+    assert_eq!(bob.event("chat").await["attachments"], list);
+    for (more, code) in [
+        (json!({}), "bad-request"),
+        (json!({"text": ""}), "bad-request"),
+        (json!({"attachments": []}), "bad-request"),
+        (json!({"text": "x", "attachments": {"a": 1}}), "bad-request"),
+        (json!({"text": "x", "attachments": vec![1; 17]}), "bad-request"),
+        (json!({"text": "x", "attachments": ["x".repeat(9000)]}), "too-large"),
+        (json!({"text": "x".repeat(17_000)}), "too-large"),
+        (json!({"text": "x", "clientId": "x".repeat(129)}), "bad-request"),
+    ] {
+        let mut body = more;
+        body["room"] = json!("r");
+        assert_eq!(ada.fail("chat", body.clone()).await, code, "{body}");
+    }
+    assert!(bob.events("chat").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_is_read_in_pages_by_those_who_belong() {
+    let house = house(settings()).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    let room = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
+    for client in [&mut ada, &mut bob] {
+        client.ask("room.join", json!({"room": room})).await;
+    }
+    for n in 0..7 {
+        ada.ask("chat", json!({"room": room, "text": n.to_string()})).await;
+    }
+    let texts = |page: &Value| -> String {
+        page["messages"].as_array().unwrap().iter().map(|it| it["text"].as_str().unwrap()).collect()
+    };
+    let mut read = Vec::new();
+    let mut before = json!(null);
+    loop {
+        let page = bob.ask("room.history", json!({"room": room, "limit": 3, "before": before})).await;
+        read.push(texts(&page));
+        before = page["before"].clone();
+        if before.is_null() {
+            break;
+        }
+    }
+    // Whichever way round a page is, the pages go back in time.
+    let digits = |page: &String| {
+        let mut digits: Vec<char> = page.chars().collect();
+        digits.sort_unstable();
+        digits.into_iter().collect::<String>()
+    };
+    assert_eq!(read.iter().map(digits).collect::<Vec<_>>(), ["456", "123", "0"]);
+    // A member that is not there may read; a stranger and one who has left may not.
+    bob.breaks().await;
+    let mut bob = Client::user(&house, "bob").await;
+    assert_eq!(bob.ask("room.history", json!({"room": room})).await["ok"], true);
+    let mut eve = Client::user(&house, "eve").await;
+    assert_eq!(eve.fail("room.history", json!({"room": room})).await, "not-a-member");
+    bob.ask("room.join", json!({"room": room})).await;
+    bob.ask("room.leave", json!({"room": room})).await;
+    assert_eq!(bob.fail("room.history", json!({"room": room})).await, "not-a-member");
+    assert_eq!(ada.fail("room.history", json!({"room": room, "before": "x"})).await, "bad-request");
+    assert_eq!(ada.fail("room.history", json!({"room": "nowhere"})).await, "no-such-room");
+}
+
+#[tokio::test]
+async fn a_thousand_candidates_of_one_client_come_in_their_order() {
+    let house = house(settings()).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    for client in [&mut a, &mut b] {
+        client.join("r").await;
+    }
+    let signal = |n: usize| {
+        let data = json!({"candidate": format!("candidate:{n} 1 udp 1 203.0.113.7 9 typ host"), "n": n});
+        format!("42{}", json!(["signal", {"room": "r", "kind": "candidate", "data": data}]))
+    };
+    // In requests of very different sizes.
+    let mut sent = 0;
+    for many in [1, 2, 500, 1, 300, 196] {
+        let some: Vec<String> = (sent..sent + many).map(signal).collect();
+        a.post_all(&some).await;
+        sent += many;
+    }
+    for n in 0..1000 {
+        let heard = b.event("signal").await;
+        assert_eq!((&heard["data"]["n"], &heard["seq"]), (&json!(n), &json!(n + 1)));
+    }
+    assert_eq!(house.signaling.stats().drops.iter().sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn what_comes_right_after_the_hello_is_carried_out_in_order() {
+    let house = house(settings()).await;
+    for way in [Way::Http(reqwest::Client::new()), Way::Straight(house.router.clone())] {
+        let mut client = Client::open(way, &house, "").await;
+        client.hello("40").await;
+        let early = [
+            r#"421["room.join",{"room":"r"}]"#.to_owned(),
+            r#"422["chat",{"room":"r","text":"hi"}]"#.to_owned(),
+            r#"423["room.leave",{"room":"r"}]"#.to_owned(),
+            r#"424["chat",{"room":"r","text":"hi"}]"#.to_owned(),
+        ];
+        client.post_all(&early).await;
+        for (n, ok) in [(1, true), (2, true), (3, true), (4, false)] {
+            assert_eq!(client.answer(n).await["ok"], ok, "{n}");
+        }
+        let acks: Vec<_> = client.heard.iter().collect();
+        assert!(acks.is_empty(), "{acks:?}");
+    }
+}
