@@ -26,6 +26,9 @@ const SECRET_BYTES: usize = 32;
 /// The longest file that can be a secret.
 const LONGEST: u64 = 4096;
 
+/// The most that is read of what a run has left.
+const LONGEST_LEFT: u64 = 64 << 20;
+
 /// The state folder, or the want of one.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -113,6 +116,38 @@ impl State {
         }
     }
 
+    /// Leaves a text for the next run, in place of an earlier one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn leave(&self, name: &str, text: &str) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        let path = folder.join(name);
+        let aside = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&aside, &path))
+    }
+
+    /// What the last run has left under this name; it is gone from there then.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn take(&self, name: &str) -> io::Result<Option<String>> {
+        let Some(path) = self.folder.as_ref().map(|folder| folder.join(name)) else { return Ok(None) };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut text = String::new();
+        file.take(LONGEST_LEFT).read_to_string(&mut text)?;
+        fs::remove_file(&path)?;
+        Ok(Some(text))
+    }
+
     /// Written aside and linked into place, so that nobody ever reads half a secret.
     fn keep(&self, path: &PathBuf, secret: &str) -> io::Result<()> {
         if let Some(folder) = &self.folder {
@@ -163,6 +198,20 @@ mod tests {
         let (second, _) = at(&inside).secret("turn-secret").unwrap();
         assert_eq!(first.expose_secret(), second.expose_secret());
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_a_run_leaves_is_taken_once_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = at(&folder.path().join("deep/er"));
+        assert!(state.take("seats").unwrap().is_none());
+        state.leave("seats", "one").unwrap();
+        state.leave("seats", "two").unwrap();
+        let mode = fs::metadata(folder.path().join("deep/er/seats")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+        assert_eq!(state.take("seats").unwrap().as_deref(), Some("two"));
+        assert!(state.take("seats").unwrap().is_none());
+        State::find(&Environment::new()).leave("seats", "nowhere").unwrap();
     }
 
     #[test]

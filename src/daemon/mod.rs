@@ -200,6 +200,14 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
+    match state.take(SEATS) {
+        Ok(Some(left)) => {
+            let connections = signaling.follows(&left);
+            tracing::debug!(connections, "seats of before are known");
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "the seats that the last run left cannot be read"),
+    }
     let block = Block {
         host: settings.public.host.as_deref(),
         plain: gate.plain().collect(),
@@ -281,7 +289,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     readiness.draining();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::select! {
-        left = drain(&mut serving, &signaling, &relay, &webhooks) => {
+        left = drain(&mut serving, &signaling, &relay, &webhooks, state) => {
             if left > 0 {
                 tracing::warn!(left, "connections did not end in time");
             }
@@ -418,12 +426,16 @@ async fn death(relay: &Relay) {
     }
 }
 
+/// Who has which seat, in the state folder from the end of a run to the start of the next.
+const SEATS: &str = "seats";
+
 /// Listeners first, then who is inside. Returns how many connections are left.
 async fn drain(
     serving: &mut gate::Serving,
     signaling: &Signaling,
     relay: &Relay,
     webhooks: &Webhooks,
+    state: &State,
 ) -> usize {
     let begun = tokio::time::Instant::now();
     serving.close().await;
@@ -438,6 +450,9 @@ async fn drain(
         tokio::time::sleep(LOOK).await;
     }
     let until = begun + DRAIN;
+    if let Err(error) = state.leave(SEATS, &signaling.leaves()) {
+        tracing::warn!(%error, "the seats cannot be left to the next run");
+    }
     if tokio::time::timeout_at(until, signaling.close()).await.is_err() {
         tracing::warn!("some signaling connections did not close in time");
     }

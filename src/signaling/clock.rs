@@ -61,8 +61,11 @@ pub(super) async fn sweep(hub: Weak<Hub>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(hub) = hub.upgrade() else { return };
-        let now = Hub::now().at;
-        hub.seats.sweep(now);
-        hub.lost.sweep(now);
+        let now = Hub::now();
+        hub.seats.sweep(now.at);
+        hub.lost.sweep(now.at);
+        if !hub.seal.restores(now.unix_ms) {
+            hub.left.forget();
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::connection::Connection;
+use super::dialect::Dialect;
 use super::dialect::Facts;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
@@ -196,6 +197,19 @@ pub(super) fn walk(
         }
         if last {
             return None;
+        }
+    }
+}
+
+impl Hub {
+    /// A connection is told things in this dialect from now on, of the directory as well if that is its custom.
+    pub(super) fn speaks(&self, connection: &Arc<Connection>, dialect: &'static Dialect) {
+        let before = connection.dialect();
+        connection.speaks(dialect);
+        match (before.directory, dialect.directory) {
+            (false, true) => self.directory.watch(connection),
+            (true, false) => self.directory.forget(connection),
+            _ => {}
         }
     }
 }

@@ -27,6 +27,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::expiry::Expiries;
 use super::inbox::Pushed;
+use super::left::Left;
 use super::lost::Lost;
 use super::media::Media;
 use super::news::News;
@@ -92,6 +93,7 @@ pub(super) struct Hub {
     /// What clients are taken to speak that do not say.
     pub(super) dialect: &'static Dialect,
     pub(super) lost: Lost,
+    pub(super) left: Left,
     pub(super) news: Arc<dyn News>,
     /// Whether anybody is told of anything.
     reports: bool,
@@ -123,6 +125,7 @@ impl Hub {
             expiries: Expiries::default(),
             dialect: Dialect::of(settings.dialect),
             lost: Lost::new(settings.grace),
+            left: Left::default(),
             reports: parts.news.reports(),
             news: parts.news,
             connections: Mutex::default(),
@@ -414,16 +417,18 @@ impl Hub {
     /// Tells every client that the daemon is going down, and takes nobody in any more.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        let connections: Vec<_> = {
-            let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-            connections.values().filter_map(Weak::upgrade).collect()
-        };
-        for connection in connections {
+        for connection in self.connected() {
             let row = connection.dialect().draining;
             if connection.emit(row.event, &Rendered(row, Pieces::default())).is_err() {
                 self.counters.dropped(Drop::Closed, 1);
             }
         }
+    }
+
+    /// Every connection that is open.
+    pub(super) fn connected(&self) -> Vec<Arc<Connection>> {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.values().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {

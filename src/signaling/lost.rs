@@ -102,6 +102,11 @@ impl Lost {
         state.known.remove(&sid)
     }
 
+    /// All that are remembered.
+    pub(super) fn all(&self) -> Vec<(Sid, Past)> {
+        self.lock().known.iter().map(|(sid, past)| (*sid, past.clone())).collect()
+    }
+
     /// Forgets whose seats are not kept any longer.
     pub(super) fn sweep(&self, now: Instant) {
         self.lock().prune(now, self.grace);

@@ -20,6 +20,7 @@ mod hub;
 mod identity;
 mod inbox;
 mod kept;
+mod left;
 mod lost;
 mod media;
 mod moment;
@@ -287,6 +288,17 @@ impl Signaling {
         self.hub.drain();
         // The transports' writers get their turn before whatever the caller does next.
         tokio::task::yield_now().await;
+    }
+
+    /// Which connections have which seats, as text for the next process; it holds no secrets of clients but their seats' tokens.
+    #[must_use]
+    pub fn leaves(&self) -> String {
+        self.hub.leaves()
+    }
+
+    /// Takes note of what the process before this one has left. Of how many connections.
+    pub fn follows(&self, text: &str) -> usize {
+        self.hub.left.read(text)
     }
 
     /// Closes every transport, or gives up on those that do not close in two seconds.

@@ -54,6 +54,11 @@ impl Seal {
         Seal { key: hmac::Key::new(hmac::HMAC_SHA256, key), boot, until: now_ms.saturating_add(window) }
     }
 
+    /// Whether earlier ones' seats are still taken again.
+    pub(super) fn restores(&self, now_ms: u64) -> bool {
+        now_ms < self.until
+    }
+
     /// The token of a seat in a room. `role`: what its user's token says it is everywhere.
     pub(super) fn token(&self, room: &Room, member: &Member, role: Rank) -> String {
         // What somebody is in a channel is on disk, and may change; elsewhere nobody else remembers.
@@ -103,7 +108,7 @@ impl Seal {
         let rank = [Rank::Member, Rank::Moderator, Rank::Creator];
         let who = Who { user: rest.label()?, name: rest.label()?, rank: *rank.get(usize::from(flags & 15))? };
         let oldest = u64::try_from(OLDEST.as_millis()).unwrap_or(u64::MAX);
-        let in_time = now_ms < self.until && now_ms.saturating_sub(joined_at) < oldest;
+        let in_time = self.restores(now_ms) && now_ms.saturating_sub(joined_at) < oldest;
         let restore = in_time.then_some(Restore {
             kind: *Kind::ALL.get(usize::from(kind))?,
             listed: flags & 16 != 0,

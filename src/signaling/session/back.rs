@@ -18,23 +18,28 @@ use super::enter::greet;
 use crate::rooms::Command;
 use crate::rooms::Now;
 use crate::rooms::Room;
+use crate::rooms::RoomId;
 
 /// A connection names the one that its client had before. If that is so, its seats are this one's; if not, nothing is said.
 pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid, now: Now) {
-    let Some(past) = past(&hub, &connection, before, now) else { return };
-    for Membership { room, peer } in past.seats {
-        let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
-        connection.speaks(dialect);
+    if let Some(past) = past(&hub, &connection, before, now) {
+        for Membership { room, peer } in past.seats {
+            if let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) {
+                let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
+                asked.take_again(&room, Opened { peer, restore: None }).await;
+            }
+        }
+        return;
+    }
+    let identity = connection.identity();
+    let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
+    let known_by = hub.known_by(before);
+    for place in hub.left.of(known_by, user) {
+        let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
+        let Some(opened) = hub.seal.open(&room, &place.token, now.unix_ms) else { continue };
         let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
-        let mut opened = Opened { peer, restore: None };
-        if asked.allowed(&room).and_then(|()| asked.is_own(&room, &mut opened)).is_err() {
-            tracing::debug!("a seat was another token's");
-            continue;
-        }
-        let command = Command::Resume { peer, session: connection.number, restore: None };
-        if let Err(failure) = asked.sit(&room, &command, (None, dialect.admitted), None).await {
-            tracing::debug!(message = %failure.message, "a seat was gone already");
-        }
+        asked.take_again(&room, opened).await;
+        hub.left.taken(known_by);
     }
 }
 
@@ -53,6 +58,20 @@ fn past(hub: &Hub, connection: &Connection, before: Sid, now: Now) -> Option<Pas
 }
 
 impl Asked<'_> {
+    /// Takes a seat again of which it was shown that it is this client's.
+    async fn take_again(&self, room: &RoomId, mut opened: Opened) {
+        if self.allowed(room).and_then(|()| self.is_own(room, &mut opened)).is_err() {
+            tracing::debug!("a seat was another token's");
+            return;
+        }
+        self.hub.speaks(self.connection, self.dialect);
+        let Opened { peer, restore } = opened;
+        let command = Command::Resume { peer, session: self.connection.number, restore };
+        if let Err(failure) = self.sit(room, &command, (None, self.dialect.admitted), None).await {
+            tracing::debug!(message = %failure.message, "a seat was gone already");
+        }
+    }
+
     /// Who joins a room that it is in is told of it again.
     pub(super) async fn again(&self, seat: Membership) -> Result<(), Failure> {
         let Membership { room, peer } = seat;

@@ -137,10 +137,7 @@ async fn event(hub: Arc<Hub>, connection: Arc<Connection>, value: Value, ack: Op
         Some((dialect, _)) if binary => (dialect, Err(Failure::bad("binary where text is due"))),
         Some((dialect, verb)) => {
             if Dialect::settles(verb) {
-                connection.speaks(dialect);
-                if dialect.directory && !spoken.directory {
-                    hub.directory.watch(&connection);
-                }
+                hub.speaks(&connection, dialect);
             }
             let asked = Asked { hub: &hub, connection: &connection, dialect, ack, now };
             let done = match read {

@@ -1,10 +1,12 @@
 // Clients of every dialect with clients of every other, and the requirement documents' own clients, as people have them.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { start } from '../support/callgate.mjs';
+import { freePort, start } from '../support/callgate.mjs';
 import { dialects, speak } from '../support/dialects.mjs';
 import { closeAll, connect, freshRoom, sleep } from './harness.mjs';
 
@@ -97,6 +99,43 @@ describe('a data channel opens through the relay', () => {
         assert.deepEqual(made, { connected: true, echoes: [20, 20], ways: [['relay', 'relay'], ['relay', 'relay']] });
       });
     }
+  }
+});
+
+test('who names its connection of before a restart has its seat again, in every dialect', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'callgate-dialects-'));
+  const config = { http: { port: await freePort('tcp') }, turn: { port: await freePort('both') }, limits: { joins_per_minute: 0 } };
+  const options = { config, env: { STATE_DIRECTORY: folder } };
+  let own = await start(options);
+  try {
+    const first = [];
+    for (const dialect of dialects) {
+      const [a, b] = [await client(dialect, own.url, { user: 'ada' }), await client('native', own.url, { user: 'ben' })];
+      const room = await a.enter();
+      await b.enter(room);
+      first.push(a, b);
+    }
+    assert.equal(await own.stop(), 0);
+    own = await start(options);
+    for (const before of first) {
+      const query = { reconnecting: before.sid };
+      if (before.dialect === 'community') {
+        const eve = await client('community', own.url, { user: 'eve', query });
+        await sleep(100);
+        assert.deepEqual([eve.resumed.items, eve.errors.items], [[], []], 'somebody else’s');
+        eve.close();
+      }
+      const after = await client(before.dialect, own.url, { user: before.dialect === 'native' ? 'ben' : 'ada', query });
+      const told = await after.resumed.next().catch((error) => assert.fail(`${before.dialect}: ${error.message}; ${JSON.stringify(after.errors.items)}`));
+      assert.deepEqual([after.room, after.self, told.restored], [before.room, before.self, true], before.dialect);
+    }
+    // What was left is used up.
+    const again = await client(first[0].dialect, own.url, { query: { reconnecting: first[0].sid } });
+    await sleep(100);
+    assert.equal(again.resumed.items.length, 0);
+  } finally {
+    await own.stop();
+    await rm(folder, { recursive: true, force: true });
   }
 });
 
