@@ -12,7 +12,7 @@ done
 [ "$(id -u)" = 0 ] || fail "root is needed: the tests make network namespaces and install a package in a container"
 
 missing=""
-for package in build-essential chromium coturn curl fonts-liberation iproute2 libnss3-tools lintian mmdebstrap nftables openssl procps sqlite3 systemd-container; do
+for package in build-essential chromium coturn curl fonts-liberation iproute2 libnss3-tools lintian mmdebstrap nftables nginx-light openssl procps sqlite3 systemd-container; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null)" = installed ] || missing="$missing $package"
 done
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

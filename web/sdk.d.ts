@@ -24,6 +24,11 @@ export interface JoinOptions {
   receive?: boolean;
   /** Give up joining after this many ms. Default: 15000. */
   timeout?: number;
+  /**
+   * The user's token, where the server wants one (`auth.mode = "jwt"`), or a function that gets one from your back end: it is
+   * asked for each connection, and for a fresh one in good time before the last one ends.
+   */
+  token?: string | (() => string | Promise<string>);
   /** Added to socket.io's `auth`. */
   auth?: Record<string, unknown>;
   /** Your own socket.io client's `io`, instead of the one shipped with this module. */
@@ -38,7 +43,7 @@ export function join(options: JoinOptions): Promise<Room>;
  */
 export type ErrorCode =
   | 'bad-request' | 'unknown-event' | 'not-a-member' | 'no-such-room' | 'room-full' | 'room-closed' | 'too-large'
-  | 'too-many-requests' | 'already-joined' | 'resume-failed' | 'no-such-peer' | 'banned' | 'internal'
+  | 'too-many-requests' | 'already-joined' | 'resume-failed' | 'no-such-peer' | 'banned' | 'unauthorized' | 'token-expired' | 'internal'
   | 'unreachable' | 'timeout' | 'closed'
   | (string & {});
 

@@ -2,8 +2,12 @@
 
 import { CallgateError } from './sdk/error.js';
 import { Room } from './sdk/room.js';
+import { Token } from './sdk/token.js';
 
 export { CallgateError, Room };
+
+/** What the server says in a `connect_error`. */
+const REFUSALS = ['unauthorized', 'token-expired', 'too-many-requests'];
 
 /**
  * Joins a room; makes it if it is not there. Resolves to a Room once the server has let us in, rejects with a
@@ -12,9 +16,12 @@ export { CallgateError, Room };
 export async function join(options) {
   const { url = new URL('.', import.meta.url).origin, path = '/socket.io/', timeout = 15_000 } = options;
   const io = options.io ?? (await import('./vendor/socket.io.esm.min.js')).io;
+  const token = options.token && new Token(options.token);
+  const shown = async () => ({ dialect: 'native', ...options.auth, ...(token && { token: await token.shown() }) });
   const socket = io(url, {
     path,
-    auth: { dialect: 'native', ...options.auth },
+    // Without one the server says what it thinks of that.
+    auth: (done) => shown().catch(() => ({ dialect: 'native', ...options.auth })).then(done),
     transports: ['websocket', 'polling'],
     tryAllTransports: true,
     forceNew: true,
@@ -24,6 +31,8 @@ export async function join(options) {
     autoConnect: false,
   });
   const room = new Room(socket, { ...options, kind: options.kind ?? 'room' });
+  token?.use(socket);
+  room.on('closed', () => token?.stop());
   return new Promise((resolve, reject) => {
     let last;
     const late = setTimeout(() => {
@@ -33,7 +42,9 @@ export async function join(options) {
     socket.on('connect_error', (error) => {
       last = error;
       // The server said no, and socket.io will not try again.
-      if (!socket.active && !room.self) room.abandon(CallgateError.from({ code: error.data?.code ?? 'unreachable', message: error.message }));
+      if (socket.active) return;
+      if (token?.another(error)) socket.connect();
+      else room.abandon(CallgateError.from({ code: REFUSALS.includes(error.message) ? error.message : 'unreachable', message: error.message }));
     });
     const settle = room.on('state', ({ state, reason, error }) => {
       clearTimeout(late);

@@ -63,6 +63,7 @@ use crate::signaling::Operator;
 use crate::signaling::Signaling;
 use crate::store::Live as Rooms;
 use crate::store::Store;
+use crate::webhooks;
 use crate::webhooks::Webhooks;
 
 use arrivals::Arrivals;
@@ -101,6 +102,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
     access::keyring(settings)?;
+    webhooks::check(&settings.webhooks)?;
     gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
@@ -191,7 +193,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
     let of_rooms = of_rooms(settings);
     let store = rooms(settings, state, &of_rooms)?;
-    let webhooks = webhooks(settings, state)?;
+    let webhooks = tellers(settings, state)?;
     let tokens = access::tokens(keyring);
     let (signaling, layer) =
         signaling(&of_rooms, ice.clone(), &relay, Arc::clone(&tokens), &store, &resume_secret, &webhooks)?;
@@ -400,7 +402,7 @@ fn rooms(
 }
 
 /// Who is told of rooms, and asked. A secret is made only if there is somebody to sign for.
-fn webhooks(settings: &Settings, state: &State) -> anyhow::Result<Webhooks> {
+fn tellers(settings: &Settings, state: &State) -> anyhow::Result<Webhooks> {
     let hooks = &settings.webhooks;
     if hooks.urls.is_empty() && hooks.join_url.is_none() {
         return Ok(Webhooks::none());

@@ -19,6 +19,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::Parts;
 use super::access::Caller;
@@ -43,6 +44,9 @@ const LATER: Duration = Duration::from_secs(4);
 
 /// The longest text to look for, in characters.
 const LONGEST_SEARCH: usize = 128;
+
+/// So many lists are made at a time.
+static LISTING: Semaphore = Semaphore::const_new(2);
 
 /// What comes of something done to a room, once what of it lasts is written.
 pub type Done<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -148,7 +152,8 @@ pub(super) async fn list(
     }
     let search = Search { all: caller == Caller::Operator, after, most, text: asked.search.clone() };
     let rooms = Arc::clone(&parts.rooms);
-    // It may have to look at all of them.
+    // It may have to look at all of them: on a thread of its own, and not on all threads there are.
+    let Ok(_turn) = LISTING.acquire().await else { return failed(Refusal::Unavailable) };
     match tokio::task::spawn_blocking(move || rooms.list(&search)).await {
         Ok(found) => {
             let search = asked.search.filter(|text| !text.is_empty());

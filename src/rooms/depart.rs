@@ -85,7 +85,7 @@ pub(super) fn lost<'a>(
         // It has come back on another connection already.
     } else if rules.grace.is_zero() || !keep {
         // Closing the connection on purpose is leaving; but who belongs to a channel comes back to it.
-        let reason = if keep { LeftReason::Lost } else { LeftReason::Left };
+        let reason = if keep { LeftReason::Lost } else { LeftReason::Disconnected };
         decision.gone(room, &[peer], Gone::Away(reason), rules, now);
     } else if member.away.is_none() {
         let away = Away { since: now.at, until: now.at + rules.grace };
@@ -181,7 +181,7 @@ impl Decision<'_> {
             Kind::Call if room.status == Status::Active || rest.is_empty() => Some(match reason {
                 LeftReason::Lost => ClosedReason::PeerLost,
                 LeftReason::Kicked => ClosedReason::PeerKicked,
-                LeftReason::Left | LeftReason::Closed => ClosedReason::PeerLeft,
+                LeftReason::Left | LeftReason::Disconnected | LeftReason::Closed => ClosedReason::PeerLeft,
             }),
             Kind::Room if rest.is_empty() => Some(ClosedReason::PeerLeft),
             // A channel's creator who is only away from it keeps it.

@@ -150,7 +150,8 @@ pub struct Details {
     pub description: Option<Arc<str>>,
     /// What is exchanged in it.
     pub media: Option<Media>,
-    /// Who made it, or was handed it: a user. A room whose creator is no user knows it by its seat's rank.
+    /// Who made it, or was handed it: a user. A room whose creator is no user knows it by its seat's rank. Empty: a back end
+    /// made it, and whoever comes first is not its creator.
     pub creator: Option<Arc<str>>,
     /// Only who is invited, or knows the password, comes in; it is in no directory.
     pub private: bool,

@@ -98,7 +98,7 @@ pub(super) fn create<'a>(
         ..Details::default()
     };
     if kind == Kind::Channel
-        && let Some(user) = &creator.user
+        && let Some(user) = creator.user.as_ref().filter(|user| !user.is_empty())
     {
         let person = Person { standing: Standing::Moderator, name: creator.name.clone(), since: now.unix_ms };
         details.people.insert(user.clone(), person);

@@ -16,6 +16,8 @@ pub type Peers = SmallVec<[PeerId; 2]>;
 pub enum LeftReason {
     /// It said so.
     Left,
+    /// It took its leave of the server, of all rooms at once: it may belong to this one still.
+    Disconnected,
     /// Its transport was lost and it did not come back in time, or its seat was needed.
     Lost,
     /// It was put out.
@@ -29,7 +31,7 @@ impl LeftReason {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            LeftReason::Left => "left",
+            LeftReason::Left | LeftReason::Disconnected => "left",
             LeftReason::Lost => "lost",
             LeftReason::Kicked => "kicked",
             LeftReason::Closed => "closed",

@@ -1,6 +1,7 @@
 //! Rooms for those who are not in them: the operator and back ends, over HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use serde_json::json;
@@ -153,7 +154,8 @@ impl Hub {
             Some(password) => Some(self.passwords.hash(&password).await.map_err(|_| Refusal::Unavailable)?),
         };
         let options = Options { password, ..plan.options };
-        let creator = Who { user: plan.creator, ..Who::default() };
+        // Nobody's, if the back end names nobody: else it would be its who comes first, however private it is.
+        let creator = Who { user: Some(plan.creator.unwrap_or_default()), ..Who::default() };
         let command = Command::Create { kind: plan.kind, options, creator, maker: 0 };
         self.commit(&id, &command, Hub::now(), |_| ()).await?;
         Ok(id)
@@ -206,6 +208,9 @@ impl Signaling {
     /// Why not.
     pub async fn create(&self, plan: Plan) -> Result<RoomId, Refusal> {
         let hub = Arc::clone(&self.hub);
+        if hub.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Unavailable);
+        }
         to_its_end(async move { hub.create(plan).await }).await
     }
 

@@ -43,7 +43,9 @@ pub(super) struct Directory(Mutex<State>);
 #[derive(Default)]
 struct State {
     watchers: HashMap<u64, Weak<Connection>>,
-    changes: HashMap<RoomId, Changed>,
+    changes: HashMap<RoomId, (u64, Changed)>,
+    /// How many changes there have been.
+    noted: u64,
     /// Someone is about to tell.
     telling: bool,
 }
@@ -77,18 +79,20 @@ pub(super) struct Page {
 impl State {
     fn note(&mut self, id: &RoomId, now: Changed) -> Noted {
         let full = self.changes.len() >= MOST_WAITING;
+        self.noted += 1;
+        let noted = self.noted;
         match (self.changes.get_mut(id), now) {
             // Nobody has heard of it, and nobody needs to.
-            (Some(Changed::Made), Changed::Gone) => {
+            (Some((_, Changed::Made)), Changed::Gone) => {
                 self.changes.remove(id);
             }
-            (Some(Changed::Made), _) => {}
+            (Some((_, Changed::Made)), _) => {}
             // One of that name is known.
-            (Some(was), Changed::Made) => *was = Changed::Updated,
-            (Some(was), now) => *was = now,
+            (Some(was), Changed::Made) => *was = (noted, Changed::Updated),
+            (Some(was), now) => *was = (noted, now),
             (None, _) if full => return Noted::LeftOut,
             (None, now) => {
-                self.changes.insert(id.clone(), now);
+                self.changes.insert(id.clone(), (noted, now));
             }
         }
         if std::mem::replace(&mut self.telling, true) { Noted::Waits } else { Noted::First }
@@ -125,10 +129,13 @@ impl Directory {
         state.note(id, now)
     }
 
+    /// Some of the changes, in their order, and whom to tell.
     fn take(&self) -> (Vec<(RoomId, Changed)>, Vec<Arc<Connection>>) {
         let mut state = self.lock();
         let some: Vec<RoomId> = state.changes.keys().take(MOST_CHANGES).cloned().collect();
-        let some = some.into_iter().filter_map(|id| state.changes.remove_entry(&id)).collect::<Vec<_>>();
+        let mut some: Vec<_> = some.into_iter().filter_map(|id| state.changes.remove_entry(&id)).collect();
+        some.sort_unstable_by_key(|(_, (noted, _))| *noted);
+        let some: Vec<_> = some.into_iter().map(|(id, (_, changed))| (id, changed)).collect();
         if some.is_empty() {
             state.telling = false;
             state.changes = HashMap::new();
@@ -287,7 +294,7 @@ mod tests {
             for change in changes {
                 state.note(&id, *change);
             }
-            state.changes.get(&id).copied()
+            state.changes.get(&id).map(|(_, changed)| *changed)
         };
         use Changed::*;
         for (changes, expected) in [

@@ -13,6 +13,8 @@ use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use super::Parts;
+use super::Settings;
 use super::account::Bank;
 use super::clock::Alarm;
 use super::connection::Connection;
@@ -49,6 +51,9 @@ use crate::store::Committed;
 use crate::store::Store;
 use crate::store::Ticket;
 use crate::turn::credential;
+
+/// For how long after the start seats of before it are taken again, at least.
+const RESTORED_FOR: Duration = Duration::from_secs(60);
 
 /// Over how long it is spread that everybody gets fresh credentials.
 const RENEWAL: Duration = Duration::from_secs(3);
@@ -95,39 +100,31 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    #[expect(clippy::too_many_arguments, reason = "all that the sessions share")]
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        ice: IceServers,
-        bank: Bank,
-        message_bytes: usize,
-        media: Arc<dyn Media>,
-        seal: Seal,
-        tokens: Arc<Tokens>,
-        dialect: &'static Dialect,
-        grace: Duration,
-        news: Arc<dyn News>,
-    ) -> Hub {
+    /// Nobody is connected yet.
+    pub(super) fn new(settings: &Settings, parts: Parts) -> Hub {
+        let now = Hub::now();
+        let boot = std::array::from_fn(|i| uuid::Uuid::new_v4().as_bytes()[i]);
+        let window = settings.grace.max(RESTORED_FOR);
         Hub {
-            store,
+            store: parts.store,
             seats: Seats::default(),
             counters: Counters::default(),
-            ice,
-            bank,
-            message_bytes,
+            ice: parts.ice,
+            bank: Bank::new(settings.rates(), now.at),
+            message_bytes: settings.message_bytes,
             alarm: Arc::default(),
             draining: AtomicBool::new(false),
-            media,
-            seal,
+            media: parts.media,
+            seal: Seal::new(&parts.seal, boot, now.unix_ms, window),
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
-            tokens,
+            tokens: parts.tokens,
             expiries: Expiries::default(),
-            dialect,
-            lost: Lost::new(grace),
-            reports: news.reports(),
-            news,
+            dialect: Dialect::of(settings.dialect),
+            lost: Lost::new(settings.grace),
+            reports: parts.news.reports(),
+            news: parts.news,
             connections: Mutex::default(),
             numbers: AtomicU64::new(0),
         }

@@ -57,13 +57,10 @@ use socketioxide::ParserConfig;
 use socketioxide::SocketIo;
 use socketioxide::layer::SocketIoLayer;
 
-use self::account::Bank;
 use self::account::Rates;
 use self::admin::Admin;
-use self::dialect::Dialect;
 use self::door::Door;
 use self::hub::Hub;
-use self::seal::Seal;
 use crate::auth::Tokens;
 use crate::config;
 use crate::ice::IceServers;
@@ -188,9 +185,6 @@ impl Parts {
     }
 }
 
-/// For how long after the start seats of before it are taken again, at least.
-const RESTORED_FOR: Duration = Duration::from_secs(60);
-
 /// How often what has surely come through is forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -217,21 +211,7 @@ impl Signaling {
     /// Starts signaling; the layer answers `/socket.io/`. Call it within a tokio runtime.
     #[must_use]
     pub fn new(settings: &Settings, parts: Parts) -> (Signaling, SocketIoLayer) {
-        let now = Hub::now();
-        let boot = std::array::from_fn(|i| uuid::Uuid::new_v4().as_bytes()[i]);
-        let window = settings.grace.max(RESTORED_FOR);
-        let hub = Arc::new(Hub::new(
-            parts.store,
-            parts.ice,
-            Bank::new(settings.rates(), now.at),
-            settings.message_bytes,
-            parts.media,
-            Seal::new(&parts.seal, boot, now.unix_ms, window),
-            parts.tokens,
-            Dialect::of(settings.dialect),
-            settings.grace,
-            parts.news,
-        ));
+        let hub = Arc::new(Hub::new(settings, parts));
         // A message somewhat too long gets an answer; one beyond this ends the connection, as it is never read whole.
         let hard = settings.message_bytes.saturating_mul(4).max(256 << 10);
         let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(hard);

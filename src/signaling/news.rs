@@ -28,6 +28,18 @@ use crate::store::Committed;
 /// When to ask again, if nobody said who may join.
 const LATER: Duration = Duration::from_secs(2);
 
+/// What others may give as their reason: codes that clients take for the room's own word.
+const REASONS: [Code; 8] = [
+    Code::Banned,
+    Code::PrivateRoom,
+    Code::PasswordRequired,
+    Code::WrongPassword,
+    Code::RoomLocked,
+    Code::RoomFull,
+    Code::RoomClosed,
+    Code::Unauthorized,
+];
+
 /// Who wants to join what.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -57,7 +69,7 @@ pub enum Verdict {
     },
     /// It may not.
     Denied {
-        /// Why, for programs: the name of a `Code`, or any.
+        /// Why, for programs: the name of a `Code`, or any, which is as good as `forbidden`.
         code: String,
         /// Why, for people.
         message: String,
@@ -185,7 +197,7 @@ impl Hub {
                 Ok(who)
             }
             Verdict::Denied { code, message } => {
-                let known = Code::ALL.into_iter().find(|known| known.name() == code);
+                let known = REASONS.into_iter().find(|known| known.name() == code);
                 Err(Failure::new(known.unwrap_or(Code::Forbidden), message))
             }
             Verdict::Unreachable => Err(Failure {

@@ -68,7 +68,7 @@ impl Hub {
         ] {
             whole[key] = value;
         }
-        if let Some(creator) = &details.creator {
+        if let Some(creator) = details.creator.as_ref().filter(|creator| !creator.is_empty()) {
             whole["creator"] = Value::from(&**creator);
         }
         Some(whole)

@@ -153,7 +153,7 @@ struct Lane {
     carrier: Arc<dyn Carrier>,
     counters: Arc<Counters>,
     closing: watch::Receiver<bool>,
-    /// The last message of this receiver that came to an end was given up.
+    /// The last try with this receiver failed, and that has been said.
     failing: Arc<AtomicBool>,
 }
 
@@ -189,6 +189,7 @@ impl Lane {
             if tries >= TRIES || self.is_ending() {
                 break why;
             }
+            self.failed(message.kind, &why);
             count(&self.counters.retried);
             // At the end each has one more try, at once.
             tokio::select! {
@@ -198,13 +199,17 @@ impl Lane {
         };
         message.load.ended = true;
         count(&self.counters.failed);
+        self.failed(message.kind, &why);
+    }
+
+    /// Says so once, until one is taken again.
+    fn failed(&self, event: &'static str, why: &str) {
         if !self.failing.swap(true, Relaxed) {
-            let receiver = self.carrier.name();
             tracing::warn!(
-                receiver,
+                receiver = self.carrier.name(),
                 why,
-                event = message.kind,
-                "a webhook was given up; the next that is said is when one is taken again"
+                event,
+                "a receiver of webhooks does not take them"
             );
         }
     }

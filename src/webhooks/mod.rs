@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use crate::config;
@@ -73,6 +74,20 @@ struct Gatekeeper {
     places: Semaphore,
 }
 
+/// Whether these can be started on this system.
+///
+/// # Errors
+/// There is `https` among the URLs and nothing to trust.
+pub fn check(settings: &config::Webhooks) -> io::Result<()> {
+    tls(settings).map(drop)
+}
+
+fn tls(settings: &config::Webhooks) -> io::Result<Option<TlsConnector>> {
+    let mut all = settings.urls.iter().chain(&settings.join_url);
+    let secure = all.any(|url| url.scheme() == Some(&Scheme::HTTPS));
+    secure.then(|| trust::connector(settings.ca.as_deref())).transpose()
+}
+
 impl Webhooks {
     /// Nobody is told, and nobody is asked.
     #[must_use]
@@ -86,11 +101,7 @@ impl Webhooks {
     /// There is `https` among the URLs and nothing to trust.
     pub fn start(settings: &config::Webhooks, secret: &SecretString) -> io::Result<Webhooks> {
         let signer = Arc::new(Signer::new(secret));
-        let mut all = settings.urls.iter().chain(&settings.join_url);
-        let tls = match all.any(|url| url.scheme() == Some(&Scheme::HTTPS)) {
-            true => Some(trust::connector(settings.ca.as_deref())?),
-            false => None,
-        };
+        let tls = tls(settings)?;
         let network = |url| Network::new(url, tls.as_ref(), Arc::clone(&signer), settings.timeout);
         let mut carriers: Vec<Arc<dyn Carrier>> = Vec::new();
         for url in &settings.urls {

@@ -42,6 +42,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::Callgate;
+use crate::support::Guest;
 use crate::support::PATIENCE;
 
 const SECRET: &str = "a secret of the test";
@@ -387,4 +389,119 @@ async fn a_join_is_asked_about_and_the_answer_counts() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(webhooks.may_join(&ask("broken")).await, Decision::Unreachable);
     assert_eq!(webhooks.stats().joins, [1, 2, 2]);
+}
+
+fn seen(got: &[Got]) -> Vec<String> {
+    got.iter()
+        .map(|got| {
+            let reason = got.body["reason"].as_str().map(|reason| format!(" {reason}")).unwrap_or_default();
+            let user = got.body["userId"].as_str().map(|user| format!(" {user}")).unwrap_or_default();
+            format!("{}{user}{reason}", got.headers["callgate-event"].to_str().unwrap())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_tells_of_its_rooms_to_the_end() {
+    // Not in the best of health, which changes nothing.
+    let receiver = Receiver::start(None, async |_, before| {
+        if before == 1 || before == 9 { StatusCode::BAD_GATEWAY } else { StatusCode::OK }.into_response()
+    })
+    .await;
+    let mut daemon = Callgate::start(&format!("[webhooks]\nurls = [\"http://{}/\"]\n", receiver.address));
+    let mut ada = Guest::connect(&daemon, json!({"userId": "ada"})).await;
+    let mut bob = Guest::connect(&daemon, json!({"userId": "bob"})).await;
+    for guest in [&mut ada, &mut bob] {
+        guest.ask("room.join", json!({"room": "talk", "kind": "call", "name": "N"})).await;
+    }
+    bob.ask("chat", json!({"room": "talk", "text": "hello"})).await;
+    bob.ask("room.leave", json!({"room": "talk"})).await;
+    let got = receiver.wait_for(9).await;
+    let seen_now = seen(&got);
+    assert_eq!(
+        seen_now,
+        [
+            "room.created",
+            "peer.joined ada",
+            "peer.joined ada",
+            "peer.joined bob",
+            "chat.message",
+            "peer.left bob left",
+            "peer.left ada closed",
+            "call.ended peer-left",
+            "room.closed peer-left",
+        ]
+    );
+    let secret = std::fs::read_to_string(daemon.state("webhook-secret")).unwrap();
+    got.iter().for_each(|one| one.assert_signed(secret.trim()));
+    assert!(got.iter().all(|one| one.body["room"] == "talk"));
+    assert_eq!((&got[0].body["kind"], &got[0].body["memberCount"]), (&json!("call"), &json!(1)));
+    assert_eq!(got[3].body["name"], "N");
+    assert_eq!(
+        (&got[4].body["message"]["text"], &got[4].body["message"]["userId"]),
+        (&json!("hello"), &json!("bob"))
+    );
+    assert_eq!(got[7].body["participants"].as_array().unwrap().len(), 2);
+    daemon.wait_for_metric("callgate_webhooks_total{result=\"delivered\"}", 8.0).await;
+    assert_eq!(daemon.metrics().await["callgate_webhooks_total{result=\"retried\"}"], 1.0);
+
+    // What waits when the daemon ends has one more try, at once.
+    ada.ask("room.join", json!({"room": "late"})).await;
+    receiver.wait_for(10).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(seen(&receiver.got())[9..], ["room.created", "room.created", "peer.joined ada"]);
+}
+
+#[tokio::test]
+async fn a_daemon_lets_in_whom_the_receiver_lets_in() {
+    let gatekeeper = Receiver::start(None, async |got: Got, _| match got.body["user"].as_str() {
+        Some("ada") => {
+            axum::Json(json!({"allow": true, "name": "Lady A", "role": "moderator"})).into_response()
+        }
+        Some("eve") => {
+            axum::Json(json!({"allow": false, "code": "banned", "message": "not you"})).into_response()
+        }
+        Some("bob") => {
+            axum::Json(json!({"allow": false, "code": "members-only", "message": "sign up"})).into_response()
+        }
+        _ => {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            StatusCode::OK.into_response()
+        }
+    })
+    .await;
+    let daemon = Callgate::start(&format!(
+        "[webhooks]\njoin_url = \"http://{}/\"\ntimeout = \"300ms\"\n",
+        gatekeeper.address
+    ));
+    let join = async |user: &str| {
+        let mut guest = Guest::connect(&daemon, json!({ "userId": user })).await;
+        (guest.ask("room.join", json!({"room": "tea", "name": "me"})).await, guest)
+    };
+    let (joined, _ada) = join("ada").await;
+    assert_eq!(joined["self"]["name"], "Lady A", "{joined}");
+    for (user, code, message) in [("eve", "banned", "not you"), ("bob", "forbidden", "sign up")] {
+        let (refused, _) = join(user).await;
+        assert_eq!(
+            (&refused["error"]["code"], &refused["error"]["message"]),
+            (&json!(code), &json!(message))
+        );
+    }
+    let (unsure, _) = join("nobody").await;
+    assert_eq!(
+        (&unsure["error"]["code"], unsure["error"]["retryAfter"].is_u64()),
+        (&json!("unavailable"), true)
+    );
+    let asked = gatekeeper.got();
+    assert_eq!((&asked[0].body["kind"], &asked[0].body["dialect"]), (&json!("room"), &json!("native")));
+    assert_eq!(asked[0].body["address"], "127.0.0.1");
+    let figures = daemon.metrics().await;
+    let decisions = ["allowed", "denied", "unreachable"]
+        .map(|decision| figures[&format!("callgate_join_decisions_total{{decision=\"{decision}\"}}")]);
+    assert_eq!(decisions, [1.0, 2.0, 1.0]);
+    assert_eq!(
+        figures["callgate_rooms{kind=\"room\"}"], 1.0,
+        "nothing is made for those who may not come in"
+    );
 }

@@ -57,6 +57,12 @@ export function endInWords(code, detail) {
       return { title: 'You were put out of the call.', text: 'Whoever runs this server has ended it for you.', again: true };
     case 'banned':
       return { title: 'This room is closed to you.', text: 'Whoever runs this server does not let you in any more.', again: false };
+    case 'unauthorized':
+      return { title: 'This server wants to know who you are.', text: 'Sign in where you got the link from, then try again.', again: true };
+    case 'token-expired':
+      return { title: 'Your sign-in has ended.', text: 'Sign in again where you got the link from, then come back.', again: true };
+    case 'forbidden':
+      return { title: 'This room is not open to you.', text: 'Ask whoever gave you the link.', again: false };
     case 'deleted':
       return { title: 'The call is over.', text: 'Whoever runs this server has ended it.', again: true };
     case 'closed':

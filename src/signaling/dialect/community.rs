@@ -94,7 +94,7 @@ pub(in crate::signaling) static COMMUNITY: Dialect = Dialect {
             ("username", Field::NameOrId),
             ("peerId", Field::PeerId),
             ("reason", Field::Reason),
-            ("disconnected", Field::WasLost),
+            ("disconnected", Field::Disconnected),
         ],
     )),
     last_only: true,

@@ -46,7 +46,7 @@ impl Facts {
             name: details.name.clone(),
             description: details.description.clone(),
             media: details.media,
-            creator: details.creator.clone(),
+            creator: details.creator.clone().filter(|creator| !creator.is_empty()),
             capacity: room.capacity,
             count,
             belonging: if room.kind == Kind::Channel { details.belonging().count() } else { count },

@@ -75,8 +75,8 @@ pub(in crate::signaling) enum Field {
     NameOrId,
 
     Reason,
-    /// `true` if the peer's transport was lost, else left out.
-    WasLost,
+    /// `true` if it went with its connection, and did not just leave; else left out.
+    Disconnected,
     Kind,
     Data,
 

@@ -231,3 +231,6 @@ impl Dialect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

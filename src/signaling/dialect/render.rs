@@ -51,6 +51,8 @@ pub(in crate::signaling) struct Pieces<'a> {
     pub(in crate::signaling) ice: Option<&'a Minted>,
     pub(in crate::signaling) resume: Option<&'a str>,
     pub(in crate::signaling) resumed: bool,
+    /// Whom it is about has no connection any more.
+    pub(in crate::signaling) disconnected: bool,
     pub(in crate::signaling) restored: bool,
     pub(in crate::signaling) missed: u64,
     pub(in crate::signaling) failure: Option<&'a Failure>,
@@ -76,6 +78,7 @@ impl<'a> Pieces<'a> {
                 it.user = user.as_deref();
                 it.name = name.as_deref();
                 it.reason = Some(reason.name());
+                it.disconnected = matches!(reason, LeftReason::Lost | LeftReason::Disconnected);
             }
             Event::PeerWaiting { peer, user, name } => {
                 it.peer = Some(*peer);
@@ -156,7 +159,7 @@ impl<'a> Pieces<'a> {
                 None => some(map, key, self.peer.map(Id)),
             },
             Field::Reason => some(map, key, self.reason),
-            Field::WasLost => some(map, key, (self.reason == Some(LeftReason::Lost.name())).then_some(true)),
+            Field::Disconnected => some(map, key, self.disconnected.then_some(true)),
             Field::Kind => some(map, key, self.kind),
             Field::Data => some(map, key, self.data),
             Field::IceServers => some(map, key, self.ice),

@@ -10,6 +10,7 @@ use super::super::connection::Membership;
 use super::super::error::Failure;
 use super::super::hub::Hub;
 use super::super::lost::Past;
+use super::super::seal::Opened;
 use super::Asked;
 use super::enter::HISTORY;
 use super::enter::Welcome;
@@ -25,6 +26,11 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
         let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
         connection.speaks(dialect);
         let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
+        let mut opened = Opened { peer, restore: None };
+        if asked.allowed(&room).and_then(|()| asked.is_own(&room, &mut opened)).is_err() {
+            tracing::debug!("a seat was another token's");
+            continue;
+        }
         let command = Command::Resume { peer, session: connection.number, restore: None };
         if let Err(failure) = asked.sit(&room, &command, (None, dialect.admitted), None).await {
             tracing::debug!(message = %failure.message, "a seat was gone already");

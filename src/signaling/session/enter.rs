@@ -151,7 +151,7 @@ impl Asked<'_> {
     }
 
     /// Whether a seat is of the user that a token proves, and was not taken with one that said more.
-    fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
+    pub(super) fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
         let Some(identity) = self.connection.identity().filter(|identity| identity.proven) else {
             return Ok(());
         };

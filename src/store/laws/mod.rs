@@ -1,5 +1,6 @@
 //! The laws of stores: what holds of live rooms over every ledger there is.
 
+mod faults;
 mod model;
 
 use std::path::PathBuf;
@@ -457,5 +458,37 @@ fn what_is_told_is_in_the_order_of_what_is_kept() {
                 "each sender's own order"
             );
         }
+    }
+}
+
+#[test]
+fn pages_of_all_rooms_have_each_of_them_once_newest_first() {
+    for way in Way::all() {
+        let at = Instant::now();
+        let store = way.open(MANY, at);
+        for n in 0..97_u64 {
+            // Several of the same millisecond; every third in the directory.
+            let now = Now { at, unix_ms: 1000 + n / 4 };
+            let options = Options { listed: n % 3 == 0, ..Options::default() };
+            let command = Command::Create { kind: Kind::Room, options, creator: user("amy"), maker: 0 };
+            run(&store, &id(&format!("r{n}")), &command, now).unwrap();
+        }
+        for (most, all) in [(1, true), (7, true), (97, true), (500, true), (7, false), (33, false)] {
+            let mut found: Vec<Place> = Vec::new();
+            loop {
+                let after = found.last();
+                let page = if all { store.all(after, most) } else { store.listed(after, most) };
+                assert!(page.len() <= most);
+                if page.is_empty() {
+                    break;
+                }
+                found.extend(page);
+            }
+            assert_eq!(found.len(), if all { 97 } else { 33 }, "pages of {most}");
+            let newest_first =
+                |two: &[Place]| two[0].0 > two[1].0 || (two[0].0 == two[1].0 && two[0].1 < two[1].1);
+            assert!(found.windows(2).all(newest_first), "{found:?}");
+        }
+        assert!(store.all(Some(&(0, id("a"))), 9).is_empty());
     }
 }

@@ -78,9 +78,6 @@ fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {
     drop(copy);
     File::open(half)?.sync_all()?;
     fs::hard_link(half, to)?;
-    if let Some(folder) = to.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder)?.sync_all()?;
-    }
+    file::sync_folder(to)?;
     Ok(copied)
 }

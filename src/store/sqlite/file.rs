@@ -48,10 +48,19 @@ pub(super) fn make(path: &Path) -> io::Result<bool> {
     }
     // Never opened once it is there: closing it again would end SQLite's own locks on it.
     match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
-        Ok(_) => Ok(true),
+        Ok(_) => {
+            sync_folder(path)?;
+            Ok(true)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Has a name in its folder survive the loss of power.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Nobody else's for as long as it lives. Another daemon on the same file would not see what this one has in memory.

@@ -109,7 +109,7 @@ for (const [ways, protocol, words] of [
 
 test('what is relayed is counted for each member, and who is put out is relayed no more', async () => {
   const api = (path, method = 'GET', body) =>
-    fetch(daemon.url + path, { method, body: body && JSON.stringify(body), headers: { authorization: `Bearer ${TOKEN}` } });
+    fetch(daemon.url + path, { method, body: body && JSON.stringify(body), headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' } });
   const allocations = async () => (await daemon.metrics()).sum('callgate_allocations');
   const room = freshRoom();
   await until('a clean start', async () => (await allocations()) === 0);

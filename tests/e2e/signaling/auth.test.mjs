@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { io } from 'socket.io-client';
+import { join as joinRoom } from '../../../web/sdk.js';
 import { closeAll, connect, freshRoom, sleep, startDaemon } from './harness.mjs';
 
 const KEY = 'a key of thirty-two characters..';
@@ -221,6 +223,25 @@ test('a place is taken again by its own user, and by nobody else', async () => {
   assert.deepEqual([again.resumed, again.self.peerId], [true, self.peerId]);
 });
 
+test('nor by naming the connection that had it', async () => {
+  const room = freshRoom();
+  const stays = withToken(token({ sub: 'bob' }));
+  await stays.ask('room.join', { room });
+  const a = withToken(token({ role: 'moderator' }));
+  await a.ask('room.join', { room });
+  const before = a.socket.id;
+  a.kill();
+  await stays.next('room.peer-away');
+  const coming = (claims) => withToken(token(claims), { query: { userId: 'ada', reconnecting: before } });
+  for (const claims of [{ sub: 'eve' }, { sub: 'eve', role: 'admin' }]) {
+    const eve = coming(claims);
+    assert.equal((await eve.ask('chat', { room, text: 'hello' })).error.code, 'not-a-member');
+  }
+  const back = coming({ role: 'moderator' });
+  assert.equal((await back.ask('chat', { room, text: 'back' })).ok, true);
+  assert.equal((await stays.next('chat')).text, 'back');
+});
+
 test('the cookie holds a token as well, but not for pages of elsewhere', async () => {
   const room = freshRoom();
   const cookie = `theme=dark; session=${token({ sub: 'carol' })}`;
@@ -239,6 +260,41 @@ test('the cookie holds a token as well, but not for pages of elsewhere', async (
   const both = withToken(token(), { extraHeaders: { cookie } });
   assert.equal((await both.ask('room.join', { room: freshRoom() })).self.userId, 'ada');
   await refused(withToken('wrong', { extraHeaders: { cookie } }), 'unauthorized');
+});
+
+test('the SDK renews its token by itself, and says so when there is none to be had', async (t) => {
+  const rooms = [];
+  t.after(() => Promise.all(rooms.map((room) => room.leave())));
+  // Alone in each room: there is no WebRTC here.
+  const enter = async (source) => {
+    const room = await joinRoom({ url: daemon.url, io, room: freshRoom(), token: source });
+    rooms.push(room);
+    return room;
+  };
+  let asked = 0;
+  const states = [];
+  const inside = await enter(async () => token({ exp: Math.ceil(now()) + ((asked += 1), 5) }));
+  inside.on('state', ({ state }) => states.push(state));
+  assert.equal(inside.self.userId, 'ada');
+  await sleep(8000);
+  assert.deepEqual([inside.state, states], ['joined', []]);
+  assert.ok(asked >= 2 && asked < 8, `asked ${asked} times`);
+  await inside.leave();
+  const before = asked;
+  await sleep(5000);
+  assert.equal(asked, before, 'nobody asks for a room that was left');
+  const code = async (source) => (await enter(source).catch((error) => error)).code;
+  assert.equal(await code('garbage'), 'unauthorized');
+  assert.equal(await code(undefined), 'unauthorized');
+  assert.equal(await code(token({ exp: 1 })), 'token-expired');
+  assert.equal(await code(() => Promise.reject(new Error('the back end is down'))), 'unauthorized');
+  // One that was at hand has ended meanwhile: the next one is asked for.
+  const old = [token({ exp: 1 })];
+  await enter(() => old.pop() ?? token());
+  // A fixed one ends, and the room with it.
+  const fixed = await enter(token({ exp: Math.ceil(now()) + 2 }));
+  const end = await new Promise((done) => fixed.on('closed', done));
+  assert.equal(end.reason, 'token-expired');
 });
 
 test('where nobody needs a token, one that is shown is still looked at', async () => {

@@ -35,21 +35,33 @@ export async function startDaemon(settings = {}) {
     PORT: String(port),
   };
   for (const [key, value] of Object.entries(settings)) env[`CALLGATE_${key}`] = String(value);
-  const child = spawn(BINARY, [], { env, stdio: ['ignore', 'ignore', 'inherit'] });
   const url = `http://127.0.0.1:${port}`;
-  for (let tries = 0; ; tries += 1) {
-    try {
-      await fetch(`${url}/health`);
-      break;
-    } catch (error) {
-      if (tries > 100 || child.exitCode !== null) throw new Error(`${BINARY} does not start: ${error}`);
-      await sleep(50);
+  let child;
+  const begin = async () => {
+    child = spawn(BINARY, [], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+    for (let tries = 0; ; tries += 1) {
+      try {
+        await fetch(`${url}/health`);
+        break;
+      } catch (error) {
+        if (tries > 100 || child.exitCode !== null) throw new Error(`${BINARY} does not start: ${error}`);
+        await sleep(50);
+      }
     }
-  }
+  };
+  await begin();
   return {
     url,
     port,
-    child,
+    get child() {
+      return child;
+    },
+    /** The same daemon once more: the same state, the same port. */
+    again: begin,
+    async kill() {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    },
     async metric(name) {
       const text = await (await fetch(`${url}/metrics`)).text();
       const lines = text.split('\n').filter((line) => line.startsWith(name) && !line.startsWith('#'));

@@ -24,7 +24,10 @@ after(async () => {
 const native = () => connect(daemon.url, { auth: { dialect: 'native' } });
 const admin = (token = TOKEN) => connect(`${daemon.url}/admin`, { auth: { token } });
 const api = (path, { token = TOKEN, ...options } = {}) =>
-  fetch(daemon.url + path, { ...options, headers: token ? { authorization: `Bearer ${token}` } : {} });
+  fetch(daemon.url + path, {
+    ...options,
+    headers: { ...(token && { authorization: `Bearer ${token}` }), ...(options.body && { 'content-type': 'application/json' }) },
+  });
 
 test('without the token there is a connect_error and nothing else', async () => {
   for (const token of ['wrong', '', undefined, 7, { a: 1 }, [TOKEN], `${TOKEN} `]) {
@@ -113,10 +116,13 @@ test('a room shows its members to the operator and its outline to everybody', as
   const [first, second] = whole.members;
   assert.deepEqual([first.peerId, first.userId, first.name, first.away, first.joinedOrder], [self.peerId, 'ada', 'Ada', false, 0]);
   assert.deepEqual([second.userId, second.away, second.joinedOrder], [undefined, true, 1]);
-  assert.ok(Math.abs(whole.createdAt - Date.now()) < 60_000);
+  assert.ok(Math.abs(Date.parse(whole.createdAt) - Date.now()) < 60_000);
   const outline = await (await api(`/api/rooms/${room}`, { token: null })).json();
-  assert.deepEqual(outline, { id: room, kind: 'room', status: 'active', memberCount: 2, capacity: 16 });
-  assert.equal((await api(`/api/rooms/${room}`, { method: 'DELETE', token: 'a-back-ends-key' })).status, 401);
+  const { createdAt, participants, ...facts } = outline;
+  const flags = { hasPassword: false, private: false, locked: false, lobby: false, persistent: false };
+  assert.deepEqual(facts, { id: room, kind: 'room', status: 'active', memberCount: 2, capacity: 16, ...flags });
+  assert.deepEqual([createdAt, participants.length, participants[0]], [whole.createdAt, 2, self.peerId]);
+  assert.equal((await api(`/api/rooms/${room}`, { method: 'DELETE', token: 'nobodys-key' })).status, 401);
   assert.equal((await api(`/api/rooms/${room}`, { method: 'DELETE' })).status, 204);
   assert.equal((await a.next('room.closed')).reason, 'deleted');
 });

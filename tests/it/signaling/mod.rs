@@ -48,8 +48,8 @@ use serde_json::Value;
 use serde_json::json;
 use tower::ServiceExt;
 
-struct House {
-    signaling: Signaling,
+pub(crate) struct House {
+    pub(crate) signaling: Signaling,
     url: String,
     router: Router,
     relay: Arc<Relay>,
@@ -123,7 +123,7 @@ fn settings() -> Settings {
 }
 
 /// Rooms in memory.
-async fn house(settings: Settings) -> House {
+pub(crate) async fn house(settings: Settings) -> House {
     open(settings, |_| ()).await
 }
 
@@ -204,20 +204,26 @@ impl Way {
 }
 
 /// Speaks just enough Engine.IO and Socket.IO.
-struct Client {
+pub(crate) struct Client {
     way: Way,
     url: String,
-    sid: String,
+    /// What only it and the server know it by.
+    pub(crate) sid: String,
     /// What came and was not asked for yet.
-    heard: Vec<String>,
+    pub(crate) heard: Vec<String>,
     acks: u32,
 }
 
 impl Client {
     /// Over TCP, as nobody in particular.
     async fn connect(house: &House) -> Client {
-        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, "").await;
-        client.hello("40").await;
+        Client::connect_with(house, "", "").await
+    }
+
+    /// With something in the query (`&key=value`), and `auth` as JSON.
+    pub(crate) async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
+        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
+        client.hello(&format!("40{auth}")).await;
         client
     }
 
@@ -241,7 +247,7 @@ impl Client {
         self.next("40").await;
     }
 
-    async fn post(&self, packet: &str) {
+    pub(crate) async fn post(&self, packet: &str) {
         let (status, answer) = self.way.ask(&self.url, Some(packet.to_owned())).await;
         assert_eq!(status, 200, "{packet}: {answer}");
     }
@@ -252,7 +258,7 @@ impl Client {
     }
 
     /// The rest of the next packet that starts like this.
-    async fn next(&mut self, start: &str) -> String {
+    pub(crate) async fn next(&mut self, start: &str) -> String {
         loop {
             if let Some(at) = self.heard.iter().position(|packet| packet.starts_with(start)) {
                 return self.heard.remove(at)[start.len()..].to_owned();
@@ -261,7 +267,7 @@ impl Client {
         }
     }
 
-    async fn poll(&mut self, what: &str) {
+    pub(crate) async fn poll(&mut self, what: &str) {
         let poll = tokio::time::timeout(Duration::from_secs(20), self.way.ask(&self.url, None)).await;
         let (status, packets) = poll.unwrap_or_else(|_| panic!("no {what} among {:?}", self.heard));
         assert_eq!(status, 200, "waiting for {what}: {packets}");
@@ -275,13 +281,13 @@ impl Client {
     }
 
     /// The body of the next event of this name.
-    async fn event(&mut self, name: &str) -> Value {
+    pub(crate) async fn event(&mut self, name: &str) -> Value {
         let rest = self.next(&format!("42[\"{name}\",")).await;
         serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap()
     }
 
     /// Sends a command and waits for its acknowledgement.
-    async fn ask(&mut self, name: &str, body: Value) -> Value {
+    pub(crate) async fn ask(&mut self, name: &str, body: Value) -> Value {
         let ack = self.say(name, body).await;
         self.answer(ack).await
     }

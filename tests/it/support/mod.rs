@@ -1,5 +1,7 @@
 //! A daemon of one's own: the real binary, on free ports, with its own state folder, gone with the test.
 
+mod guest;
+
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -20,6 +22,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use guest::Guest;
 
 /// How long anything that must happen may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

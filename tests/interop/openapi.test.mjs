@@ -1,0 +1,52 @@
+// PyPI's schemathesis against /openapi.json: requests by the thousand, right and wrong ones, and every answer held against the document.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { start } from '../e2e/support/callgate.mjs';
+
+const execute = promisify(execFile);
+const schemathesis = resolve(import.meta.dirname, '../../target/venv/bin/schemathesis');
+const admin = 'a-token-of-the-operator';
+const key = 'a-key-of-a-back-end';
+const seconds = 18;
+let daemon;
+let folder;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'callgate-openapi-'));
+  const auth = { key: 'a key of thirty-two characters..', api_keys: [key] };
+  daemon = await start({ config: { admin: { token: admin }, auth } });
+});
+after(async () => {
+  assert.equal(await daemon?.stop(), 0);
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Runs all checks for a while; what it found is in the error. */
+async function run(...more) {
+  const args = ['run', `${daemon.url}/openapi.json`, '--checks', 'all', '--max-time', `${seconds}`];
+  args.push('--max-response-time', '5', '--request-timeout', '10', '--warnings', 'off', '--no-color', ...more);
+  const { stdout } = await execute(schemathesis, args, { cwd: folder, timeout: 90_000, maxBuffer: 1 << 24 }).catch((error) => {
+    const text = `${error.stdout}`;
+    throw new Error(`schemathesis ended with ${error.code}:\n${text.slice(text.indexOf('FAILURES')).slice(0, 6000) || error.message}`);
+  });
+  const [, cases] = /(\d+) generated/.exec(stdout) ?? [];
+  assert.ok(cases > 300, `only ${cases} requests:\n${stdout.slice(-2000)}`);
+  return stdout;
+}
+
+describe('schemathesis finds nothing', () => {
+  test('as anybody', () => run());
+  test('as the operator', () => run('-H', `Authorization: Bearer ${admin}`));
+  test('as a back end', () => run('-H', `Authorization: Bearer ${key}`));
+  test('and the daemon is as well as before', async () => {
+    const health = await (await fetch(`${daemon.url}/health`)).json();
+    assert.deepEqual([health.status, health.store, health.relay], ['ok', { status: 'ok' }, { status: 'ok' }]);
+    assert.ok(!/panic/i.test(daemon.log()), daemon.log().slice(-2000));
+  });
+});
