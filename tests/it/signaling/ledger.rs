@@ -275,14 +275,26 @@ async fn who_is_let_in_after_its_connection_has_ended_does_not_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_that_waits_for_the_disk_ends_in_time_when_it_is_written() {
+async fn what_is_due_while_a_room_waits_for_the_disk_is_done_after_it_and_elsewhere_in_time() {
     let (ledger, mood) = moody();
-    let house = house_over(settings(), ledger, [7; 32]).await;
+    let house =
+        house_over(Settings { ping_interval: Duration::from_secs(1), ..settings() }, ledger, [7; 32]).await;
     let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
     let room = channel(&mut ada, "slow").await;
     bob.join(&room).await;
+    let (mut eve, mut carol) = (Client::user(&house, "eve").await, Client::user(&house, "carol").await);
+    for client in [&mut eve, &mut carol] {
+        client.join("plain").await;
+    }
     bob.breaks().await;
     ada.event("room.peer-away").await;
+    carol.breaks().await;
+    // Somebody else's time is over meanwhile, too.
+    let elsewhere = tokio::spawn(async move {
+        let begun = tokio::time::Instant::now();
+        eve.event("room.peer-left").await;
+        begun.elapsed()
+    });
     // Bob's time is over while something is being written.
     let later = tokio::time::Instant::now() + Duration::from_secs(25);
     while tokio::time::Instant::now() < later {
@@ -294,4 +306,6 @@ async fn a_room_that_waits_for_the_disk_ends_in_time_when_it_is_written() {
     assert_eq!(ada.ask("chat", say(&room, "hi")).await["ok"], true);
     assert_eq!(ada.event("room.peer-left").await["reason"], "lost");
     assert!((20_000..20_500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let elsewhere = elsewhere.await.unwrap();
+    assert!((29_000..31_000).contains(&elsewhere.as_millis()), "{elsewhere:?}");
 }
