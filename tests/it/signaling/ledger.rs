@@ -60,7 +60,14 @@ impl Ledger for Moody {
     }
 
     fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
-        self.inner.history(room, before, most)
+        let messages = self.inner.history(room, before, most);
+        match *self.mood.lock().unwrap() {
+            (Mood::Late(time), "reading") => Box::pin(async move {
+                tokio::time::sleep(time).await;
+                messages.await
+            }),
+            _ => messages,
+        }
     }
 
     fn calls(&self, room: Option<&RoomId>, before: Option<u64>, most: usize) -> Answer<Vec<(u64, Call)>> {
@@ -308,4 +315,39 @@ async fn what_is_due_while_a_room_waits_for_the_disk_is_done_after_it_and_elsewh
     assert!((20_000..20_500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     let elsewhere = elsewhere.await.unwrap();
     assert!((29_000..31_000).contains(&elsewhere.as_millis()), "{elsewhere:?}");
+}
+
+/// A newcomer of the community is told what was said before; until that is read it waits.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_while_a_history_is_read_comes_after_it_and_a_room_may_end_meanwhile() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = channel(&mut ada, "slow").await;
+    ada.ask("chat", say(&room, "before")).await;
+    mood(Mood::Late(Duration::from_secs(3)), "reading");
+    let mut bob = Client::open(Way::Straight(house.router.clone()), &house, "&userId=bob").await;
+    bob.hello("40").await;
+    let join = bob.say("joinRoom", json!({"roomId": room})).await;
+    ada.event("room.peer-joined").await;
+    ada.ask("chat", say(&room, "meanwhile")).await;
+    let joined = bob.answer(join).await;
+    assert_eq!(joined["success"], true, "{joined}");
+    let texts: Vec<_> = joined["messages"].as_array().unwrap().iter().map(|it| it["text"].clone()).collect();
+    assert_eq!(texts, ["before"]);
+    assert_eq!(bob.event("newMessage").await["text"], "meanwhile");
+    // The room ends before the next one has read.
+    let mut carol = Client::open(Way::Straight(house.router.clone()), &house, "&userId=carol").await;
+    carol.hello("40").await;
+    let join = carol.say("joinRoom", json!({"roomId": room})).await;
+    ada.event("room.peer-joined").await;
+    assert_eq!(ada.ask("room.delete", json!({"room": room})).await["ok"], true);
+    let refused = carol.answer(join).await;
+    assert_eq!(refused["success"], false, "{refused}");
+    // It is in no room now, and may go to as many as anybody.
+    let again = carol.ask("joinRoom", json!({"roomId": room})).await;
+    assert_eq!(again["success"], false, "{again}");
+    assert_eq!(house.signaling.stats().peers, 0);
+    let other = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
+    assert_eq!(carol.ask("joinRoom", json!({"roomId": other})).await["success"], true);
 }
