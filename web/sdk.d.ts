@@ -14,6 +14,10 @@ export interface JoinOptions {
   name?: string;
   /** A label of yours for this user. */
   userId?: string;
+  /** Of a room that has one. */
+  password?: string;
+  /** Called when one has to wait until somebody lets one in. `join` resolves then, or rejects with `denied`. */
+  onWaiting?: () => void;
   /** What to send. One audio and one video track at most; `room.addStream` adds more. */
   media?: MediaStream;
   /** Go through the relay only, so that the others never see this browser's address. Default: false. */
@@ -39,12 +43,13 @@ export interface JoinOptions {
 export function join(options: JoinOptions): Promise<Room>;
 
 /**
- * The server's stable codes, and this module's own: unreachable, timeout, closed. Later servers may have more.
+ * The server's stable codes, and this module's own: unreachable, timeout, closed, denied. Later servers may have more.
  */
 export type ErrorCode =
   | 'bad-request' | 'unknown-event' | 'not-a-member' | 'no-such-room' | 'room-full' | 'room-closed' | 'too-large'
-  | 'too-many-requests' | 'already-joined' | 'resume-failed' | 'no-such-peer' | 'banned' | 'unauthorized' | 'token-expired' | 'internal'
-  | 'unreachable' | 'timeout' | 'closed'
+  | 'too-many-requests' | 'already-joined' | 'resume-failed' | 'no-such-peer' | 'banned' | 'private-room' | 'password-required'
+  | 'wrong-password' | 'room-locked' | 'forbidden' | 'not-stored' | 'unauthorized' | 'token-expired' | 'internal'
+  | 'unreachable' | 'timeout' | 'closed' | 'denied'
   | (string & {});
 
 export class CallgateError extends Error {
@@ -59,6 +64,8 @@ export interface Self {
   readonly peerId: string;
   readonly userId?: string;
   readonly name?: string;
+  /** What one may do here; nothing special if it is left out. */
+  readonly rank?: 'moderator' | 'creator';
 }
 
 /** Another member of the room, and the connection to it. */
@@ -112,12 +119,21 @@ export interface ChatMessage {
 }
 
 export interface RoomEvents {
-  /** Signaling: lost (reconnecting), back (joined), over (closed). The peers' connections live on in between. */
-  state: { state: 'joined' | 'reconnecting' | 'closed'; resumed?: boolean; reason?: string; error?: CallgateError };
+  /**
+   * Signaling: lost (reconnecting), back (joined), over (closed). The peers' connections live on in between. `missed`: how many
+   * events, chat lines among them, the server could not keep for us while we were away.
+   */
+  state: { state: 'waiting' | 'joined' | 'reconnecting' | 'closed'; resumed?: boolean; missed?: number; reason?: string; error?: CallgateError };
   /** Somebody came. `here`: it was here before us, and we joined anew. On the first join look into `room.peers`. */
   'peer-joined': { peer: Peer; here: boolean };
   /** reason: left, lost, kicked, closed; rejoined: the server had forgotten us, and everything is built anew. */
   'peer-left': { peer: Peer; reason: string };
+  /** For moderators: somebody waits to be let in, or no longer. See `room.admit`. */
+  'peer-waiting': { peer: Self };
+  'peer-not-waiting': { peer: Self };
+  /** The room was locked or opened, or we may do something else in it. */
+  changed: { self: Self; locked: boolean; lobby: boolean };
+  /** It has lost its connection to the server; or the server was restarted, and it is not back yet. */
   'peer-away': { peer: Peer };
   'peer-back': { peer: Peer };
   /** A stream of that peer, once. */
@@ -152,7 +168,13 @@ export class Room {
   readonly createdAt?: number | string;
   readonly self: Self;
   readonly peers: ReadonlyMap<string, Peer>;
-  readonly state: 'connecting' | 'joined' | 'reconnecting' | 'closed';
+  readonly state: 'connecting' | 'waiting' | 'joined' | 'reconnecting' | 'closed';
+  /** Who waits to be let in, as far as we may know. */
+  readonly waiting: ReadonlyMap<string, Self>;
+  /** Nobody new comes in. */
+  readonly locked: boolean;
+  /** Who is new waits to be let in. */
+  readonly lobby: boolean;
   /** Why, once closed. */
   readonly closedBecause?: string;
   readonly relayOnly: boolean;
@@ -167,10 +189,20 @@ export class Room {
    * Ordered and reliable; watch `peer.channel.bufferedAmount`.
    */
   send(data: string | ArrayBuffer | ArrayBufferView | Blob, peerId?: string): number;
-  /** Chat goes by the server, so it reaches those too whose connection is not up. Resolves once it has it. */
+  /**
+   * Chat goes by the server, so it reaches those too whose connection is not up. Resolves once it has it; said again by itself, and
+   * heard once, if the connection broke meanwhile.
+   */
   chat(text: string): Promise<ChatMessage>;
   /** Shares something small with every peer now and later: mute states, a raised hand. Merged with what was said before. */
   setState(state: Record<string, unknown>): void;
+
+  /** For moderators: lets somebody in who waits, or turns it away. */
+  admit(peerId: string, admit?: boolean): Promise<void>;
+  /** For moderators: lets nobody new in, or has who is new wait. */
+  lock(how?: { locked?: boolean; lobby?: boolean }): Promise<void>;
+  /** For moderators: puts somebody out; for good, with `ban`. */
+  kick(peerId: string, how?: { ban?: boolean }): Promise<void>;
 
   /** Sends another track of that kind from now on, to everybody; null sends none. */
   replaceTrack(kind: 'audio' | 'video', track: MediaStreamTrack | null): Promise<void>;

@@ -48,6 +48,7 @@ export async function join(options) {
     });
     const settle = room.on('state', ({ state, reason, error }) => {
       clearTimeout(late);
+      if (state === 'waiting') return options.onWaiting?.();
       settle();
       if (state === 'joined') resolve(room);
       else reject(error ?? new CallgateError(reason ?? 'closed', 'the room closed'));

@@ -6,7 +6,6 @@ mod api;
 mod config;
 mod daemon;
 mod gate;
-mod golden;
 mod http;
 mod imports;
 mod readme;

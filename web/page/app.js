@@ -89,7 +89,12 @@ async function enter(name) {
   joining(true);
   say('Joining…');
   try {
-    await call.start({ room, name: fitting(name), kind, relayOnly });
+    const onWaiting = () => {
+      if (asked().room !== room) return;
+      $('join').textContent = 'Waiting to be let in…';
+      say('Somebody in the room has to let you in.', { urgent: true });
+    };
+    await call.start({ room, name: fitting(name), kind, relayOnly, onWaiting });
     // Meanwhile one may have gone back, or to another room.
     if (asked().room !== room) return follow();
     lobby.close();

@@ -42,8 +42,8 @@ export class Call {
   }
 
   /** Resolves once in the room; rejects with the SDK's CallgateError. */
-  async start({ room: id, name, kind, relayOnly }) {
-    const room = await join({ room: id, kind, name: name || undefined, media: this.#devices.stream, relayOnly });
+  async start({ room: id, name, kind, relayOnly, onWaiting }) {
+    const room = await join({ room: id, kind, name: name || undefined, media: this.#devices.stream, relayOnly, onWaiting });
     this.room = room;
     this.#sent = { audio: this.#devices.mic, video: this.#devices.camera };
     this.#notices = {};
@@ -57,6 +57,7 @@ export class Call {
     for (const peer of room.peers.values()) this.#tiles.add(peer);
     this.#devicesChanged();
     this.#headcount();
+    this.#doorbell();
     this.#stayAwake();
     const others = [...room.peers.values()].map(nameOf);
     say(others.length ? `You are in. Here already: ${others.join(', ')}.` : 'You are in. Nobody else is here yet.');
@@ -85,6 +86,12 @@ export class Call {
       this.#headcount();
       if (reason !== 'rejoined') say(`${nameOf(peer)} ${reason === 'lost' ? 'lost the connection' : 'left'}.`);
     });
+    const doorbell = () => this.#doorbell();
+    room.on('peer-waiting', ({ peer }) => {
+      say(`${nameOf(peer)} waits to be let in.`, { urgent: true });
+      doorbell();
+    });
+    room.on('peer-not-waiting', doorbell);
     room.on('stats', ({ peer, ...info }) => this.#route.learned(peer, info));
     room.on('chat', (message) => this.#chat.received(message));
     room.on('state', ({ state }) => {
@@ -106,6 +113,7 @@ export class Call {
     this.#chat.clear();
     this.#notice('signaling', '');
     this.#notice('draining', '');
+    $('doorbell').hidden = true;
     $('self-video').srcObject = null;
     this.#wake?.release().catch(() => {});
     this.#onEnd(reason, error);
@@ -133,6 +141,17 @@ export class Call {
     if (n > 0) $('waiting-title').textContent = 'Only you are here now.';
     $('headcount').textContent = n === 0 ? 'Waiting for somebody' : n === 1 ? 'Two of you' : `${n + 1} people`;
     this.#route.show();
+  }
+
+  /** Who waits to be let in, for those who may: one at a time. */
+  #doorbell() {
+    const [peer] = this.room?.waiting.values() ?? [];
+    $('doorbell').hidden = !peer;
+    if (!peer) return;
+    $('doorbell-text').textContent = `${nameOf(peer)} waits to be let in.`;
+    const answer = (admit) => () => this.room?.admit(peer.peerId, admit).catch((error) => this.#notice('trouble', error.message, NOTICE));
+    $('doorbell-in').onclick = answer(true);
+    $('doorbell-out').onclick = answer(false);
   }
 
   #relay(on) {

@@ -57,6 +57,14 @@ export function endInWords(code, detail) {
       return { title: 'You were put out of the call.', text: 'Whoever runs this server has ended it for you.', again: true };
     case 'banned':
       return { title: 'This room is closed to you.', text: 'Whoever runs this server does not let you in any more.', again: false };
+    case 'denied':
+      return { title: 'You were not let in.', text: 'Somebody in the room has said no.', again: true };
+    case 'room-locked':
+      return { title: 'The room is locked.', text: 'Nobody new comes in just now.', again: true };
+    case 'private-room':
+      return { title: 'This room is private.', text: 'Somebody who belongs to it has to invite you.', again: true };
+    case 'creator-left':
+      return { title: 'The call is over.', text: 'Whoever made this room has left, and it ended with that.', again: true };
     case 'unauthorized':
       return { title: 'This server wants to know who you are.', text: 'Sign in where you got the link from, then try again.', again: true };
     case 'token-expired':

@@ -11,12 +11,15 @@ const TRIES = 5;
 /** Refresh the credentials when this part of their life is over. */
 const REFRESH = 0.8;
 const LONGEST_TIMER = 2 ** 31 - 1;
+/** After a restart of the server its other members may come back to their places for this long. */
+const RESTORED = 60_000;
 
 /**
  * A room one is in. Made by `join`. Events and methods are described in sdk.d.ts.
  *
  * Signaling may come and go: what is to be sent waits in an outbox, the peers' connections are left alone. With the
  * `resume` token the server gives the same place back; if it does not, we join anew and build every connection anew.
+ * Events are numbered: on coming back we say which we have, get the rest, and pass over what comes twice.
  *
  * A network that is changed for another leaves a socket behind that looks alive for a long time, and browsers do not
  * always say so: at every sign of trouble the server is asked something, and the socket given up if no answer comes.
@@ -37,6 +40,10 @@ export class Room extends Events {
   #outbox = [];
   #entering = false;
   #leaves = [];
+  /** The number of the last event about our place. */
+  #seen = 0;
+  /** Timers of those who have not come back after a restart of the server. */
+  #missing = new Map();
 
   constructor(socket, options) {
     super();
@@ -50,7 +57,9 @@ export class Room extends Events {
     this.createdAt = undefined;
     this.self = undefined;
     this.peers = new Map();
-    /** connecting | joined | reconnecting | closed */
+    /** Who waits to be let in, by peerId, for those who may let them in. */
+    this.waiting = new Map();
+    /** connecting | waiting | joined | reconnecting | closed */
     this.state = 'connecting';
     this.closedBecause = undefined;
     this.#listen();
@@ -73,15 +82,36 @@ export class Room extends Events {
   #listen() {
     const on = (name, listener) =>
       this.#socket.on(name, (event) => {
-        const other = event && typeof event === 'object' && event.room !== undefined && event.room !== this.id;
-        if (this.state !== 'closed' && !other) listener(event ?? {});
+        // Its id, or all there is to say of it.
+        const room = event?.room?.id ?? event?.room;
+        const other = room !== undefined && room !== this.id;
+        if (this.state !== 'closed' && !other && this.#isNew(event?.seq)) listener(event ?? {});
       });
     on('connect', () => this.#enter());
     on('disconnect', (reason) => this.#disconnected(reason));
     on('room.peer-joined', ({ peer }) => this.#peerJoined(peer, { offers: false }));
     on('room.peer-left', ({ peerId, reason }) => this.#peerLeft(peerId, reason));
     on('room.peer-away', ({ peerId }) => this.#withPeer(peerId, (peer) => this.#setAway(peer, true)));
-    on('room.peer-reconnected', ({ peerId }) => this.#withPeer(peerId, (peer) => this.#setAway(peer, false)));
+    on('room.peer-reconnected', ({ peerId, peer: info }) => {
+      if (this.peers.has(peerId)) this.#withPeer(peerId, (peer) => this.#setAway(peer, false));
+      else this.#peerJoined(info, { offers: false });
+    });
+    on('room.peer-waiting', ({ peer }) => {
+      this.waiting.set(peer.peerId, peer);
+      this.emit('peer-waiting', { peer });
+    });
+    on('room.peer-not-waiting', ({ peerId }) => {
+      const peer = this.waiting.get(peerId);
+      if (this.waiting.delete(peerId)) this.emit('peer-not-waiting', { peer });
+    });
+    on('room.admitted', (ack) => this.#entered(ack));
+    on('room.denied', () => this.#end('denied'));
+    on('room.changed', ({ self, state }) => {
+      this.self = self ?? this.self;
+      this.locked = Boolean(state?.locked);
+      this.lobby = Boolean(state?.lobby);
+      this.emit('changed', { self: this.self, locked: this.locked, lobby: this.lobby });
+    });
     on('signal', ({ from, kind, data }) => this.#withPeer(from, (peer) => peer.receive(kind, data)));
     on('chat', (message) => this.emit('chat', { ...message, own: false }));
     on('ice.servers', (fresh) => this.#takeIce(fresh));
@@ -106,18 +136,28 @@ export class Room extends Events {
     this.#leaves.push(() => target.removeEventListener(name, listener));
   }
 
+  /** Whether an event was not heard before. Those about our place are numbered. */
+  #isNew(seq) {
+    if (!Number.isInteger(seq)) return true;
+    if (seq <= this.#seen) return false;
+    this.#seen = seq;
+    return true;
+  }
+
   // ---- joining, and joining again ----
 
   #enter() {
     if (this.#entering) return;
     this.#entering = true;
-    const { room, kind, name, userId } = this.#options;
+    const { room, kind, name, userId, password } = this.#options;
     const resume = this.#resume;
-    this.#socket.timeout(ANSWER).emit('room.join', { room, kind, name, userId, resume }, (late, ack) => {
+    const have = resume && this.#seen;
+    this.#socket.timeout(ANSWER).emit('room.join', { room, kind, name, userId, password, resume, have }, (late, ack) => {
       this.#entering = false;
       if (this.state === 'closed') return;
       // Without an answer the connection is of no use: the next one begins anew.
       if (late) return this.#socket.connected && this.#reconnect();
+      if (ack?.ok && ack.waiting) return this.#waits();
       if (ack?.ok) return this.#entered(ack);
       const error = CallgateError.from(ack?.error, 'room.join');
       if (error.code === 'too-many-requests' && this.self) {
@@ -129,10 +169,22 @@ export class Room extends Events {
     });
   }
 
+  #waits() {
+    if (this.self) this.#forgetPeers();
+    this.self = undefined;
+    this.#seen = 0;
+    this.#setState('waiting', {});
+  }
+
   #entered(ack) {
     const again = this.self !== undefined;
     const same = again && ack.resumed === true && ack.self.peerId === this.self.peerId;
     if (again && !same) this.#forgetPeers();
+    // Another process counts anew.
+    if (!same || ack.restored) this.#seen = 0;
+    this.waiting.clear();
+    this.locked = Boolean(ack.room.locked);
+    this.lobby = Boolean(ack.room.lobby);
     this.id = ack.room.id;
     this.kind = ack.room.kind;
     this.capacity = ack.room.capacity;
@@ -140,9 +192,14 @@ export class Room extends Events {
     this.self = ack.self;
     this.#resume = ack.resume;
     this.#takeIce(ack);
-    this.#setState('joined', { resumed: same });
+    this.#setState('joined', { resumed: same, missed: ack.missed });
     const listed = new Set(ack.peers.map((peer) => peer.peerId));
-    for (const id of [...this.peers.keys()]) if (!listed.has(id)) this.#peerLeft(id, 'lost');
+    for (const [id, peer] of [...this.peers]) {
+      if (listed.has(id)) continue;
+      // The server has begun anew, and knows only those who are back already.
+      if (ack.restored) this.#miss(peer);
+      else this.#peerLeft(id, 'lost');
+    }
     // On the first join nobody listens yet: the app finds these in `peers`. Whoever comes offers; after a
     // resume a new one is the newcomer.
     for (const peer of ack.peers) {
@@ -152,6 +209,18 @@ export class Room extends Events {
     this.#flush();
     this.#mend();
     this.#statistics ??= setInterval(() => this.#sample(), STATS);
+  }
+
+  /** Its media may go on: it is kept until it comes back, or can no more. */
+  #miss(peer) {
+    this.#setAway(peer, true);
+    clearTimeout(this.#missing.get(peer.peerId));
+    this.#missing.set(peer.peerId, setTimeout(() => this.#peerLeft(peer.peerId, 'lost'), RESTORED));
+  }
+
+  #found(peerId) {
+    clearTimeout(this.#missing.get(peerId));
+    this.#missing.delete(peerId);
   }
 
   #mend() {
@@ -219,6 +288,7 @@ export class Room extends Events {
   #peerLeft(peerId, reason) {
     this.#withPeer(peerId, (peer) => {
       this.peers.delete(peerId);
+      this.#found(peerId);
       peer.close();
       this.#outbox = this.#outbox.filter((item) => item.body.to !== peerId);
       this.emit('peer-left', { peer, reason });
@@ -228,6 +298,7 @@ export class Room extends Events {
   #setAway(peer, away) {
     const changed = peer.away !== away;
     peer.away = away;
+    if (!away) this.#found(peer.peerId);
     if (changed) this.emit(away ? 'peer-away' : 'peer-back', { peer });
     // It may be on another connection though nobody knew that it had lost the old one.
     if (!away) peer.mend();
@@ -291,8 +362,9 @@ export class Room extends Events {
       if (!late && ack?.ok) return item.resolve(ack);
       const error = late ? new CallgateError('timeout', 'no answer', { command: item.event }) : CallgateError.from(ack?.error, item.event);
       const again = item.tries < TRIES;
-      // A signal that came twice does no harm; a chat line would.
-      if (late && again && (this.state !== 'joined' || item.event === 'signal')) this.#later(item);
+      // A signal that comes twice does no harm, and a chat line is known by its clientId.
+      const repeatable = this.state !== 'joined' || item.event === 'signal' || item.body.clientId;
+      if (late && again && repeatable) this.#later(item);
       else if (error.code === 'too-many-requests' && again) setTimeout(() => this.#later(item), (error.retryAfter ?? 1) * 1000);
       else {
         item.reject(error);
@@ -319,6 +391,18 @@ export class Room extends Events {
     const clientId = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
     const { id, createdAt } = await this.#post('chat', { text, clientId });
     return { from: this.self.peerId, name: this.self.name, text, id, createdAt, own: true };
+  }
+
+  async admit(peerId, admit = true) {
+    await this.#post('room.admit', { peerId, admit });
+  }
+
+  async lock({ locked, lobby } = {}) {
+    await this.#post('room.lock', { locked, lobby });
+  }
+
+  async kick(peerId, { ban = false } = {}) {
+    await this.#post('room.kick', { peerId, ban });
   }
 
   setState(state) {
@@ -405,6 +489,7 @@ export class Room extends Events {
     clearTimeout(this.#refresh);
     clearInterval(this.#statistics);
     this.#leaves.splice(0).forEach((leave) => leave());
+    for (const timer of this.#missing.values()) clearTimeout(timer);
     for (const peer of this.peers.values()) peer.close();
     this.peers.clear();
     this.closedBecause = reason;

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { freePort, start } from '../support/callgate.mjs';
 import { freshRoom, openPeople } from './people.mjs';
@@ -103,9 +106,11 @@ test('the browser goes offline and online again', async () => {
   await ada.page.context().setOffline(true);
   await ada.waitText('banner', /Lost touch/);
   await ada.watch('Ben', 5);
+  await ben.page.evaluate(() => window.callgate.room.chat('are you there?'));
   await ada.page.context().setOffline(false);
   await ada.wait('joined again', () => ada.page.evaluate(() => window.callgate.room.state === 'joined'));
   assert.equal(await ada.page.isVisible('[data-testid=banner]'), false);
+  await ada.wait('the line', async () => (await ada.lines()).join() === 'are you there?');
   await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
 });
 
@@ -138,6 +143,82 @@ test('the server is restarted and has forgotten everybody: the call is built ane
   await Promise.all([ada.connected('Ben'), ben.connected('Ada')]);
   await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
   assert.equal(await ada.page.locator('[data-testid=tile]').count(), 1);
+});
+
+test('the server is restarted and knows the places of before: nobody is gone, and media goes on', async () => {
+  const { ada, ben, stop } = await restartable();
+  const before = { ada: await ben.sees('Ada'), ben: await ada.sees('Ben') };
+  await Promise.all([ada, ben].map(record));
+  await stop();
+  await ada.waitText('banner', /Lost touch/);
+  await stop.again();
+  await Promise.all([ada, ben].map((each) => each.wait('joined again', async () => (await told(each)).includes('state joined true'), { timeout: 30_000 })));
+  await Promise.all([ada, ben].map((each, i) => each.wait('the other one back', async () => (await each.sees(['Ben', 'Ada'][i])).away === false)));
+  await ada.page.evaluate(() => window.callgate.room.chat('through the restart'));
+  await ben.wait('the line', async () => (await ben.lines()).join() === 'through the restart');
+  assert.deepEqual([(await ben.sees('Ada')).peerId, (await ada.sees('Ben')).peerId], [before.ada.peerId, before.ben.peerId], 'the same places');
+  assert.deepEqual([(await ben.sees('Ada')).ufrag, (await ada.sees('Ben')).ufrag], [before.ada.ufrag, before.ben.ufrag], 'the same connections');
+  for (const each of [ada, ben]) assert.ok(!(await told(each)).some((line) => line.startsWith('peer-left')), 'nobody was gone');
+  await Promise.all([ada.watch('Ben', 5), ben.watch('Ada', 5)]);
+  await stop.forGood();
+});
+
+/** Two people at a server with a state folder that outlives it. */
+async function restartable() {
+  const folder = await mkdtemp(join(tmpdir(), 'callgate-recovery-'));
+  const own = { http: { port: await freePort('tcp') }, turn: { port: await freePort('udp') }, rooms: { grace: '20s' } };
+  const options = { config: own, env: { STATE_DIRECTORY: folder } };
+  let server = await start(options);
+  const guests = await openPeople(server);
+  const stop = async () => {
+    await server.stop();
+    server = undefined;
+  };
+  stop.again = async () => (server = await start(options));
+  stop.forGood = async () => {
+    await guests.close();
+    await server?.stop();
+    await rm(folder, { recursive: true, force: true });
+  };
+  const room = freshRoom();
+  const [ada, ben] = [await guests.join(room, 'Ada'), await guests.join(room, 'Ben')];
+  await Promise.all([ada.connected('Ben'), ben.connected('Ada')]);
+  return { ada, ben, stop };
+}
+
+test('what was written into a dead socket is said again, and heard once and in order', async () => {
+  const { ada, ben, swallow } = await pairWithDyingSockets();
+  await ben.page.evaluate(() => window.callgate.room.chat('before'));
+  await ada.wait('the first line', async () => (await ada.lines()).length === 1);
+  swallow();
+  // The server writes these into a connection that takes them and delivers nothing.
+  for (const line of ['one', 'two', 'three']) await ben.page.evaluate((text) => window.callgate.room.chat(text), line);
+  // And this goes out into the same nothing: it is said again under its own id.
+  const said = ada.page.evaluate(() => window.callgate.room.chat('mine').then((m) => m.own));
+  await ada.page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await ada.wait('joined again', async () => (await told(ada)).includes('state joined true'));
+  assert.equal(await said, true);
+  await ada.wait('all lines', async () => (await ada.lines()).length >= 4);
+  await ben.wait('the line', async () => (await ben.lines()).includes('mine'));
+  await new Promise((done) => setTimeout(done, 1_000));
+  assert.deepEqual(await ada.lines(), ['before', 'one', 'two', 'three'], 'once each, in order');
+  assert.deepEqual(await ben.lines(), ['mine']);
+});
+
+test('whoever is new waits until somebody in the room answers the door', async () => {
+  const room = freshRoom();
+  const ada = await people.join(room, 'Ada');
+  await ada.page.evaluate(() => window.callgate.room.lock({ lobby: true }));
+  const visits = { Ben: 'doorbell-out', Chiara: 'doorbell-in' };
+  for (const [name, answer] of Object.entries(visits)) {
+    const guest = await people.visit({ room, name, autojoin: '1' });
+    await guest.waitText('join', /Waiting to be let in/);
+    await ada.waitText('doorbell', new RegExp(`${name} waits`));
+    await ada.click(answer);
+    if (name === 'Ben') await guest.waitText('ended-title', /not let in/);
+    else await Promise.all([guest.connected('Ada'), ada.connected('Chiara')]);
+    await ada.wait('nobody at the door', async () => !(await ada.page.isVisible('[data-testid=doorbell]')));
+  }
 });
 
 /** Between one's page and the server: `swallow()` makes every WebSocket that is open by then a dead one that looks alive. */

@@ -172,7 +172,7 @@ async function relayed() {
     for (const peer of peers.slice(2 * n, 2 * n + 2)) {
       const { username, credential, urls } = peer.iceServers.find((server) => server.username);
       const port = Number(/^turn:[^?]*:(\d+)\?transport=udp/.exec([urls].flat()[0])[1]);
-      const client = await openRelay({ port, username, password: credential, from: `127.0.8.${2 * n + ends.length + 1}` });
+      const client = await openRelay({ port, username, credential, from: `127.0.8.${2 * n + ends.length + 1}` });
       assert.equal((await client.allocate()).code, 0);
       ends.push(client);
     }

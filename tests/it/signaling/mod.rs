@@ -2,6 +2,7 @@
 //! be turned. Other people's clients: tests/e2e/signaling.
 
 mod directory;
+mod golden;
 mod hostile;
 mod ledger;
 mod lobby;
@@ -231,6 +232,13 @@ impl Client {
     async fn user(house: &House, user: &str) -> Client {
         let mut client = Client::open(Way::Straight(house.router.clone()), house, "").await;
         client.hello(&format!("40{}", json!({"dialect": "native", "userId": user}))).await;
+        client
+    }
+
+    /// Over TCP, with something in the query (`&key=value`), and `auth` as JSON.
+    async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
+        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
+        client.hello(&format!("40{auth}")).await;
         client
     }
 
