@@ -49,8 +49,8 @@ use serde_json::Value;
 use serde_json::json;
 use tower::ServiceExt;
 
-pub(crate) struct House {
-    pub(crate) signaling: Signaling,
+struct House {
+    signaling: Signaling,
     url: String,
     router: Router,
     relay: Arc<Relay>,
@@ -124,7 +124,7 @@ fn settings() -> Settings {
 }
 
 /// Rooms in memory.
-pub(crate) async fn house(settings: Settings) -> House {
+async fn house(settings: Settings) -> House {
     open(settings, |_| ()).await
 }
 
@@ -205,13 +205,13 @@ impl Way {
 }
 
 /// Speaks just enough Engine.IO and Socket.IO.
-pub(crate) struct Client {
+struct Client {
     way: Way,
     url: String,
     /// What only it and the server know it by.
-    pub(crate) sid: String,
+    sid: String,
     /// What came and was not asked for yet.
-    pub(crate) heard: Vec<String>,
+    heard: Vec<String>,
     acks: u32,
 }
 
@@ -222,7 +222,7 @@ impl Client {
     }
 
     /// With something in the query (`&key=value`), and `auth` as JSON.
-    pub(crate) async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
+    async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
         let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
         client.hello(&format!("40{auth}")).await;
         client
@@ -232,13 +232,6 @@ impl Client {
     async fn user(house: &House, user: &str) -> Client {
         let mut client = Client::open(Way::Straight(house.router.clone()), house, "").await;
         client.hello(&format!("40{}", json!({"dialect": "native", "userId": user}))).await;
-        client
-    }
-
-    /// Over TCP, with something in the query (`&key=value`), and `auth` as JSON.
-    async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
-        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
-        client.hello(&format!("40{auth}")).await;
         client
     }
 
@@ -255,7 +248,7 @@ impl Client {
         self.next("40").await;
     }
 
-    pub(crate) async fn post(&self, packet: &str) {
+    async fn post(&self, packet: &str) {
         let (status, answer) = self.way.ask(&self.url, Some(packet.to_owned())).await;
         assert_eq!(status, 200, "{packet}: {answer}");
     }
@@ -266,7 +259,7 @@ impl Client {
     }
 
     /// The rest of the next packet that starts like this.
-    pub(crate) async fn next(&mut self, start: &str) -> String {
+    async fn next(&mut self, start: &str) -> String {
         loop {
             if let Some(at) = self.heard.iter().position(|packet| packet.starts_with(start)) {
                 return self.heard.remove(at)[start.len()..].to_owned();
@@ -275,7 +268,7 @@ impl Client {
         }
     }
 
-    pub(crate) async fn poll(&mut self, what: &str) {
+    async fn poll(&mut self, what: &str) {
         let poll = tokio::time::timeout(Duration::from_secs(20), self.way.ask(&self.url, None)).await;
         let (status, packets) = poll.unwrap_or_else(|_| panic!("no {what} among {:?}", self.heard));
         assert_eq!(status, 200, "waiting for {what}: {packets}");
@@ -289,13 +282,13 @@ impl Client {
     }
 
     /// The body of the next event of this name.
-    pub(crate) async fn event(&mut self, name: &str) -> Value {
+    async fn event(&mut self, name: &str) -> Value {
         let rest = self.next(&format!("42[\"{name}\",")).await;
         serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap()
     }
 
     /// Sends a command and waits for its acknowledgement.
-    pub(crate) async fn ask(&mut self, name: &str, body: Value) -> Value {
+    async fn ask(&mut self, name: &str, body: Value) -> Value {
         let ack = self.say(name, body).await;
         self.answer(ack).await
     }
