@@ -157,7 +157,8 @@ impl Play {
         let rank = if room.kind == Kind::Channel { Rank::Member } else { member.rank };
         let who = Who { user: member.user.clone(), name: None, rank };
         let (order, joined_at) = (member.order, member.joined_at);
-        let restore = Restore { kind: room.kind, listed: room.details().listed, who, order, joined_at };
+        let (listed, stored) = (room.details().listed, room.is_stored());
+        let restore = Restore { kind: room.kind, listed, stored, who, order, joined_at };
         self.tokens.push((id.clone(), peer, restore, self.lives));
     }
 
