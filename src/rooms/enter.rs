@@ -282,7 +282,11 @@ fn restore_into<'a>(
     // Who has left a channel, or was put out of it, belongs to it no more: what it was is on disk.
     let quit =
         room.kind == Kind::Channel && restore.who.user.is_some() && !standing.is_some_and(Standing::belongs);
-    if quit || room.members.len() >= room.capacity {
+    // A token does not say whether its bearer has left since, or was put out: where a door is kept, it knocks anew.
+    let is_creator = restore.who.user.is_some() && details.creator == restore.who.user;
+    let kept_door = details.private || details.locked || details.lobby || details.password.is_some();
+    let stranger = kept_door && !is_creator && !standing.is_some_and(Standing::belongs);
+    if quit || stranger || room.members.len() >= room.capacity {
         return Err(Refusal::ResumeFailed);
     }
     let mut who = Who { rank: rank(room, &restore.who), ..restore.who.clone() };

@@ -138,7 +138,10 @@ impl Connection {
 
     /// It has this seat from now on.
     pub(super) fn sits(&self, seat: Membership) {
-        self.state().seats.push(seat);
+        let mut state = self.state();
+        if state.seats.iter().all(|known| known.peer != seat.peer) {
+            state.seats.push(seat);
+        }
     }
 
     /// It no longer has this seat.

@@ -77,7 +77,7 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let connection = Arc::new(Connection::new(&self.0, number, &socket, dialect, identity, accounts));
         if let Some(before) = sid_before(query) {
             // Nothing has come yet: it is carried out before all that does.
-            let _ = connection.inbox.push(Item::Back(before), true);
+            let _ = connection.inbox.push(Item::Back(before), 0, true);
         }
         socket.extensions.insert(connection.clone());
         socket.on_fallback(Client { hub: self.0.clone(), connection: connection.clone() });

@@ -23,7 +23,6 @@ use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::directory::Directory;
-use super::error::Code;
 use super::error::Failure;
 use super::expiry::Expiries;
 use super::inbox::Pushed;
@@ -170,7 +169,11 @@ impl Hub {
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
         let always = matches!(item, Item::Gone(_) | Item::Expired);
         let gone = if let Item::Gone(said) = item { Some(said) } else { None };
-        match connection.inbox.push(item, always) {
+        let bytes = match &item {
+            Item::Event(value, _) => value.as_str().map_or(0, |text| text.len()),
+            _ => 0,
+        };
+        match connection.inbox.push(item, bytes, always) {
             Pushed::Yours(item) => self.work(connection, item),
             Pushed::Waits => {
                 if let Some(said) = gone {
@@ -180,7 +183,7 @@ impl Hub {
             Pushed::Refused(item) => {
                 self.counters.dropped(Drop::InboxFull, 1);
                 if let Item::Event(_, ack) = item {
-                    let failure = Failure::new(Code::TooManyRequests, "too many events at once");
+                    let failure = Failure::too_many(Duration::from_millis(999), "too many events at once");
                     self.fail(connection, connection.dialect(), ack, None, &failure);
                 }
             }

@@ -187,3 +187,20 @@ fn a_token_of_before_the_restart_is_needed_to_make_a_seat_anew() {
     restart(&mut house);
     assert_eq!(house.run(&id, resume(peer)), Err(Refusal::ResumeFailed));
 }
+
+#[test]
+fn who_was_put_out_does_not_come_back_by_its_token_past_a_door_that_is_kept() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    house.run(&id, create(None)).unwrap();
+    let [a, b] = [0; 2].map(|_| house.join(&id, Kind::Room).unwrap());
+    let tokens = [a, b].map(|peer| restore(&house.rooms[&id], peer));
+    house.run(&id, kick(Target::Peer(b), false)).unwrap();
+    house.run(&id, Command::Lock { by: By::Operator, locked: Some(true), lobby: None }).unwrap();
+    restart(&mut house);
+    for (peer, token) in [a, b].iter().zip(&tokens) {
+        assert_eq!(house.run(&id, back(*peer, token)), Err(Refusal::ResumeFailed), "it knocks anew");
+    }
+    house.run(&id, Command::Lock { by: By::Operator, locked: Some(false), lobby: None }).unwrap();
+    house.run(&id, back(a, &tokens[0])).unwrap();
+}

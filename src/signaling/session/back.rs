@@ -7,6 +7,7 @@ use socketioxide::socket::Sid;
 
 use super::super::connection::Connection;
 use super::super::connection::Membership;
+use super::super::dialect::Pieces;
 use super::super::error::Failure;
 use super::super::hub::Hub;
 use super::super::lost::Past;
@@ -75,8 +76,16 @@ impl Asked<'_> {
     /// Who joins a room that it is in is told of it again.
     pub(super) async fn again(&self, seat: Membership) -> Result<(), Failure> {
         let Membership { room, peer } = seat;
-        let mut stored = false;
-        self.hub.store.look(&room, &mut |room| stored = room.is_some_and(Room::is_stored));
+        let (mut stored, mut waits) = (false, false);
+        self.hub.store.look(&room, &mut |room| {
+            stored = room.is_some_and(Room::is_stored);
+            waits = room.is_some_and(|room| room.details().waiting.iter().any(|it| it.peer == peer));
+        });
+        if waits {
+            let pieces = Pieces { room_id: Some(&room), peer: Some(peer), ..Pieces::default() };
+            self.say(self.dialect.acks.waits, pieces);
+            return Ok(());
+        }
         let messages = match stored && self.dialect.history {
             true => self.messages(&room, None, HISTORY).await.unwrap_or_default(),
             false => Vec::new(),

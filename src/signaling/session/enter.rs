@@ -196,7 +196,7 @@ impl Asked<'_> {
         })
     }
 
-    /// On whose account a room is made: a proven user's, else the address's.
+    /// On whose account a room is made: a proven user's, else the address's, else the connection's.
     fn maker(&self) -> u64 {
         let identity = self.connection.identity();
         let proven = identity.as_ref().filter(|identity| identity.proven);
@@ -206,7 +206,8 @@ impl Asked<'_> {
         let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
         match address.and_then(prefix) {
             Some(prefix) => self.hub.seal.account(true, prefix.to_string().as_bytes()),
-            None => 0,
+            // Behind a reverse proxy nobody has an address: each connection is its own, and so are the rooms it makes.
+            None => self.hub.seal.account(false, format!("connection {}", self.connection.number).as_bytes()),
         }
     }
 
@@ -404,7 +405,6 @@ pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &C
     let Some((Some(connection), dialect)) = waited else { return };
     let from = connection.socket().and_then(|socket| Connection::address(&socket));
     hub.media.seated(&member_id(peer), room.id.as_str(), room.kind, from);
-    connection.rises(peer);
     put_seat(hub, &connection, dialect, &room.id, peer, now, true);
     hub.counters.seated(false);
     let (ack, events) = (None, dialect.admitted);

@@ -115,7 +115,8 @@ impl Asked<'_> {
         let facts = self
             .commit(&room, &Command::Invite { by: power.by(), user }, |committed| {
                 self.done();
-                let room = committed.room?;
+                // Who is told once is not told again.
+                let room = committed.room.filter(|_| committed.changed)?;
                 by = match &power.asker {
                     Asker::Seat(peer) => {
                         room.member(*peer).map_or((None, None), |it| (it.user.clone(), it.name.clone()))

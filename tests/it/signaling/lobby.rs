@@ -137,3 +137,14 @@ async fn a_locked_room_takes_nobody_new_until_it_is_unlocked() {
     assert_eq!(ada.ask("room.lock", json!({"room": "r", "locked": false})).await["ok"], true);
     carol.join("r").await;
 }
+
+#[tokio::test]
+async fn who_makes_a_private_room_without_a_name_of_its_own_comes_in_and_nobody_else() {
+    let house = house(settings()).await;
+    let (mut maker, mut other) = (Client::connect(&house).await, Client::connect(&house).await);
+    let made = maker.ask("room.create", json!({"private": true})).await;
+    let room = made["room"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(other.fail("room.join", json!({"room": room})).await, "private-room");
+    assert_eq!(maker.join(&room).await["self"]["rank"], "creator");
+    assert_eq!(other.fail("room.join", json!({"room": room})).await, "private-room");
+}
