@@ -103,6 +103,8 @@ pub struct Restore {
     pub kind: Kind,
     /// Whether it was in the directory.
     pub listed: bool,
+    /// Whether it was on disk.
+    pub stored: bool,
     /// Who had it. In a room that records what people are the rank is what a token says of the user everywhere, elsewhere what
     /// it was there.
     pub who: Who,

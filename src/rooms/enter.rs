@@ -251,8 +251,8 @@ pub(super) fn restore_first<'a>(
     rules: &Rules,
     now: Now,
 ) -> Result<Decision<'a>, Refusal> {
-    if restore.kind == Kind::Channel {
-        // Channels are on disk: this one has been ended.
+    if restore.kind == Kind::Channel || restore.stored {
+        // It was on disk, and is no more: it has been ended, with all its rules.
         return Err(Refusal::ResumeFailed);
     }
     let mut room = implicit(id, restore.kind, restore.listed, 0, rules, now);

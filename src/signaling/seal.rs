@@ -70,7 +70,8 @@ impl Seal {
         bytes.extend_from_slice(&member.joined_at.to_be_bytes());
         bytes.extend_from_slice(&member.order.to_be_bytes());
         bytes.push(room.kind as u8);
-        bytes.push(rank as u8 | u8::from(room.details().listed) << 4);
+        let (listed, stored) = (room.details().listed, room.is_stored());
+        bytes.push(rank as u8 | u8::from(listed) << 4 | u8::from(stored) << 5);
         for label in [&member.user, &member.name] {
             // Labels are at most this long; a token is not to be spoilt by one that is not.
             let label = label.as_deref().filter(|label| label.len() <= LABEL).unwrap_or_default();
@@ -112,6 +113,7 @@ impl Seal {
         let restore = in_time.then_some(Restore {
             kind: *Kind::ALL.get(usize::from(kind))?,
             listed: flags & 16 != 0,
+            stored: flags & 32 != 0,
             who,
             order,
             joined_at,
@@ -206,11 +208,24 @@ mod tests {
         let opened = seal(2).open(&room.id, &token, 10 * HOUR + 59_999).unwrap();
         let restore = opened.restore.unwrap();
         assert_eq!((restore.kind, restore.order, restore.joined_at), (Kind::Room, 5, 9 * HOUR));
+        assert!(!restore.listed && !restore.stored);
         let who = restore.who;
         assert_eq!(
             (who.user.as_deref(), who.name.as_deref(), who.rank),
             (Some("ada"), Some("Ada"), Rank::Creator)
         );
+    }
+
+    #[test]
+    fn it_says_whether_the_room_is_listed_and_whether_it_is_on_disk() {
+        let (mut room, member) = seat("ada");
+        for (listed, stored) in [(true, false), (false, true), (true, true)] {
+            let details = crate::rooms::Details { listed, stored, ..Default::default() };
+            room.details = Some(Box::new(details));
+            let token = seal(1).token(&room, &member, Rank::Member);
+            let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+            assert_eq!((restore.listed, restore.stored), (listed, stored));
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ fn restore(room: &Room, peer: PeerId) -> Restore {
     let member = room.member(peer).unwrap();
     let rank = if room.kind == Kind::Channel { Rank::Member } else { member.rank };
     let who = Who { user: member.user.clone(), name: member.name.clone(), rank };
-    let listed = room.details().listed;
-    Restore { kind: room.kind, listed, who, order: member.order, joined_at: member.joined_at }
+    let (listed, stored) = (room.details().listed, room.is_stored());
+    Restore { kind: room.kind, listed, stored, who, order: member.order, joined_at: member.joined_at }
 }
 
 fn back(peer: PeerId, restore: &Restore) -> Command<'static> {
@@ -119,6 +119,18 @@ fn a_stored_room_waits_for_its_members_and_knows_whose_it_is() {
     restart(&mut house);
     house.pass(60 * SECOND);
     assert!(house.rooms.is_empty(), "nobody came back");
+}
+
+#[test]
+fn a_stored_room_that_was_ended_is_not_made_anew_without_its_rules() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    house.run(&id, made(Kind::Room, Some("ada"), Options { private: true, ..Options::default() })).unwrap();
+    let ada = house.enter(&id, Some("ada")).unwrap();
+    let token = restore(&house.rooms[&id], ada);
+    house.run(&id, CLOSE).unwrap();
+    restart(&mut house);
+    assert_eq!(house.run(&id, back(ada, &token)), Err(Refusal::ResumeFailed));
 }
 
 #[test]

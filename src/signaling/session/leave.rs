@@ -29,17 +29,17 @@ impl Asked<'_> {
         if seats.is_empty() {
             return Err(Failure::new(Code::NotAMember, "you are not in a room"));
         }
-        let mut kept = true;
+        let mut all = Ok(());
         for Membership { room, peer } in seats {
             let command = Command::Leave { peer, session: None };
-            kept &= self.commit(&room, &command, |committed| committed.kept).await?;
+            // One room keeps nobody in the others.
+            match self.commit(&room, &command, |committed| committed.kept).await {
+                Ok(true) => {}
+                Ok(false) => all = Err(Refusal::NotStored.into()),
+                Err(failure) => all = Err(failure),
+            }
         }
-        if kept {
-            self.done();
-            Ok(())
-        } else {
-            Err(Refusal::NotStored.into())
-        }
+        all.map(|()| self.done())
     }
 }
 

@@ -123,6 +123,14 @@ fn who_goes_is_gone_whether_or_not_that_can_be_kept() {
     assert_eq!((kept, gone), (false, 1));
     let of = look(&store, &a, |room| room.map(|room| (room.members.len(), room.details().creator.clone())));
     assert_eq!(of, Some((1, Some("bob".into()))));
+    // Who is put out does not stay for want of a disk, either.
+    disk.full.store(false, Relaxed);
+    run(&store, &a, &join(None, 3, user("cy")), now).unwrap();
+    disk.full.store(true, Relaxed);
+    let kick = Command::Kick { by: By::Operator, target: Target::User("cy"), ban: true };
+    let kept = wait(commit(&store, &a, &kick, now, |outcome| outcome.unwrap().kept));
+    assert!(!kept);
+    assert_eq!(run(&store, &a, &join(None, 4, user("cy")), now), Err(Refusal::Banned));
     // A room that ends by itself ends now; the ledger is told and nobody waits.
     let b = id("b");
     disk.full.store(false, Relaxed);

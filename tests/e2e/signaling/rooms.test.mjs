@@ -75,7 +75,9 @@ test('two dialects share a room, each in its own words', async () => {
   assert.deepEqual(await a.next('chat-message'), { from: answer.self.peerId, msg: 'hi "you" é' });
   a.emit('chat-message', { roomId, msg: 'yes' });
   const heard = await b.plain('chat');
-  assert.deepEqual({ ...heard, id: '', createdAt: 0 }, { room: roomId, from: joined.self, text: 'yes', attachments: [], id: '', createdAt: 0 });
+  assert.deepEqual({ ...heard, id: '', createdAt: 0 }, {
+    room: roomId, from: joined.self, text: 'yes', attachments: [], id: '', createdAt: 0,
+  });
   await sleep(100);
   assert.ok(!b.names().includes('chat-message') && b.names().filter((n) => n === 'chat').length === 1);
 });

@@ -23,7 +23,7 @@ const file = join(folder, 'callgate.db');
 after(() => rm(folder, { recursive: true, force: true }));
 
 /** Rows of the file as it is, seen by another program. */
-const rows = (sql) => JSON.parse(execFileSync('sqlite3', ['-json', '-cmd', '.timeout 5000', file, sql], { encoding: 'utf8' }) || '[]');
+const rows = (sql) => JSON.parse(execFileSync('sqlite3', ['-json', '-cmd', '.timeout 5000', file, sql], { encoding: 'utf8', maxBuffer: 1 << 30 }) || '[]');
 
 // What the clients know. A state is 'asked' until it is acknowledged, and then 'done'.
 /** name → who asked for a room of that name and was not told of it; a name is given once. */
@@ -60,9 +60,12 @@ class Client {
       await this.did('room.join', { room: id });
       for (const [clientId, it] of rooms.get(id).said) if (!it.done) await this.say(id, clientId, it.text);
     }
+    // A connection sits in sixteen rooms at most.
+    let stays = old.slice(-2).length;
     for (let own = old.at(-1); ; ) {
       if (!own || Math.random() < 0.04) {
-        if (own && Math.random() < 0.8) {
+        if (own && (stays > 10 || Math.random() < 0.8)) {
+          stays -= 1;
           rooms.get(own).ended = 'asked';
           await this.did('room.delete', { room: own });
           rooms.get(own).ended = 'done';
@@ -73,6 +76,7 @@ class Client {
         unheard.delete(name);
         rooms.set(own, room(name, this.user));
         await this.did('room.join', { room: own });
+        stays += 1;
       } else if (Math.random() < 0.15) {
         await this.person(own, 'room.invite', `guest-${Math.floor(Math.random() * 8)}`, 'invited');
       } else if (Math.random() < 0.1) {

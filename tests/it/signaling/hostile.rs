@@ -97,12 +97,12 @@ async fn a_reader_with_a_megabyte_waiting_is_cut_off_in_time_and_delays_nobody()
             }
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     // Five seconds without a step, or the heartbeat's ten.
     for client in [&mut a, &mut c] {
         assert_eq!(client.event("room.peer-away").await["peerId"], json!(peer_id(&seats[1])));
     }
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(18), "{:?}", begun.elapsed());
     let stats = house.signaling.stats();
     assert_eq!(stats.drops[Drop::SlowReader as usize], 1);
     // It comes back, says what it has, and hears the rest; what was too much is counted.

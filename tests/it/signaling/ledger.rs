@@ -60,7 +60,14 @@ impl Ledger for Moody {
     }
 
     fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
-        self.inner.history(room, before, most)
+        let messages = self.inner.history(room, before, most);
+        match *self.mood.lock().unwrap() {
+            (Mood::Late(time), "reading") => Box::pin(async move {
+                tokio::time::sleep(time).await;
+                messages.await
+            }),
+            _ => messages,
+        }
     }
 
     fn calls(&self, room: Option<&RoomId>, before: Option<u64>, most: usize) -> Answer<Vec<(u64, Call)>> {
@@ -275,14 +282,26 @@ async fn who_is_let_in_after_its_connection_has_ended_does_not_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_that_waits_for_the_disk_ends_in_time_when_it_is_written() {
+async fn what_is_due_while_a_room_waits_for_the_disk_is_done_after_it_and_elsewhere_in_time() {
     let (ledger, mood) = moody();
-    let house = house_over(settings(), ledger, [7; 32]).await;
+    let house =
+        house_over(Settings { ping_interval: Duration::from_secs(1), ..settings() }, ledger, [7; 32]).await;
     let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
     let room = channel(&mut ada, "slow").await;
     bob.join(&room).await;
+    let (mut eve, mut carol) = (Client::user(&house, "eve").await, Client::user(&house, "carol").await);
+    for client in [&mut eve, &mut carol] {
+        client.join("plain").await;
+    }
     bob.breaks().await;
     ada.event("room.peer-away").await;
+    carol.breaks().await;
+    // Somebody else's time is over meanwhile, too.
+    let elsewhere = tokio::spawn(async move {
+        let begun = tokio::time::Instant::now();
+        eve.event("room.peer-left").await;
+        begun.elapsed()
+    });
     // Bob's time is over while something is being written.
     let later = tokio::time::Instant::now() + Duration::from_secs(25);
     while tokio::time::Instant::now() < later {
@@ -294,4 +313,41 @@ async fn a_room_that_waits_for_the_disk_ends_in_time_when_it_is_written() {
     assert_eq!(ada.ask("chat", say(&room, "hi")).await["ok"], true);
     assert_eq!(ada.event("room.peer-left").await["reason"], "lost");
     assert!((20_000..20_500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let elsewhere = elsewhere.await.unwrap();
+    assert!((29_000..31_000).contains(&elsewhere.as_millis()), "{elsewhere:?}");
+}
+
+/// A newcomer of the community is told what was said before; until that is read it waits.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_while_a_history_is_read_comes_after_it_and_a_room_may_end_meanwhile() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = channel(&mut ada, "slow").await;
+    ada.ask("chat", say(&room, "before")).await;
+    mood(Mood::Late(Duration::from_secs(3)), "reading");
+    let mut bob = Client::open(Way::Straight(house.router.clone()), &house, "&userId=bob").await;
+    bob.hello("40").await;
+    let join = bob.say("joinRoom", json!({"roomId": room})).await;
+    ada.event("room.peer-joined").await;
+    ada.ask("chat", say(&room, "meanwhile")).await;
+    let joined = bob.answer(join).await;
+    assert_eq!(joined["success"], true, "{joined}");
+    let texts: Vec<_> = joined["messages"].as_array().unwrap().iter().map(|it| it["text"].clone()).collect();
+    assert_eq!(texts, ["before"]);
+    assert_eq!(bob.event("newMessage").await["text"], "meanwhile");
+    // The room ends before the next one has read.
+    let mut carol = Client::open(Way::Straight(house.router.clone()), &house, "&userId=carol").await;
+    carol.hello("40").await;
+    let join = carol.say("joinRoom", json!({"roomId": room})).await;
+    ada.event("room.peer-joined").await;
+    assert_eq!(ada.ask("room.delete", json!({"room": room})).await["ok"], true);
+    let refused = carol.answer(join).await;
+    assert_eq!(refused["success"], false, "{refused}");
+    // It is in no room now, and may go to as many as anybody.
+    let again = carol.ask("joinRoom", json!({"roomId": room})).await;
+    assert_eq!(again["success"], false, "{again}");
+    assert_eq!(house.signaling.stats().peers, 0);
+    let other = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
+    assert_eq!(carol.ask("joinRoom", json!({"roomId": other})).await["success"], true);
 }

@@ -208,6 +208,7 @@ impl Way {
 struct Client {
     way: Way,
     url: String,
+    /// What only it and the server know it by.
     sid: String,
     /// What came and was not asked for yet.
     heard: Vec<String>,
@@ -217,8 +218,13 @@ struct Client {
 impl Client {
     /// Over TCP, as nobody in particular.
     async fn connect(house: &House) -> Client {
-        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, "").await;
-        client.hello("40").await;
+        Client::connect_with(house, "", "").await
+    }
+
+    /// With something in the query (`&key=value`), and `auth` as JSON.
+    async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
+        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
+        client.hello(&format!("40{auth}")).await;
         client
     }
 
@@ -226,13 +232,6 @@ impl Client {
     async fn user(house: &House, user: &str) -> Client {
         let mut client = Client::open(Way::Straight(house.router.clone()), house, "").await;
         client.hello(&format!("40{}", json!({"dialect": "native", "userId": user}))).await;
-        client
-    }
-
-    /// Over TCP, with something in the query (`&key=value`), and `auth` as JSON.
-    async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
-        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
-        client.hello(&format!("40{auth}")).await;
         client
     }
 
