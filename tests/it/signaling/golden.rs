@@ -319,7 +319,7 @@ async fn common(script: &mut Script, phrases: &Phrases) {
     a.ask(script, (phrases.join)("cup")).await;
 
     script.scene("a waits in a call that nobody comes to");
-    let house = super::house(Settings { waiting_timeout: Duration::from_millis(700), ..settings() }).await;
+    let house = super::house(Settings { waiting_timeout: Duration::from_millis(1500), ..settings() }).await;
     let mut b = Actor::enter(&house, script, "b", "", native()).await;
     let made = b.ask(script, json!(["room.create", {"kind": "call"}])).await;
     let mut a = Actor::enter(&house, script, "a", "", auth).await;
