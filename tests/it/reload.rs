@@ -182,7 +182,7 @@ async fn who_may_changes_without_a_restart() {
             user: "ada",
             name: None,
             role: callgate::auth::Role::User,
-            rooms: &[],
+            rooms: None,
             issuer: None,
             audience: None,
             now,

@@ -311,6 +311,7 @@ async fn a_back_end_has_tokens_made_for_its_users() {
         json!({"userId": "a b"}),
         json!({"userId": "a", "role": "king"}),
         json!({"userId": "a", "rooms": ["a b"]}),
+        json!({"userId": "a", "rooms": null}),
         json!({"userId": "a", "ttl": 0}),
         json!({"userId": "a", "ttl": 1.5}),
         json!({"userId": "a", "name": "\u{0}"}),
@@ -319,6 +320,10 @@ async fn a_back_end_has_tokens_made_for_its_users() {
         let refused = post(&daemon, "/api/tokens", bad.clone()).await;
         assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "bad-request"), "{bad}");
     }
+    // No room at all is not all rooms.
+    let made = post(&daemon, "/api/tokens", json!({"userId": "bob", "rooms": []})).await;
+    let mut bob = Guest::connect(&daemon, json!({ "token": made.body["token"] })).await;
+    assert_eq!(bob.ask("room.join", json!({"room": "tea"})).await["error"]["code"], "forbidden");
     let without = self::daemon("");
     let refused = post(&without, "/api/tokens", json!({"userId": "ada"})).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "no-key"));
