@@ -330,6 +330,24 @@ async fn a_back_end_has_tokens_made_for_its_users() {
 }
 
 #[tokio::test]
+async fn a_seat_taken_with_a_token_is_taken_again_with_one_only() {
+    let config = format!("[auth]\nkey = \"a key of thirty-two characters..\"\napi_keys = [\"{KEY}\"]\n");
+    let daemon = daemon(&config);
+    let token =
+        async |user: &str| post(&daemon, "/api/tokens", json!({"userId": user})).await.body["token"].clone();
+    let mut ada = Guest::connect(&daemon, json!({ "token": token("ada").await })).await;
+    let seat = ada.ask("room.join", json!({"room": "tea"})).await;
+    let resume = json!({"room": "tea", "resume": seat["resume"]});
+    for auth in [json!({}), json!({"userId": "ada"}), json!({"token": token("eve").await})] {
+        let mut other = Guest::connect(&daemon, auth.clone()).await;
+        let refused = other.ask("room.join", resume.clone()).await;
+        assert_eq!(refused["error"]["code"], "resume-failed", "{auth}");
+    }
+    let mut again = Guest::connect(&daemon, json!({ "token": token("ada").await })).await;
+    assert_eq!(again.ask("room.join", resume).await["resumed"], true);
+}
+
+#[tokio::test]
 async fn every_error_has_one_shape() {
     let daemon = daemon("");
     let client = Client::new();
