@@ -209,7 +209,8 @@ fn token(
             user,
             name,
             role,
-            rooms,
+            // None named: all of them. A list of none cannot be written on a command line.
+            rooms: (!rooms.is_empty()).then_some(rooms),
             issuer: auth.issuer.first().map(String::as_str),
             audience: auth.audience.first().map(String::as_str),
             now: now.as_secs(),

@@ -18,8 +18,8 @@ pub struct Minted<'a> {
     pub name: Option<&'a str>,
     /// `role`; not written for users.
     pub role: Role,
-    /// `rooms`; empty: all of them, and not written.
-    pub rooms: &'a [String],
+    /// `rooms`; none: all of them, and not written. Empty: nowhere.
+    pub rooms: Option<&'a [String]>,
     /// `iss`.
     pub issuer: Option<&'a str>,
     /// `aud`.
@@ -37,8 +37,8 @@ struct Claims<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<String>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    rooms: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rooms: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

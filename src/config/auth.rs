@@ -68,7 +68,7 @@ pub(super) fn together(w: &mut Written, settings: &Settings) {
         );
     }
     // Whoever's page a browser shows could act as the cookie's owner.
-    if auth.cookie.is_some() && settings.http.origins.iter().any(|origin| origin == "*" || origin == "null") {
+    if auth.cookie.is_some() && settings.http.lets_any_page_in() {
         w.wrong(
             "auth.cookie",
             Wrong::from(

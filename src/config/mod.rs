@@ -88,6 +88,13 @@ pub struct Http {
     pub origins: Vec<String>,
 }
 
+impl Http {
+    /// Whether any page may call, whoever it is from.
+    pub(crate) fn lets_any_page_in(&self) -> bool {
+        self.origins.iter().any(|origin| origin == "*" || origin == "null")
+    }
+}
+
 /// The TLS ports.
 #[derive(Clone, Debug)]
 pub struct Tls {

@@ -350,6 +350,10 @@ fn relay_lives(relay: &Arc<Relay>) -> Arc<dyn Fn() -> bool + Send + Sync> {
 fn operator(access: &Arc<Access>, relay: &Arc<Relay>, drain: &Arc<Notify>) -> Operator {
     let (access, relay, drain) = (Arc::clone(access), Arc::downgrade(relay), Arc::clone(drain));
     Operator {
+        era: Arc::new({
+            let access = Arc::clone(&access);
+            move || access.admin_era()
+        }),
         admits: Arc::new(move |token, from| access.is_operator(token, from)),
         relay: Arc::new(move || relay.upgrade().map(|relay| members::figures(&relay)).unwrap_or_default()),
         drain: Arc::new(move || drain.notify_one()),

@@ -92,7 +92,11 @@ impl Live<'_> {
         // What can still fail comes first.
         let secret = super::secret(self.state, "turn-secret", new.turn.secrets.first()).map_err(one)?.0;
         let admin_token = super::secret(self.state, "admin-token", new.admin.token.as_ref()).map_err(one)?.0;
-        let keyring = super::access::keyring(&new).map_err(|error| one(error.into()))?;
+        let mut usable = new.clone();
+        if self.started.http.lets_any_page_in() {
+            usable.auth.cookie = None;
+        }
+        let keyring = super::access::keyring(&usable).map_err(|error| one(error.into()))?;
         if let Some(tls) = &new.tls {
             self.serving.reload_certificates(tls).map_err(|error| one(error.into()))?;
         }
@@ -125,10 +129,12 @@ impl Live<'_> {
         Ok(waiting.join(", "))
     }
 
-    /// A certificate can change where there was one and still is: the ports of TLS neither come nor go.
+    /// A certificate can change where there was one and still is: the ports of TLS neither come nor go. And no cookie speaks for
+    /// users for as long as any page may ask: the origins stay until the restart.
     fn is_live(&self, key: &str, new: &Settings) -> bool {
         let tls = self.started.tls.is_some() && new.tls.is_some();
-        LIVE.contains(&key) && (tls || !key.starts_with("tls."))
+        let cookie = new.auth.cookie.is_none() || !self.started.http.lets_any_page_in();
+        LIVE.contains(&key) && (tls || !key.starts_with("tls.")) && (cookie || key != "auth.cookie")
     }
 }
 

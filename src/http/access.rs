@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -34,6 +36,8 @@ pub struct Access {
     tokens: Arc<Tokens>,
     throttle: Throttle,
     refused: AtomicU64,
+    /// How many admin tokens there were before this one.
+    replaced: AtomicU64,
 }
 
 /// What opens what.
@@ -112,12 +116,25 @@ impl Access {
             tokens,
             throttle: Throttle::default(),
             refused: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
         }
     }
 
     /// By these keys from now on.
     pub fn change(&self, keys: Keys) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        let mut current = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let same = current.admin_token.expose_secret() == keys.admin_token.expose_secret();
+        *current = Arc::new(keys);
+        // After the keys: who has read the new number is let in by the new token alone.
+        if !same {
+            self.replaced.fetch_add(1, Release);
+        }
+    }
+
+    /// Another number for each admin token: who was let in under another one than this has to show the new one.
+    #[must_use]
+    pub fn admin_era(&self) -> u64 {
+        self.replaced.load(Acquire)
     }
 
     fn keys(&self) -> Arc<Keys> {

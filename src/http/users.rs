@@ -44,8 +44,8 @@ pub struct Token<'a> {
     pub name: Option<&'a str>,
     /// `user`, `moderator` or `admin`.
     pub role: &'a str,
-    /// Where it may go; empty: everywhere.
-    pub rooms: &'a [String],
+    /// Where it may go; none: everywhere. Empty: nowhere.
+    pub rooms: Option<&'a [String]>,
     /// For how long it is good.
     pub ttl: Duration,
 }
@@ -58,8 +58,8 @@ struct Asked {
     name: Option<String>,
     #[serde(default, deserialize_with = "super::rule::given")]
     role: Option<String>,
-    #[serde(default)]
-    rooms: Vec<String>,
+    #[serde(default, deserialize_with = "super::rule::given")]
+    rooms: Option<Vec<String>>,
     #[serde(default, deserialize_with = "super::rule::whole")]
     ttl: Option<u64>,
 }
@@ -91,7 +91,8 @@ pub(super) async fn mint(
     if !["user", "moderator", "admin"].contains(&role) {
         return bad("a role is user, moderator or admin");
     }
-    if asked.rooms.len() > ROOMS || !asked.rooms.iter().all(|id| RoomId::parse(id).is_some()) {
+    let rooms = asked.rooms.as_deref();
+    if rooms.is_some_and(|rooms| rooms.len() > ROOMS || !rooms.iter().all(|id| RoomId::parse(id).is_some())) {
         return bad("rooms are at most 64 ids");
     }
     let ttl = asked.ttl.unwrap_or(TTL);
@@ -106,7 +107,7 @@ pub(super) async fn mint(
         user: &asked.user_id,
         name: asked.name.as_deref(),
         role,
-        rooms: &asked.rooms,
+        rooms,
         ttl: Duration::from_secs(ttl),
     };
     (StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(mint(&wanted))).into_response()

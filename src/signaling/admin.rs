@@ -47,10 +47,19 @@ pub type Admits = dyn Fn(&[u8], IpAddr) -> bool + Send + Sync;
 pub struct Operator {
     /// Knows the admin token.
     pub admits: Arc<Admits>,
+    /// Another number after each change of the admin token.
+    pub era: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The relay as a whole.
     pub relay: Arc<dyn Fn() -> RelayFigures + Send + Sync>,
     /// The daemon shall end, calls first.
     pub drain: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Operator {
+    /// Whether the token that let this socket in is still the admin's.
+    fn still_admits(&self, socket: &Transport) -> bool {
+        socket.extensions.get::<Era>() == Some(Era((self.era)()))
+    }
 }
 
 /// The namespace, and who is in it.
@@ -61,6 +70,10 @@ pub(super) struct Admin {
     /// Gone ones are found out when they are next told something.
     present: Arc<Mutex<Vec<Weak<Transport>>>>,
 }
+
+/// By which admin token a socket was let in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Era(u64);
 
 type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>>;
 
@@ -84,8 +97,11 @@ impl ConnectHandler<LocalAdapter, Ours> for Admin {
     fn call_middleware<'a>(&'a self, socket: Arc<Transport>, auth: &'a Option<Value>) -> Admitted<'a> {
         let from = Connection::address(&socket).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let token = token_in(auth.as_ref());
+        // Before it is asked whether the token is right: it may change meanwhile.
+        let era = Era((self.operator.era)());
         let admitted = match token.as_deref() {
             Some(token) if (self.operator.admits)(token.as_bytes(), from) => {
+                socket.extensions.insert(era);
                 socket.on_fallback(self.clone());
                 Ok(())
             }
@@ -109,7 +125,16 @@ impl MessageHandler<LocalAdapter, Ours> for Admin {
 impl Admin {
     async fn serve(&self, socket: &Arc<Transport>, value: &Value, ack: Option<i64>) {
         let text = value.as_str().map_or("", |text| text);
-        let (command, done) = if text.len() > self.hub.message_bytes {
+        let current = self.operator.still_admits(socket);
+        let (command, done) = if !current {
+            (
+                "",
+                Err(Failure::new(
+                    Code::Unauthorized,
+                    "the admin token has changed: connect with the new one",
+                )),
+            )
+        } else if text.len() > self.hub.message_bytes {
             ("", Err(Failure::new(Code::TooLarge, "too long")))
         } else {
             self.carry_out(text).await
@@ -130,6 +155,9 @@ impl Admin {
         };
         if unsent {
             self.hub.counters.dropped(Drop::Closed, 1);
+        }
+        if !current {
+            put_out(socket);
         }
     }
 }
@@ -237,9 +265,20 @@ async fn tell_regularly(hub: Weak<Hub>, operator: Operator, present: Weak<Mutex<
             present.retain(|socket| socket.upgrade().is_some_and(|socket| socket.connected()));
             present.iter().filter_map(Weak::upgrade).collect()
         };
+        let (sockets, stale): (Vec<_>, Vec<_>) =
+            sockets.into_iter().partition(|socket| operator.still_admits(socket));
+        stale.iter().for_each(put_out);
         if !sockets.is_empty() {
             tell(&hub, &operator, &sockets);
         }
+    }
+}
+
+fn put_out(socket: &Arc<Transport>) {
+    tracing::info!("an operator was put out: the admin token has changed");
+    // If it is gone already, so much the better.
+    if Arc::clone(socket).disconnect().is_err() {
+        tracing::debug!("the operator was gone already");
     }
 }
 

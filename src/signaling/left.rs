@@ -97,15 +97,15 @@ impl Hub {
         for (sid, past) in all.into_iter().take(MOST) {
             let mut seats = Vec::new();
             for seat in past.seats {
-                let of_seat = self.seats.with(seat.peer, |it| (it.dialect, it.role));
-                let Some((dialect, role)) = of_seat else { continue };
+                let of_seat = self.seats.with(seat.peer, |it| (it.dialect, it.role, it.proven));
+                let Some((dialect, role, proven)) = of_seat else { continue };
                 self.store.look(&seat.room, &mut |room| {
                     if let Some((room, member)) = room.and_then(|room| Some((room, room.member(seat.peer)?)))
                     {
                         seats.push(Place {
                             room: room.id.as_str().to_owned(),
                             dialect: dialect.name.to_owned(),
-                            token: self.seal.token(room, member, role),
+                            token: self.seal.token(room, member, role, proven),
                         });
                     }
                 });

@@ -43,6 +43,8 @@ pub(super) struct Seal {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) peer: PeerId,
+    /// The seat was taken with a user's token.
+    pub(super) proven: bool,
     /// The seat was of an earlier process, and may be taken again.
     pub(super) restore: Option<Restore>,
 }
@@ -59,8 +61,8 @@ impl Seal {
         now_ms < self.until
     }
 
-    /// The token of a seat in a room. `role`: what its user's token says it is everywhere.
-    pub(super) fn token(&self, room: &Room, member: &Member, role: Rank) -> String {
+    /// The token of a seat in a room. `role`: what its user's token says it is everywhere; `proven`: there was one.
+    pub(super) fn token(&self, room: &Room, member: &Member, role: Rank, proven: bool) -> String {
         // What somebody is in a channel is on disk, and may change; elsewhere nobody else remembers.
         let rank = if room.kind == Kind::Channel { role } else { member.rank };
         let mut bytes = Vec::with_capacity(96);
@@ -71,7 +73,7 @@ impl Seal {
         bytes.extend_from_slice(&member.order.to_be_bytes());
         bytes.push(room.kind as u8);
         let (listed, stored) = (room.details().listed, room.is_stored());
-        bytes.push(rank as u8 | u8::from(listed) << 4 | u8::from(stored) << 5);
+        bytes.push(rank as u8 | u8::from(listed) << 4 | u8::from(stored) << 5 | u8::from(proven) << 6);
         for label in [&member.user, &member.name] {
             // Labels are at most this long; a token is not to be spoilt by one that is not.
             let label = label.as_deref().filter(|label| label.len() <= LABEL).unwrap_or_default();
@@ -99,13 +101,14 @@ impl Seal {
         let [VERSION] = rest.take()? else { return None };
         let peer = PeerId::new(rest.take()?);
         let boot: [u8; 8] = rest.take()?;
-        if boot == self.boot {
-            return Some(Opened { peer, restore: None });
-        }
         let joined_at = u64::from_be_bytes(rest.take()?);
         let order = u64::from_be_bytes(rest.take()?);
         let [kind] = rest.take()?;
         let [flags] = rest.take()?;
+        let proven = flags & 64 != 0;
+        if boot == self.boot {
+            return Some(Opened { peer, proven, restore: None });
+        }
         let rank = [Rank::Member, Rank::Moderator, Rank::Creator];
         let who = Who { user: rest.label()?, name: rest.label()?, rank: *rank.get(usize::from(flags & 15))? };
         let oldest = u64::try_from(OLDEST.as_millis()).unwrap_or(u64::MAX);
@@ -118,7 +121,7 @@ impl Seal {
             order,
             joined_at,
         });
-        Some(Opened { peer, restore })
+        Some(Opened { peer, proven, restore })
     }
 
     /// Over the room, too, which the token does not hold.
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn this_process_knows_its_peer_and_the_next_one_the_whole_seat() {
         let (room, member) = seat("ada");
-        let token = seal(1).token(&room, &member, Rank::Member);
+        let token = seal(1).token(&room, &member, Rank::Member, false);
         let opened = seal(1).open(&room.id, &token, 10 * HOUR).unwrap();
         assert!(opened.peer == member.peer && opened.restore.is_none());
         let opened = seal(2).open(&room.id, &token, 10 * HOUR + 59_999).unwrap();
@@ -217,12 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn both_processes_know_whether_it_was_taken_with_a_token() {
+        let (room, member) = seat("ada");
+        for proven in [false, true] {
+            let token = seal(1).token(&room, &member, Rank::Member, proven);
+            for boot in [1, 2] {
+                assert_eq!(seal(boot).open(&room.id, &token, 10 * HOUR).unwrap().proven, proven);
+            }
+        }
+    }
+
+    #[test]
     fn it_says_whether_the_room_is_listed_and_whether_it_is_on_disk() {
         let (mut room, member) = seat("ada");
         for (listed, stored) in [(true, false), (false, true), (true, true)] {
             let details = crate::rooms::Details { listed, stored, ..Default::default() };
             room.details = Some(Box::new(details));
-            let token = seal(1).token(&room, &member, Rank::Member);
+            let token = seal(1).token(&room, &member, Rank::Member, false);
             let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
             assert_eq!((restore.listed, restore.stored), (listed, stored));
         }
@@ -233,7 +247,7 @@ mod tests {
         let (mut room, member) = seat("ada");
         room.kind = Kind::Channel;
         for role in [Rank::Member, Rank::Moderator] {
-            let token = seal(1).token(&room, &member, role);
+            let token = seal(1).token(&room, &member, role, false);
             let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
             assert_eq!(restore.who.rank, role);
         }
@@ -242,7 +256,7 @@ mod tests {
     #[test]
     fn a_label_that_is_too_long_spoils_no_token() {
         let (room, member) = seat(&"x".repeat(300));
-        let token = seal(1).token(&room, &member, Rank::Member);
+        let token = seal(1).token(&room, &member, Rank::Member, false);
         let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
         assert_eq!((restore.who.user, restore.who.name.as_deref()), (None, Some("Ada")));
     }
@@ -250,20 +264,20 @@ mod tests {
     #[test]
     fn a_seat_is_not_restored_long_after_the_start_nor_when_it_is_old() {
         let (room, mut member) = seat("");
-        let token = seal(1).token(&room, &member, Rank::Member);
+        let token = seal(1).token(&room, &member, Rank::Member, false);
         assert!(seal(2).open(&room.id, &token, 10 * HOUR + 60_000).unwrap().restore.is_none());
         let much_later = Seal::new(&[7; 32], [2; 8], 33 * HOUR, Duration::from_secs(60));
         assert!(much_later.open(&room.id, &token, 33 * HOUR).unwrap().restore.is_none());
         // A clock that went back makes it young.
         member.joined_at = 100 * HOUR;
-        let token = seal(1).token(&room, &member, Rank::Member);
+        let token = seal(1).token(&room, &member, Rank::Member, false);
         assert!(seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.is_some());
     }
 
     #[test]
     fn another_key_another_room_or_another_letter_open_nothing() {
         let (room, member) = seat("ada");
-        let token = seal(1).token(&room, &member, Rank::Member);
+        let token = seal(1).token(&room, &member, Rank::Member, false);
         let other = Seal::new(&[8; 32], [1; 8], 10 * HOUR, Duration::from_secs(60));
         assert!(other.open(&room.id, &token, 10 * HOUR).is_none());
         assert!(seal(1).open(&RoomId::parse("b").unwrap(), &token, 10 * HOUR).is_none());
@@ -287,7 +301,7 @@ mod tests {
         #[test]
         fn labels_survive(user in "\\PC{0,30}") {
             let (room, member) = seat(&user);
-            let token = seal(1).token(&room, &member, Rank::Member);
+            let token = seal(1).token(&room, &member, Rank::Member, false);
             prop_assert!(token.len() <= LONGEST);
             let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
             prop_assert_eq!(restore.who.user.as_deref().unwrap_or(""), user.as_str());

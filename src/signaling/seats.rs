@@ -38,6 +38,8 @@ pub(super) struct Seat {
     pub(super) kept: Kept,
     /// What the token that it was taken with says of every room.
     pub(super) role: Rank,
+    /// It was taken with a token: nobody takes it again without one.
+    pub(super) proven: bool,
 }
 
 impl Seat {

@@ -168,6 +168,26 @@ fn certificates_are_read_again_at_once_from_new_places_too() {
     assert_eq!(lines(&daemon, "changed, and in force", 2).len(), 2);
 }
 
+#[test]
+fn no_cookie_is_in_force_while_any_page_may_ask() {
+    let with = |origins: &str, auth: &str| {
+        let key = "[auth]\nkey = \"a key of thirty-two characters..\"\n";
+        config("").replace("[http]\n", &format!("[http]\norigins = [{origins:?}]\n")) + key + auth
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let command = command(&folder, &with("*", ""));
+    let daemon = Callgate::spawn(command, folder);
+    let file = daemon.folder.path().join("callgate.toml");
+    fs::write(file, with("https://a.example", "cookie = \"session\"\n")).unwrap();
+    let out = reload(&daemon.folder);
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    lines(&daemon, RELOADED, 1);
+    let waiting = lines(&daemon, "changed, and needs a restart to be in force", 2);
+    let waiting: Vec<_> = waiting.iter().map(|line| &line["key"]).collect();
+    assert_eq!(waiting, ["auth.cookie", "http.origins"]);
+    assert!(!daemon.log().iter().any(|line| line["message"] == "changed, and in force"));
+}
+
 #[tokio::test]
 async fn who_may_changes_without_a_restart() {
     const OLD: &str = "a key of thirty-two characters..";
@@ -182,7 +202,7 @@ async fn who_may_changes_without_a_restart() {
             user: "ada",
             name: None,
             role: callgate::auth::Role::User,
-            rooms: &[],
+            rooms: None,
             issuer: None,
             audience: None,
             now,

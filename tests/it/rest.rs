@@ -311,6 +311,7 @@ async fn a_back_end_has_tokens_made_for_its_users() {
         json!({"userId": "a b"}),
         json!({"userId": "a", "role": "king"}),
         json!({"userId": "a", "rooms": ["a b"]}),
+        json!({"userId": "a", "rooms": null}),
         json!({"userId": "a", "ttl": 0}),
         json!({"userId": "a", "ttl": 1.5}),
         json!({"userId": "a", "name": "\u{0}"}),
@@ -319,9 +320,31 @@ async fn a_back_end_has_tokens_made_for_its_users() {
         let refused = post(&daemon, "/api/tokens", bad.clone()).await;
         assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "bad-request"), "{bad}");
     }
+    // No room at all is not all rooms.
+    let made = post(&daemon, "/api/tokens", json!({"userId": "bob", "rooms": []})).await;
+    let mut bob = Guest::connect(&daemon, json!({ "token": made.body["token"] })).await;
+    assert_eq!(bob.ask("room.join", json!({"room": "tea"})).await["error"]["code"], "forbidden");
     let without = self::daemon("");
     let refused = post(&without, "/api/tokens", json!({"userId": "ada"})).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "no-key"));
+}
+
+#[tokio::test]
+async fn a_seat_taken_with_a_token_is_taken_again_with_one_only() {
+    let config = format!("[auth]\nkey = \"a key of thirty-two characters..\"\napi_keys = [\"{KEY}\"]\n");
+    let daemon = daemon(&config);
+    let token =
+        async |user: &str| post(&daemon, "/api/tokens", json!({"userId": user})).await.body["token"].clone();
+    let mut ada = Guest::connect(&daemon, json!({ "token": token("ada").await })).await;
+    let seat = ada.ask("room.join", json!({"room": "tea"})).await;
+    let resume = json!({"room": "tea", "resume": seat["resume"]});
+    for auth in [json!({}), json!({"userId": "ada"}), json!({"token": token("eve").await})] {
+        let mut other = Guest::connect(&daemon, auth.clone()).await;
+        let refused = other.ask("room.join", resume.clone()).await;
+        assert_eq!(refused["error"]["code"], "resume-failed", "{auth}");
+    }
+    let mut again = Guest::connect(&daemon, json!({ "token": token("ada").await })).await;
+    assert_eq!(again.ask("room.join", resume).await["resumed"], true);
 }
 
 #[tokio::test]

@@ -155,7 +155,7 @@ fn what_is_made_here_is_good_here() {
         user: "ada",
         name: Some("Ada \"L.\""),
         role: Role::Moderator,
-        rooms: &rooms,
+        rooms: Some(&rooms),
         issuer: Some("https://a.example"),
         audience: Some("callgate"),
         now: NOW,
@@ -164,7 +164,11 @@ fn what_is_made_here_is_good_here() {
     let it = verify(&tokens, &mint(&SECRET.into(), &minted)).unwrap();
     assert_eq!((&*it.user, it.name.as_deref(), it.role), ("ada", Some("Ada \"L.\""), Role::Moderator));
     assert!(it.allows("one") && !it.allows("two"));
-    let bare = Minted { name: None, role: Role::User, rooms: &[], ..minted };
+    let bare = Minted { name: None, role: Role::User, rooms: None, ..minted };
     let it = verify(&tokens, &mint(&SECRET.into(), &bare)).unwrap();
     assert_eq!((it.name, it.role, it.rooms), (None, Role::User, None));
+    // A list of none is no list left out.
+    let nowhere = Minted { rooms: Some(&[]), ..minted };
+    let it = verify(&tokens, &mint(&SECRET.into(), &nowhere)).unwrap();
+    assert!(!it.allows("one") && it.rooms.is_some());
 }

@@ -27,7 +27,7 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
         for Membership { room, peer } in past.seats {
             if let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) {
                 let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
-                asked.take_again(&room, Opened { peer, restore: None }).await;
+                asked.take_again(&room, Opened { peer, proven: false, restore: None }).await;
             }
         }
         return;
@@ -66,7 +66,7 @@ impl Asked<'_> {
             return;
         }
         self.hub.speaks(self.connection, self.dialect);
-        let Opened { peer, restore } = opened;
+        let Opened { peer, restore, .. } = opened;
         let command = Command::Resume { peer, session: self.connection.number, restore };
         if let Err(failure) = self.sit(room, &command, (None, self.dialect.admitted), None).await {
             tracing::debug!(message = %failure.message, "a seat was gone already");

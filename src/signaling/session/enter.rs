@@ -150,9 +150,15 @@ impl Asked<'_> {
         self.not_draining()
     }
 
-    /// Whether a seat is of the user that a token proves, and was not taken with one that said more.
+    /// Whether a seat is of the user that a token proves, and was not taken with one that said more. Without a token nobody takes
+    /// a seat that was taken with one: the seat would outlive the token.
     pub(super) fn is_own(&self, room: &RoomId, opened: &mut Opened) -> Result<(), Failure> {
         let Some(identity) = self.connection.identity().filter(|identity| identity.proven) else {
+            let seat = self.hub.seats.with(opened.peer, |seat| seat.proven);
+            if opened.proven || seat == Some(true) {
+                let why = "the seat was taken with a token: come back with one";
+                return Err(Failure::new(Code::ResumeFailed, why));
+            }
             return Ok(());
         };
         let mut user = opened.restore.as_ref().and_then(|restore| restore.who.user.clone());
@@ -313,6 +319,7 @@ impl Asked<'_> {
                 renew: None,
                 kept: Kept::default(),
                 role: role(self.connection),
+                proven: proven(self.connection),
             },
         );
         self.connection.sits(Membership { room: id.clone(), peer });
@@ -417,6 +424,10 @@ fn role(connection: &Connection) -> Rank {
     connection.identity().map_or(Rank::Member, |identity| identity.rank)
 }
 
+fn proven(connection: &Connection) -> bool {
+    connection.identity().is_some_and(|identity| identity.proven)
+}
+
 /// Gives a connection a seat; `here`: it is told of events from now on, else they are kept for it. What was there before.
 fn put_seat(
     hub: &Hub,
@@ -435,6 +446,7 @@ fn put_seat(
         renew: Some(renew),
         kept: Kept::default(),
         role: role(connection),
+        proven: proven(connection),
     };
     let old = hub.seats.put(peer, seat);
     hub.alarm.set(renew);
@@ -457,7 +469,7 @@ pub(super) fn greet(
     let peer = welcome.peer;
     let Some(member) = room.member(peer) else { return };
     let ice = mint(hub, connection, peer, now);
-    let resume = hub.seal.token(room, member, seat.role);
+    let resume = hub.seal.token(room, member, seat.role, seat.proven);
     let (missed, lost) = seat.kept.replay(welcome.have, now.at);
     let none: &[Message] = &[];
     let pieces = Pieces {

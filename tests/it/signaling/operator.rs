@@ -74,6 +74,7 @@ async fn the_operator_sees_what_was_relayed_for_each_member_and_in_all() {
 fn operator(drained: &Arc<Mutex<u32>>) -> Operator {
     let drained = drained.clone();
     Operator {
+        era: Arc::new(|| 0),
         admits: Arc::new(|token, from| token == b"of-the-operator" && from.is_loopback()),
         relay: Arc::new(|| RelayFigures { allocations: 7, usage: Usage::default() }),
         drain: Arc::new(move || *drained.lock().unwrap() += 1),
@@ -92,6 +93,30 @@ async fn the_operators_namespace_opens_to_the_token_only() {
     // What is said there without being let in is heard by nobody.
     client.post(r#"42/admin,1["drain"]"#).await;
     assert_eq!(house.signaling.stats().errors[Code::Unauthorized as usize], 6);
+}
+
+#[tokio::test]
+async fn an_operator_of_an_old_token_is_obeyed_no_more_and_put_out() {
+    let (drained, era) = (Arc::<Mutex<u32>>::default(), Arc::<Mutex<u64>>::default());
+    // So that no poll is long.
+    let house = house(Settings { ping_interval: Duration::from_secs(1), ..Settings::default() }).await;
+    let now = era.clone();
+    house.signaling.admit(Operator { era: Arc::new(move || *now.lock().unwrap()), ..operator(&drained) });
+    let mut client = Client::open(Way::Http(reqwest::Client::new()), &house, "").await;
+    let enter = r#"40/admin,{"token":"of-the-operator"}"#;
+    client.post(enter).await;
+    client.next(r#"42/admin,["roomStats","#).await;
+    *era.lock().unwrap() += 1;
+    client.post(r#"42/admin,1["drain"]"#).await;
+    let refused = client.next("43/admin,1").await;
+    assert!(refused.contains("unauthorized"), "{refused}");
+    client.next("41/admin,").await;
+    assert_eq!(*drained.lock().unwrap(), 0);
+    // Who says nothing is put out when the figures are next due.
+    client.post(enter).await;
+    client.next(r#"42/admin,["roomStats","#).await;
+    *era.lock().unwrap() += 1;
+    client.next("41/admin,").await;
 }
 
 #[tokio::test]
