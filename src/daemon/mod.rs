@@ -83,8 +83,10 @@ const CALLS: Duration = Duration::from_secs(8);
 /// When the last connection is not waited for any more: the daemon is gone within 10 seconds.
 const DRAIN: Duration = Duration::from_millis(9_800);
 
-/// How long the store may take to write what is left.
+/// How long the store may take to write what is left when the daemon ends because a part of it died.
 const FLUSH: Duration = Duration::from_secs(2);
+/// The same, and for webhooks, when it was told a second time to end.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long webhooks that wait may take at the end, if there is so much time left.
 const LAST_WEBHOOKS: Duration = Duration::from_secs(3);
 
@@ -282,7 +284,10 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
                 Wish::Reload => reload(&mut live),
             },
             () = drain_asked.notified() => break "the operator's word",
-            () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
+            () = death(&relay) => {
+                last(&*store, &webhooks, FLUSH).await;
+                return Err(anyhow!("a thread of the relay has died; its last words are above"));
+            }
         }
     };
     tracing::info!(signal, "stopping; the same again stops at once");
@@ -294,9 +299,12 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
                 tracing::warn!(left, "connections did not end in time");
             }
         }
-        signal = signals.stop() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
+        signal = signals.stop() => {
+            last(&*store, &webhooks, AT_ONCE).await;
+            return Err(anyhow!("stopped at once by a second signal ({signal})"));
+        }
     }
-    kept(&*store).await;
+    kept(&*store, FLUSH).await;
     // The last one to hold it: its threads end here.
     drop(relay);
     tracing::info!("stopped");
@@ -460,9 +468,14 @@ async fn drain(
     tokio::join!(serving.drain(until), webhooks.close(left.min(LAST_WEBHOOKS))).0
 }
 
-/// Waits until what nobody waited for is written too.
-async fn kept(store: &dyn Store) {
-    match tokio::time::timeout(FLUSH, store.flush()).await {
+/// What an end out of order still does: the rest is written and told, for at most so long.
+async fn last(store: &dyn Store, webhooks: &Webhooks, limit: Duration) {
+    tokio::join!(kept(store, limit), webhooks.close(limit));
+}
+
+/// Waits, for at most so long, until what nobody waited for is written too.
+async fn kept(store: &dyn Store, limit: Duration) {
+    match tokio::time::timeout(limit, store.flush()).await {
         Ok(Ok(())) => {}
         Ok(Err(why)) => tracing::error!(%why, "the last of what should be kept could not be written"),
         Err(_) => tracing::error!("the last of what should be kept was not written in time"),
