@@ -139,6 +139,13 @@ check "lintian finds nothing" lintian --allow-root --suppress-tags-from-file /de
 check "the unit is closed (systemd-analyze security: at most 1.5)" \
     systemd-analyze security --offline=true --threshold=15 --no-pager "$top/systemd/callgate.service"
 
+# kept NAME: what has to outlive the daemon is there, and the daemon's alone.
+kept() {
+    same "the store is there $1" "600 callgate:callgate" "$(in_ stat -c '%a %U:%G' /var/lib/callgate/callgate.db 2>&1)"
+    same "the secret of seats is there $1" "600 callgate:callgate" "$(in_ stat -c '%a %U:%G' /var/lib/callgate/resume-secret 2>&1)"
+    same "and is the same $1" "$seats" "$(in_ sha256sum /var/lib/callgate/resume-secret 2>&1)"
+}
+
 # --- installing -----------------------------------------------------------------------------------------------------
 
 check "apt installs it" in_ apt-get install -y -q /debs/callgate.deb
@@ -275,9 +282,12 @@ check "with the mistake mended it runs again" in_ systemctl start callgate
 # --- a crash, and a stop --------------------------------------------------------------------------------------------
 
 before=$(property MainPID)
+seats=$(in_ sha256sum /var/lib/callgate/resume-secret)
+[ -n "$seats" ] || die "no secret of seats to compare with"
 in_ sh -c "kill -KILL $before"
 again() { [ "$(property ActiveState)" = active ] && [ "$(property MainPID)" != "$before" ]; }
 check "a killed daemon is started again" wait_for 15 again
+kept "after a crash"
 # A connection that stays open and silent must not hold the stop up.
 ip netns exec "$name" timeout 60 bash -c "exec 3<>/dev/tcp/$server/80; sleep 60" &
 holder=$!
@@ -300,6 +310,10 @@ same "the new version is installed" "$next" "$(in_ dpkg-query -W -f '${Version}'
 same "the configuration is untouched" "$sum" "$(in_ sha256sum $config)"
 same "the service runs" active "$(property ActiveState)"
 if [ "$(property MainPID)" != "$before" ]; then ok "as a new process"; else not_ok "as a new process"; fi
+kept "after the upgrade"
+check "callgate backup copies the store, as root" in_ callgate backup /root/copy.db
+check "and the copy is there" in_ test -s /root/copy.db
+kept "after the backup"
 
 in_ systemctl disable --now --quiet callgate
 check "apt installs it again over a disabled service" in_ apt-get install -y -q --reinstall /debs/callgate-next.deb

@@ -94,7 +94,7 @@ fn key(text: &str) -> Result<Option<AuthKey>, String> {
     if path {
         let pem = content(Path::new(text)).map_err(|why| {
             format!(
-                "{why}; a path is what this looks like. A secret must not begin with / or ./ or end in .pem"
+                "{why}; a path is what this looks like. A secret must not begin with / or ./ or end in .pem: write it by `openssl rand -hex 32` if it is meant to be one"
             )
         })?;
         return public(pem, Some(PathBuf::from(text))).map(Some);

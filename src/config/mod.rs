@@ -26,6 +26,7 @@ pub use file::Environment;
 pub use mistake::Mistake;
 pub use mistake::Mistakes;
 pub use mistake::Place;
+pub use show::masked_url;
 pub use show::show;
 pub use state::Kept;
 pub use state::State;

@@ -99,10 +99,11 @@ pub fn show(settings: &Settings) -> String {
     out.key("admin.token", &quoted(if s.admin.token.is_some() { MASK } else { "" }));
     let hooks = &s.webhooks;
     out.section("webhooks");
-    out.key("webhooks.urls", &list(&hooks.urls));
+    let address = |url: &http::Uri| masked_url(&url.to_string());
+    out.key("webhooks.urls", &list(&hooks.urls.iter().map(address).collect::<Vec<_>>()));
     out.key("webhooks.secret", &quoted(if hooks.secret.is_some() { MASK } else { "" }));
     out.key("webhooks.events", &list(&hooks.events));
-    let join_url = hooks.join_url.as_ref().map(ToString::to_string);
+    let join_url = hooks.join_url.as_ref().map(address);
     out.key("webhooks.join_url", &quoted(&join_url.unwrap_or_default()));
     out.key("webhooks.timeout", &quoted(&show_duration(hooks.timeout)));
     out.key("webhooks.ca", &path(hooks.ca.as_ref()));
@@ -132,6 +133,18 @@ pub fn show(settings: &Settings) -> String {
     out.key("log.format", &quoted(format));
     out.key("log.filter", &quoted(&s.log.filter));
     out.text
+}
+
+/// A URL up to its path: whoever knows the path of a receiver may be taken for us.
+#[must_use]
+pub fn masked_url(text: &str) -> String {
+    let host = text.find("://").map_or(0, |at| at + 3);
+    match text.get(host..).and_then(|rest| rest.find(['/', '?', '#'])) {
+        Some(length) if length + 1 < text.len() - host => {
+            format!("{}/{MASK}", text.get(..host + length).unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    }
 }
 
 struct Out<'a> {

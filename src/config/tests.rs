@@ -248,6 +248,10 @@ fn keys_of_tokens_are_secrets_or_public_and_what_looks_like_a_path_is_one() {
     ] {
         let wrong = auth(path);
         assert!(wrong.len() == 1 && wrong[0].contains("cannot be read"), "{wrong:#?}");
+        assert!(
+            wrong[0].contains("write it by `openssl rand -hex 32` if it is meant to be one"),
+            "{wrong:#?}"
+        );
     }
     let wrong = auth("short but secret");
     assert!(wrong[0].contains("at least 32") && !wrong[0].contains("short but"), "{wrong:#?}");
@@ -315,6 +319,26 @@ fn secrets_are_read_and_never_shown() {
     assert_eq!(settings.turn.secrets[0].expose_secret(), "a-secret-of-the-operator");
     for text in [show(&settings), format!("{settings:?}")] {
         assert!(!text.contains("operator"), "{text}");
+    }
+}
+
+#[test]
+fn of_a_receiver_only_scheme_and_host_are_shown() {
+    let text = "[webhooks]\nurls = [\"https://a.example:8443/hooks/T0?k=K1\", \"http://b.example/\"]\njoin_url = \"https://c.example?K2\"\n";
+    let settings = parse(text).unwrap();
+    let said = show(&settings);
+    assert!(said.contains("[\"https://a.example:8443/********\", \"http://b.example/\"]"), "{said}");
+    assert!(said.contains("join_url = \"https://c.example/********\""), "{said}");
+    assert_eq!(shown(&parse(&said).unwrap()), shown(&settings));
+    for (url, why) in [
+        ("ftp://a.example/T0", "is not an address"),
+        ("a.example/T0", "is not an address"),
+        ("https://a b/T0", "is not an address"),
+        ("https://T0:x@a.example/", "no user name"),
+        ("https://T0@a b/", "no user name"),
+    ] {
+        let wrong = mistakes(&format!("webhooks.urls = [{url:?}]"), &[]);
+        assert!(wrong.len() == 1 && wrong[0].contains(why) && !wrong[0].contains("T0"), "{wrong:#?}");
     }
 }
 

@@ -371,16 +371,19 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 
 /// The address of a web server's resource, "https://app.example.org/hooks".
 pub(super) fn url(text: &str) -> Result<http::Uri, String> {
+    const USER: &str = "no user name and password in it, please: what is sent is signed";
+    // Its path may be a secret.
+    let shown = super::show::masked_url(text);
+    if shown.contains('@') {
+        return Err(USER.to_owned());
+    }
     let wrong = || {
         format!(
-            "{text:?} is not an address of the web; write \"https://app.example.org/hooks\" (scheme, host, port if unusual, path)"
+            "{shown:?} is not an address of the web; write \"https://app.example.org/hooks\" (scheme, host, port if unusual, path)"
         )
     };
     let url: http::Uri = text.parse().map_err(|_| wrong())?;
     let authority = url.authority().ok_or_else(wrong)?;
-    if authority.as_str().contains('@') {
-        return Err("no user name and password in it, please: what is sent is signed".to_owned());
-    }
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     let good = port.is_empty() || authority.port_u16().is_some_and(|port| port != 0);
     if !matches!(url.scheme_str(), Some("http" | "https")) || authority.host().is_empty() || !good {

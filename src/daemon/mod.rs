@@ -77,14 +77,22 @@ use reload::Live;
 pub use ledger::backup;
 pub use process::reload as reload_running;
 
-/// How long relayed calls may go on once the ports are closed. Signaling needs up to 2 seconds more to close its transports.
+/// How long relayed calls may go on once the ports are closed. This and the next three are counted from the first signal.
 const CALLS: Duration = Duration::from_secs(8);
 
-/// When the last connection is not waited for any more: the daemon is gone within 10 seconds.
-const DRAIN: Duration = Duration::from_millis(9_800);
+/// When signaling's transports are not waited for any more.
+const CLOSED: Duration = Duration::from_millis(8_700);
 
-/// How long the store may take to write what is left.
+/// When the last connection is not, nor are webhooks: what is between is theirs, however late it is.
+const TOLD: Duration = Duration::from_millis(9_300);
+
+/// When the store is not: the daemon is gone within 10 seconds.
+const END: Duration = Duration::from_millis(9_800);
+
+/// How long the store may take to write what is left, if there is so much time left.
 const FLUSH: Duration = Duration::from_secs(2);
+/// The same, and for webhooks, when it was told a second time to end.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long webhooks that wait may take at the end, if there is so much time left.
 const LAST_WEBHOOKS: Duration = Duration::from_secs(3);
 
@@ -282,21 +290,26 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
                 Wish::Reload => reload(&mut live),
             },
             () = drain_asked.notified() => break "the operator's word",
-            () = death(&relay) => return Err(anyhow!("a thread of the relay has died; its last words are above")),
+            () = death(&relay) => {
+                last(&*store, &webhooks, FLUSH).await;
+                return Err(anyhow!("a thread of the relay has died; its last words are above"));
+            }
         }
     };
     tracing::info!(signal, "stopping; the same again stops at once");
     readiness.draining();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::select! {
-        left = drain(&mut serving, &signaling, &relay, &webhooks, state) => {
+        left = drain(&mut serving, &signaling, &relay, &webhooks, &*store, state) => {
             if left > 0 {
                 tracing::warn!(left, "connections did not end in time");
             }
         }
-        signal = signals.stop() => return Err(anyhow!("stopped at once by a second signal ({signal})")),
+        signal = signals.stop() => {
+            last(&*store, &webhooks, AT_ONCE).await;
+            return Err(anyhow!("stopped at once by a second signal ({signal})"));
+        }
     }
-    kept(&*store).await;
     // The last one to hold it: its threads end here.
     drop(relay);
     tracing::info!("stopped");
@@ -433,12 +446,13 @@ async fn death(relay: &Relay) {
 /// Who has which seat, in the state folder from the end of a run to the start of the next.
 const SEATS: &str = "seats";
 
-/// Listeners first, then who is inside. Returns how many connections are left.
+/// Listeners first, then who is inside, then what is to be told and written still. Returns how many connections are left.
 async fn drain(
     serving: &mut gate::Serving,
     signaling: &Signaling,
     relay: &Relay,
     webhooks: &Webhooks,
+    store: &dyn Store,
     state: &State,
 ) -> usize {
     let begun = tokio::time::Instant::now();
@@ -453,20 +467,27 @@ async fn drain(
     while begun.elapsed() < CALLS && relay.stats().turn.allocations > 0 {
         tokio::time::sleep(LOOK).await;
     }
-    let until = begun + DRAIN;
+    let left = |until: Duration| until.saturating_sub(begun.elapsed());
     if let Err(error) = state.leave(SEATS, &signaling.leaves()) {
         tracing::warn!(%error, "the seats cannot be left to the next run");
     }
-    if tokio::time::timeout_at(until, signaling.close()).await.is_err() {
+    if tokio::time::timeout_at(begun + CLOSED, signaling.close()).await.is_err() {
         tracing::warn!("some signaling connections did not close in time");
     }
-    let left = until.saturating_duration_since(tokio::time::Instant::now());
-    tokio::join!(serving.drain(until), webhooks.close(left.min(LAST_WEBHOOKS))).0
+    let told = webhooks.close(left(TOLD).min(LAST_WEBHOOKS));
+    let (connections, ()) = tokio::join!(serving.drain(begun + TOLD), told);
+    kept(store, left(END).min(FLUSH)).await;
+    connections
 }
 
-/// Waits until what nobody waited for is written too.
-async fn kept(store: &dyn Store) {
-    match tokio::time::timeout(FLUSH, store.flush()).await {
+/// What an end out of order still does: the rest is written and told, for at most so long.
+async fn last(store: &dyn Store, webhooks: &Webhooks, limit: Duration) {
+    tokio::join!(kept(store, limit), webhooks.close(limit));
+}
+
+/// Waits, for at most so long, until what nobody waited for is written too.
+async fn kept(store: &dyn Store, limit: Duration) {
+    match tokio::time::timeout(limit, store.flush()).await {
         Ok(Ok(())) => {}
         Ok(Err(why)) => tracing::error!(%why, "the last of what should be kept could not be written"),
         Err(_) => tracing::error!("the last of what should be kept was not written in time"),

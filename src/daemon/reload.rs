@@ -153,6 +153,8 @@ fn changed(old: &Settings, new: &Settings) -> BTreeSet<String> {
         ("admin.token", plain(old.admin.token.as_slice()) == plain(new.admin.token.as_slice())),
         ("auth.key", key(&old.auth) == key(&new.auth)),
         ("webhooks.secret", plain(old.webhooks.secret.as_slice()) == plain(new.webhooks.secret.as_slice())),
+        ("webhooks.urls", old.webhooks.urls == new.webhooks.urls),
+        ("webhooks.join_url", old.webhooks.join_url == new.webhooks.join_url),
         ("auth.api_keys", plain(&old.auth.api_keys) == plain(&new.auth.api_keys)),
     ];
     keys.extend(secrets.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()));
@@ -227,6 +229,16 @@ mod tests {
         let (one, other) =
             (settings("turn.users = [\"amy:passw0rd!\"]"), settings("turn.users = [\"amy:passw1rd!\"]"));
         assert!(changed(&one, &other).contains("turn.users"), "only the password differs");
+        let [one, other] = ["a", "b"].map(|path| {
+            settings(&format!(
+                "[webhooks]\nurls = [\"https://x.example/{path}\"]\njoin_url = \"https://x.example/{path}\""
+            ))
+        });
+        let paths = changed(&one, &other);
+        assert!(
+            paths.contains("webhooks.urls") && paths.contains("webhooks.join_url"),
+            "only the paths differ"
+        );
     }
 
     #[test]

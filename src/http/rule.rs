@@ -31,7 +31,7 @@ use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 
-/// The longest of each, in characters.
+/// The longest of each, in characters; of a user in bytes, as signaling measures it.
 const NAME: usize = 128;
 const DESCRIPTION: usize = 1024;
 const PASSWORD: usize = 64;
@@ -113,8 +113,8 @@ impl Wanted {
         if !fits(&self.name, 1, NAME) || !fits(&self.description, 0, DESCRIPTION) {
             return Err("a name has 1 to 128 characters, a description at most 1024");
         }
-        if !fits(&self.password, 1, PASSWORD) || !fits(&self.creator, 1, USER) {
-            return Err("a password has 1 to 64 characters, a creator 1 to 128");
+        if !fits(&self.password, 1, PASSWORD) || self.creator.as_deref().is_some_and(|user| !is_user(user)) {
+            return Err("a password has 1 to 64 characters, a creator 1 to 128 bytes");
         }
         let text = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Arc::from);
         let options = Options {
@@ -271,7 +271,7 @@ pub(super) async fn invite(
     }
     let asked = match payload::read::<Invite>(&headers, &body) {
         Ok(asked) if is_user(&asked.user_id) => asked,
-        Ok(_) => return bad("a userId has 1 to 128 characters"),
+        Ok(_) => return bad("a userId has 1 to 128 bytes"),
         Err(answer) => return *answer,
     };
     let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
@@ -282,5 +282,20 @@ pub(super) async fn invite(
 }
 
 fn is_user(text: &str) -> bool {
-    (1..=USER).contains(&text.chars().count())
+    (1..=USER).contains(&text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_measured_as_signaling_measures_them() {
+        for (user, good) in [("ada", true), (&*"ä".repeat(64), true), (&*"ä".repeat(65), false), ("", false)]
+        {
+            assert_eq!(is_user(user), good, "{user}");
+            let wanted = Wanted { creator: Some(user.to_owned()), ..Wanted::default() };
+            assert_eq!(wanted.read().is_ok(), good, "{user}");
+        }
+    }
 }

@@ -32,6 +32,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::sign::Signer;
+use crate::config::masked_url;
 
 /// The longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 16_384;
@@ -92,7 +93,8 @@ impl Network {
         signer: Arc<Signer>,
         patience: Duration,
     ) -> io::Result<Network> {
-        let wrong = || io::Error::other(format!("webhooks: {url} cannot be reached"));
+        let wrong =
+            || io::Error::other(format!("webhooks: {} cannot be reached", masked_url(&url.to_string())));
         let bare = url.host().ok_or_else(wrong)?;
         let host = bare.trim_start_matches('[').trim_end_matches(']').to_owned();
         let secure = url.scheme() == Some(&Scheme::HTTPS);
