@@ -93,10 +93,21 @@ impl Tokens {
         self.verify_at(token, now.as_secs())
     }
 
-    /// Whether it looks like a token at all, which no API key does by chance.
+    /// Whether it looks like a token at all: three parts in base64url, of which the signature may be missing (RFC 7515, section 3.1).
+    /// A key may look so, too: compare those first.
     #[must_use]
     pub fn looks_like_one(text: &str) -> bool {
-        text.bytes().filter(|byte| *byte == b'.').count() == 2 && text.starts_with("ey")
+        let letters =
+            |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let mut parts = text.split('.');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(header), Some(claims), Some(signature), None) => {
+                !header.is_empty()
+                    && !claims.is_empty()
+                    && [header, claims, signature].into_iter().all(letters)
+            }
+            _ => false,
+        }
     }
 
     /// The token in the cookie of a request (`auth.cookie`). Browsers add it to whatever a page asks for, so the page has to be

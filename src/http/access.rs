@@ -179,7 +179,7 @@ impl Access {
         match bearer(headers) {
             None => Ok(Caller::Anybody),
             Some(given) if self.is_admin_token(given) => Ok(Caller::Operator),
-            Some(_) => match self.asker(from, headers, None)? {
+            Some(given) => match self.shown(from, given)? {
                 Asker::BackEnd => Ok(Caller::BackEnd),
                 Asker::User(_) | Asker::Stranger => Ok(Caller::Anybody),
             },
@@ -232,22 +232,29 @@ impl Access {
                 None => Err(self.unknown()),
             };
         };
-        // Users share addresses, and one with an old token must not keep the others out: their tokens are not throttled.
-        if let Ok(text) = std::str::from_utf8(given)
-            && Tokens::looks_like_one(text)
-            && self.tokens.known()
-        {
-            return match self.user(text) {
-                Ok(identity) => Ok(Asker::User(identity.user)),
-                Err(refused) => Err(self.count(refused)),
-            };
+        match self.shown(from, given)? {
+            Asker::Stranger if !keys.open_ice => Err(self.unknown()),
+            asker => Ok(asker),
         }
-        // All are compared, whichever it is.
+    }
+
+    /// Who shows this. A token of somebody else's is a stranger's where there is no key to verify any with.
+    fn shown(&self, from: IpAddr, given: &[u8]) -> Result<Asker, Refused> {
+        // Keys come first: they may look like anything. All are compared, whichever it is.
+        let keys = self.keys();
         let found = keys.api_keys.iter().map(|key| given.ct_eq(key.expose_secret().as_bytes()));
         if found.fold(Choice::from(0), |any, this| any | this).into() {
             return Ok(Asker::BackEnd);
         }
-        Err(self.wrong(from))
+        // Users share addresses, and one with an old token must not keep the others out: their tokens are not throttled.
+        match std::str::from_utf8(given) {
+            Ok(text) if Tokens::looks_like_one(text) && self.tokens.known() => match self.user(text) {
+                Ok(identity) => Ok(Asker::User(identity.user)),
+                Err(refused) => Err(self.count(refused)),
+            },
+            Ok(text) if Tokens::looks_like_one(text) => Ok(Asker::Stranger),
+            _ => Err(self.wrong(from)),
+        }
     }
 
     fn user(&self, token: &str) -> Result<Identity, Refused> {
@@ -363,6 +370,23 @@ mod tests {
             assert!(access.is_operator(ADMIN.as_bytes(), from));
         }
         assert!(matches!(guess(11), Err(Refused::Throttled(_))), "a right key makes no guess good");
+        // A key may look like a token; and where no token can be verified, one says nothing of its bearer.
+        let odd = Keys {
+            admin_token: ADMIN.into(),
+            api_keys: vec!["eyJh.key.of-three-parts".into()],
+            open_ice: false,
+            mint: None,
+        };
+        let odd = Access::new(odd, Arc::new(Tokens::none()));
+        let shows = |text: &str| odd.caller(ip(1), &bears(&format!("Bearer {text}")));
+        assert_eq!(shows("eyJh.key.of-three-parts"), Ok(Caller::BackEnd));
+        assert!((0..50).all(|_| shows("ewogImFsZyI6.eyJzdWIi.AAAA") == Ok(Caller::Anybody)));
+        assert_eq!(odd.trusted(ip(1), &bears("Bearer ewogImFsZyI6.eyJzdWIi.AAAA")), Err(Refused::Unknown));
+        assert_eq!(
+            odd.asker(ip(1), &bears("Bearer ewogImFsZyI6.eyJzdWIi.AAAA"), None),
+            Err(Refused::Unknown)
+        );
+        assert_eq!(shows("no-key-at-all"), Err(Refused::Unknown));
         // A user's old token is no guess.
         let old = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA";
         assert!((0..50).all(|_| access.asker(ip(1), &HeaderMap::new(), Some(old)) == Err(Refused::Unknown)));

@@ -73,14 +73,14 @@ pub(super) struct Account {
     events: Bucket,
     bytes: Bucket,
     joins: Bucket,
-    /// A refusal was said since the last event that was let through: one answer is enough.
-    said: AtomicBool,
 }
 
 /// The accounts that a connection draws on.
 pub(super) struct Accounts {
     pub(super) own: Arc<Account>,
     pub(super) address: Option<Arc<Account>>,
+    /// This connection was told of a refusal since its last event that was let through: one answer is enough.
+    said: AtomicBool,
 }
 
 /// Why not.
@@ -88,7 +88,7 @@ pub(super) struct Accounts {
 pub(super) struct Overdrawn {
     /// When it may work.
     pub(super) wait: Duration,
-    /// The first refusal in a row.
+    /// The first refusal in a row on this connection.
     pub(super) first: bool,
 }
 
@@ -119,7 +119,7 @@ impl Bank {
     ) -> Accounts {
         let own = user.map(|user| self.account(Holder::User(Arc::clone(user)), now)).unwrap_or_default();
         let address = address.and_then(prefix).map(|prefix| self.account(Holder::Address(prefix), now));
-        Accounts { own, address }
+        Accounts { own, address, said: AtomicBool::new(false) }
     }
 
     fn account(&self, holder: Holder, now: Instant) -> Arc<Account> {
@@ -158,12 +158,12 @@ impl Bank {
         });
         match done {
             Ok(()) => {
-                if of.own.said.load(Relaxed) {
-                    of.own.said.store(false, Relaxed);
+                if of.said.load(Relaxed) {
+                    of.said.store(false, Relaxed);
                 }
                 Ok(())
             }
-            Err(wait) => Err(Overdrawn { wait, first: !of.own.said.swap(true, Relaxed) }),
+            Err(wait) => Err(Overdrawn { wait, first: !of.said.swap(true, Relaxed) }),
         }
     }
 
@@ -255,6 +255,19 @@ mod tests {
         assert!(bank.event(&of, 1, start).is_err_and(|it| !it.first));
         bank.event(&of, 1, start + Duration::from_secs(1)).unwrap();
         assert!(bank.event(&of, 1, start + Duration::from_secs(1)).is_err_and(|it| it.first));
+    }
+
+    #[test]
+    fn each_connection_of_a_user_is_told_of_a_refusal() {
+        let start = Instant::now();
+        let bank = Bank::new(Rates { events_per_second: 1, ..RATES }, start);
+        let ada = Arc::from("ada");
+        let [one, other] = [(); 2].map(|()| bank.accounts(None, Some(&ada), start));
+        (0..5).for_each(|_| bank.event(&one, 1, start).unwrap());
+        for of in [&one, &other] {
+            assert!(bank.event(of, 1, start).is_err_and(|it| it.first));
+            assert!(bank.event(of, 1, start).is_err_and(|it| !it.first));
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::auth;
 use crate::rooms::Refusal;
 
+/// When to ask again for what nobody knows the end of.
+pub(super) const LATER: Duration = Duration::from_secs(5);
+
 /// What went wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Code {
@@ -163,20 +166,16 @@ impl From<Refusal> for Failure {
             Refusal::PasswordRequired => Failure::new(Code::PasswordRequired, "this room has a password"),
             Refusal::Locked => Failure::new(Code::RoomLocked, "this room is locked"),
             Refusal::Forbidden => Failure::new(Code::Forbidden, "you may not do that in this room"),
-            Refusal::TooManyPeople => {
-                Failure::new(Code::TooManyRequests, "this room knows as many users as it can")
-            }
+            Refusal::TooManyPeople => Failure::too_many(LATER, "this room knows as many users as it can"),
             Refusal::LobbyFull => Failure::new(Code::RoomFull, "too many wait for this room"),
             Refusal::NoLabel => Failure::bad("this peer has no userId to know it by"),
-            Refusal::TooManyOfYours => {
-                Failure::new(Code::TooManyRequests, "you have as many rooms as you may have")
-            }
+            Refusal::TooManyOfYours => Failure::too_many(LATER, "you have as many rooms as you may have"),
             Refusal::NotStored => Failure {
-                retry_after: Some(Duration::from_secs(5)),
+                retry_after: Some(LATER),
                 ..Failure::new(Code::NotStored, "this cannot be stored just now")
             },
             Refusal::Unavailable => Failure::new(Code::Internal, "the rooms cannot be reached"),
-            Refusal::TooManyRooms => Failure::new(Code::TooManyRequests, "this server holds no more rooms"),
+            Refusal::TooManyRooms => Failure::too_many(LATER, "this server holds no more rooms"),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::super::dialect::Rendered;
 use super::super::dialect::Row;
 use super::super::error::Code;
 use super::super::error::Failure;
+use super::super::error::LATER;
 use super::super::hub::Hub;
 use super::super::hub::member_id;
 use super::super::kept::Kept;
@@ -144,8 +145,7 @@ impl Asked<'_> {
             return Err(Failure::new(Code::AlreadyJoined, "you are in this room already"));
         }
         if seats.len() >= MOST_ROOMS {
-            let why = format!("no more than {MOST_ROOMS} rooms a connection");
-            return Err(Failure::new(Code::TooManyRequests, why));
+            return Err(Failure::too_many(LATER, "as many rooms as a connection may be in: leave one first"));
         }
         self.not_draining()
     }
