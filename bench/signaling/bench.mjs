@@ -4,8 +4,10 @@
 // CPU is the time on a CPU of all threads of the server's process (/proc/PID/task/*/schedstat); memory is VmRSS.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, readdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
@@ -56,7 +58,8 @@ async function start(name) {
     CALLGATE_HTTP__LISTEN: `["127.0.0.1:${port}"]`,
     CALLGATE_TURN__LISTEN: '["127.0.0.1:0"]',
     CALLGATE_TURN__SECRETS: '["a secret for the bench"]',
-    CALLGATE_LIMITS__EVENTS_PER_SECOND: '0',
+    // Limits as they are by default; rooms that last in a file of this round's.
+    STATE_DIRECTORY: mkdtempSync(join(tmpdir(), 'callgate-bench-')),
     CALLGATE_LIMITS__CONNECTIONS_PER_IP: '0',
     CALLGATE_LOG__FILTER: 'warn',
   };
@@ -72,6 +75,9 @@ async function start(name) {
   }
 }
 
+/** How long relayed candidates took, in ms, while it is looked at. */
+let late;
+
 class Client {
   constructor(port) {
     this.joined = false;
@@ -86,7 +92,11 @@ class Client {
         if (text[0] === '0') this.socket.send('40');
         else if (text[0] === '2') this.socket.send('3');
         else if (text.startsWith('40')) resolve();
-        else if (text.startsWith('42["ice-candidate"')) this.received += 1;
+        else if (text.startsWith('42["ice-candidate"')) {
+          this.received += 1;
+          const at = text.indexOf('"sent":');
+          if (at > 0) late?.push(performance.now() - parseFloat(text.slice(at + 7)));
+        }
         else if (text.startsWith('42["joined"')) this.joined = true;
       });
     });
@@ -95,6 +105,7 @@ class Client {
   join(room) {
     this.room = room;
     this.candidate = `42${JSON.stringify(['ice-candidate', { roomId: room, candidate: CANDIDATE }])}`;
+    this.timed = JSON.stringify(['ice-candidate', { roomId: room, candidate: { ...CANDIDATE, sent: 0 } }]).split('"sent":0');
     this.socket.send(`42${JSON.stringify(['join', { roomId: room }])}`);
   }
 }
@@ -166,19 +177,23 @@ async function measure(name) {
   let done = warmed;
   for (const [key, burst] of [['single', 1], ['burst', BURST]]) {
     before = cpu(pid);
+    late = [];
     const began = performance.now();
     let sent = 0;
     while (performance.now() - began < SECONDS * 1000) {
       const due = Math.floor(((performance.now() - began) / 1000) * RATE);
       for (; sent < due; sent += burst) {
         const client = clients[((sent / burst) * 7) % clients.length];
-        for (let n = 0; n < burst; n += 1) client.socket.send(client.candidate);
+        const [before, behind] = client.timed;
+        for (let n = 0; n < burst; n += 1) client.socket.send(`42${before}"sent":${performance.now().toFixed(3)}${behind}`);
       }
       await sleep(1);
     }
     done += sent;
     await until(() => received() >= done, `relayed ${sent}`);
     result[key] = (cpu(pid) - before) / sent;
+    result[`${key}Late`] = late.toSorted((a, b) => a - b)[Math.floor(late.length * 0.99)];
+    late = undefined;
     await sleep(200);
   }
   result.rssUsed = (rss(pid) - rssBefore) / CLIENTS;
@@ -205,6 +220,8 @@ for (const [key, label] of [
   ['join', 'CPU µs a join'],
   ['single', 'CPU µs a relayed event'],
   ['burst', `... sent ${BURST} at a time`],
+  ['singleLate', 'ms a relayed event, p99'],
+  ['burstLate', `... sent ${BURST} at a time`],
   ['rss', 'RSS KiB a connection, joined'],
   ['rssUsed', 'RSS KiB a connection, used'],
 ]) {
