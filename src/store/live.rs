@@ -298,6 +298,12 @@ impl Store for Live {
     }
 
     fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
+        let mut stored = false;
+        self.look(room, &mut |room| stored = room.is_some_and(Room::is_stored));
+        if !stored {
+            // What the ledger may still have under this name was said in another room.
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
         self.ledger.history(room, before, most)
     }
 

@@ -33,6 +33,7 @@ use super::mint;
 use super::random;
 use crate::rooms::Absent;
 use crate::rooms::Answer;
+use crate::rooms::By;
 use crate::rooms::Command;
 use crate::rooms::Join;
 use crate::rooms::Kind;
@@ -397,7 +398,13 @@ impl Asked<'_> {
             password,
             maker: self.maker(),
         });
-        self.sit(&id, &join, (Some(self.dialect.acks.created), self.dialect.created), None).await
+        let words = (Some(self.dialect.acks.created), self.dialect.created);
+        let seated = self.sit(&id, &join, words, None).await;
+        if seated.is_err() {
+            // Nobody knows of it, and it is on its maker's account.
+            self.commit(&id, &Command::Close { by: By::Operator }, |_| ()).await?;
+        }
+        seated
     }
 }
 
