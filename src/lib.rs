@@ -5,6 +5,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod customer;
 pub mod daemon;
 pub mod gate;
 pub mod http;

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+
+use crate::customer::customer;
 
 /// How many seconds' worth comes in at once.
 const BURST: Duration = Duration::from_secs(10);
@@ -38,11 +39,9 @@ impl Arrivals {
     /// # Errors
     /// The line is too long: when to come again.
     pub(super) fn wait(&self, address: IpAddr, now: Instant) -> Result<Duration, Duration> {
-        let address = address.to_canonical();
-        // Loopback is a reverse proxy's address, and so everybody's.
-        if self.interval.is_zero() || address.is_loopback() {
+        let Some(address) = customer(address).filter(|_| !self.interval.is_zero()) else {
             return Ok(Duration::ZERO);
-        }
+        };
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if due.len() >= MOST {
             due.retain(|_, due| *due > now);
@@ -50,7 +49,7 @@ impl Arrivals {
                 return Err(LINE);
             }
         }
-        let due = due.entry(prefix(address)).or_insert(now);
+        let due = due.entry(address).or_insert(now);
         let next = (*due).max(now) + self.interval;
         let wait = next.saturating_duration_since(now + BURST.max(self.interval));
         if wait > LINE {
@@ -58,17 +57,6 @@ impl Arrivals {
         }
         *due = next;
         Ok(wait)
-    }
-}
-
-/// Whoever has one address of an IPv6 /64 has them all.
-fn prefix(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+
+use crate::customer::customer;
 
 /// The places of all ports together. Cheap to clone; a clone is the same places.
 #[derive(Clone, Debug)]
@@ -95,11 +96,10 @@ impl Place {
     /// # Errors
     /// That address has its share.
     pub(super) fn settle(&mut self, address: IpAddr) -> Result<(), Full> {
-        let address = address.to_canonical();
-        if self.per_address == 0 || address.is_loopback() || self.address.is_some() {
+        if self.per_address == 0 || self.address.is_some() {
             return Ok(());
         }
-        let address = prefix(address);
+        let Some(address) = customer(address) else { return Ok(()) };
         let mut taken = lock(&self.inner);
         let count = taken.by_address.entry(address).or_default();
         if *count >= self.per_address {
@@ -139,14 +139,6 @@ impl Drop for Place {
 
 fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One customer: an IPv4 address, or an IPv6 /64.
-fn prefix(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-    }
 }
 
 #[cfg(test)]

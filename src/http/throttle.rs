@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+
+use crate::customer::customer;
 
 /// One wrong key each, in the long run.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -23,13 +24,13 @@ impl Throttle {
     /// How long this address has to wait before a wrong key of its is taken for one more mistake.
     pub(super) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = known.get(&prefix(address)?)?.saturating_duration_since(now);
+        let ahead = known.get(&customer(address)?)?.saturating_duration_since(now);
         (ahead + INTERVAL).checked_sub(AHEAD).filter(|wait| !wait.is_zero())
     }
 
     /// A key of this address was wrong.
     pub(super) fn wrong(&self, address: IpAddr, now: Instant) {
-        let Some(address) = prefix(address) else { return };
+        let Some(address) = customer(address) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
             known.retain(|_, due| *due > now);
@@ -38,15 +39,6 @@ impl Throttle {
             let due = known.entry(address).or_insert(now);
             *due = (*due).max(now) + INTERVAL;
         }
-    }
-}
-
-/// One customer: an IPv4 address, or an IPv6 /64. Loopback is a reverse proxy's address, and so everybody's: none.
-fn prefix(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
-        IpAddr::V6(v6) => Some(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => Some(v4),
     }
 }
 

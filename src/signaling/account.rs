@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,6 +14,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
+
+use crate::customer::customer;
 
 /// What an address may ask for, in shares of one client's.
 pub(super) const SHARED: u32 = 20;
@@ -118,7 +119,7 @@ impl Bank {
         now: Instant,
     ) -> Accounts {
         let own = user.map(|user| self.account(Holder::User(Arc::clone(user)), now)).unwrap_or_default();
-        let address = address.and_then(prefix).map(|prefix| self.account(Holder::Address(prefix), now));
+        let address = address.and_then(customer).map(|customer| self.account(Holder::Address(customer), now));
         Accounts { own, address, said: AtomicBool::new(false) }
     }
 
@@ -207,18 +208,6 @@ impl Accounts {
     }
 }
 
-/// The addresses that one holder has: an IPv4 address, or an IPv6 /64. None: loopback.
-pub(super) fn prefix(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-        }
-        address => Some(address),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,9 +291,9 @@ mod tests {
             let of = bank.accounts(None, Some(&Arc::from("ada")), start);
             assert_eq!((0..20).take_while(|_| bank.join(&of, start).is_ok()).count(), left);
         }
-        assert_eq!(prefix("::ffff:127.0.0.9".parse().unwrap()), None);
-        let same = ["2001:db8::1", "2001:db8::ffff:1"].map(|text| prefix(text.parse().unwrap()));
-        assert_eq!(same[0], same[1]);
+        assert!(bank.accounts(ip("::ffff:127.0.0.9"), None, start).address.is_none());
+        let same = ["2001:db8::1", "2001:db8::ffff:1"].map(|it| bank.accounts(ip(it), None, start).address);
+        assert!(Arc::ptr_eq(same[0].as_ref().unwrap(), same[1].as_ref().unwrap()));
     }
 
     #[test]

@@ -9,11 +9,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     // What changes with a file, for those that watch one.
     ("stamp", &[]),
+    ("customer", &[]),
     ("auth", &["config", "stamp"]),
     ("cli", &["auth", "config", "daemon", "log", "turn::credential"]),
     (
         "daemon",
         &[
+            "customer",
             "auth",
             "config",
             "gate",
@@ -37,13 +39,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("stun", &[]),
     ("turn", &["stun"]),
     ("relay", &["turn", "stun", "config"]),
-    ("gate", &["config", "stamp"]),
+    ("gate", &["config", "customer", "stamp"]),
     ("webhooks", &["config"]),
     ("rooms", &[]),
     ("store", &["rooms", "config"]),
     ("ice", &["turn::credential"]),
-    ("signaling", &["auth", "rooms", "store", "config", "ice", "turn::credential"]),
-    ("http", &["auth", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
+    ("signaling", &["auth", "customer", "rooms", "store", "config", "ice", "turn::credential"]),
+    ("http", &["auth", "customer", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
 ];
 
 /// Modules without IO: no runtime, no socket, no clock, no randomness of their own.

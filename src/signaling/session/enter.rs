@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
-use super::super::account::prefix;
 use super::super::connection::Connection;
 use super::super::connection::MOST_ROOMS;
 use super::super::connection::Membership;
@@ -31,6 +30,7 @@ use super::label;
 use super::leave::lose;
 use super::mint;
 use super::random;
+use crate::customer::customer;
 use crate::rooms::Absent;
 use crate::rooms::Answer;
 use crate::rooms::By;
@@ -211,8 +211,8 @@ impl Asked<'_> {
             return self.hub.seal.account(false, user.as_bytes());
         }
         let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
-        match address.and_then(prefix) {
-            Some(prefix) => self.hub.seal.account(true, prefix.to_string().as_bytes()),
+        match address.and_then(customer) {
+            Some(customer) => self.hub.seal.account(true, customer.to_string().as_bytes()),
             // Behind a reverse proxy nobody has an address: each connection is its own, and so are the rooms it makes.
             None => self.hub.seal.account(false, format!("connection {}", self.connection.number).as_bytes()),
         }
