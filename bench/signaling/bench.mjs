@@ -21,6 +21,8 @@ const CORE = process.env.SERVER_CORE ?? '0';
 const SERVERS = {
   node: ['node', new URL('node-server.mjs', import.meta.url).pathname],
   callgate: [process.env.CALLGATE],
+  // Another build, to see what a change has done: the ratio stays callgate's to Node's.
+  ...(process.env.BEFORE && { before: [process.env.BEFORE] }),
 };
 
 const CANDIDATE = {
@@ -205,16 +207,17 @@ async function measure(name) {
 }
 
 const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
-const results = { node: [], callgate: [] };
+const names = Object.keys(SERVERS);
+const results = Object.fromEntries(names.map((name) => [name, []]));
 for (let round = 0; round < ROUNDS; round += 1) {
-  for (const name of round % 2 ? ['callgate', 'node'] : ['node', 'callgate']) {
+  for (const name of round % 2 ? names.toReversed() : names) {
     const result = await measure(name);
     results[name].push(result);
     console.error(round, name, JSON.stringify(result, (_, v) => (typeof v === 'number' ? Math.round(v * 100) / 100 : v)));
   }
 }
 console.log(`${ROUNDS} rounds, ${CLIENTS} clients, ${RATE} candidates/s for ${SECONDS} s; medians`);
-console.log('what                            node   callgate   ratio');
+console.log(`what                       ${names.map((name) => name.padStart(11)).join('')}   ratio`);
 for (const [key, label] of [
   ['connect', 'CPU µs a connection'],
   ['join', 'CPU µs a join'],
@@ -225,9 +228,10 @@ for (const [key, label] of [
   ['rss', 'RSS KiB a connection, joined'],
   ['rssUsed', 'RSS KiB a connection, used'],
 ]) {
-  const [node, callgate] = ['node', 'callgate'].map((name) => median(results[name].map((r) => r[key])));
+  const figures = names.map((name) => median(results[name].map((r) => r[key])));
+  const [node, callgate] = figures;
   console.log(
-    `${label.padEnd(29)}${node.toFixed(1).padStart(7)}${callgate.toFixed(1).padStart(11)}${(callgate / node).toFixed(2).padStart(8)}`,
+    `${label.padEnd(29)}${figures.map((figure) => figure.toFixed(1).padStart(11)).join('').slice(2)}${(callgate / node).toFixed(2).padStart(8)}`,
   );
 }
 process.exit(0);
