@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -80,17 +79,6 @@ pub(super) struct Account {
 pub(super) struct Accounts {
     pub(super) own: Arc<Account>,
     pub(super) address: Option<Arc<Account>>,
-    /// This connection was told of a refusal since its last event that was let through: one answer is enough.
-    said: AtomicBool,
-}
-
-/// Why not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Overdrawn {
-    /// When it may work.
-    pub(super) wait: Duration,
-    /// The first refusal in a row on this connection.
-    pub(super) first: bool,
 }
 
 /// All accounts.
@@ -120,7 +108,7 @@ impl Bank {
     ) -> Accounts {
         let own = user.map(|user| self.account(Holder::User(Arc::clone(user)), now)).unwrap_or_default();
         let address = address.and_then(customer).map(|customer| self.account(Holder::Address(customer), now));
-        Accounts { own, address, said: AtomicBool::new(false) }
+        Accounts { own, address }
     }
 
     fn account(&self, holder: Holder, now: Instant) -> Arc<Account> {
@@ -143,8 +131,8 @@ impl Bank {
     /// Counts an event of so many bytes.
     ///
     /// # Errors
-    /// It is one too many.
-    pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Overdrawn> {
+    /// It is one too many: how long to wait.
+    pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Duration> {
         let now = self.ticks(now);
         let per_event = SECOND.checked_div(self.rates.events_per_second.into()).unwrap_or(0);
         let weight = |per_second: u64| {
@@ -152,20 +140,11 @@ impl Bank {
             if per_second == 0 { 0 } else { u64::try_from(cost).unwrap_or(u64::MAX / 4) }
         };
         let per_byte = weight(self.rates.bytes_per_second);
-        let done = of.take(|account| &account.events, per_event, BURST * SECOND, now).and_then(|()| {
+        of.take(|account| &account.events, per_event, BURST * SECOND, now).and_then(|()| {
             of.take(|account| &account.bytes, per_byte, BURST * SECOND, now).inspect_err(|_| {
                 of.give_back(|account| &account.events, per_event);
             })
-        });
-        match done {
-            Ok(()) => {
-                if of.said.load(Relaxed) {
-                    of.said.store(false, Relaxed);
-                }
-                Ok(())
-            }
-            Err(wait) => Err(Overdrawn { wait, first: !of.said.swap(true, Relaxed) }),
-        }
+        })
     }
 
     /// Counts a join, or a room made: a minute's worth may come at once.
@@ -225,38 +204,12 @@ mod tests {
         let of = bank.accounts(None, None, start);
         let passed = |now, bytes| (0..1000).take_while(|_| bank.event(&of, bytes, now).is_ok()).count();
         assert_eq!(passed(start, 1), 50);
-        let refused = bank.event(&of, 1, start).unwrap_err();
-        assert_eq!((refused.wait, refused.first), (Duration::from_millis(100), false));
+        assert_eq!(bank.event(&of, 1, start), Err(Duration::from_millis(100)));
         assert_eq!(passed(start + Duration::from_secs(1), 1), 10);
         // A few big ones are as much as many small ones.
         let big = bank.accounts(None, None, start);
         let passed = (0..100).take_while(|_| bank.event(&big, 500, start).is_ok()).count();
         assert_eq!(passed, 10);
-    }
-
-    #[test]
-    fn the_first_refusal_in_a_row_is_marked() {
-        let start = Instant::now();
-        let bank = Bank::new(Rates { events_per_second: 1, ..RATES }, start);
-        let of = bank.accounts(None, None, start);
-        (0..5).for_each(|_| bank.event(&of, 1, start).unwrap());
-        assert!(bank.event(&of, 1, start).is_err_and(|it| it.first));
-        assert!(bank.event(&of, 1, start).is_err_and(|it| !it.first));
-        bank.event(&of, 1, start + Duration::from_secs(1)).unwrap();
-        assert!(bank.event(&of, 1, start + Duration::from_secs(1)).is_err_and(|it| it.first));
-    }
-
-    #[test]
-    fn each_connection_of_a_user_is_told_of_a_refusal() {
-        let start = Instant::now();
-        let bank = Bank::new(Rates { events_per_second: 1, ..RATES }, start);
-        let ada = Arc::from("ada");
-        let [one, other] = [(); 2].map(|()| bank.accounts(None, Some(&ada), start));
-        (0..5).for_each(|_| bank.event(&one, 1, start).unwrap());
-        for of in [&one, &other] {
-            assert!(bank.event(of, 1, start).is_err_and(|it| it.first));
-            assert!(bank.event(of, 1, start).is_err_and(|it| !it.first));
-        }
     }
 
     #[test]

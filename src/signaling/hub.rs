@@ -182,9 +182,9 @@ impl Hub {
             }
             Pushed::Refused(item) => {
                 self.counters.dropped(Drop::InboxFull, 1);
-                if let Item::Event(_, ack) = item {
-                    let failure = Failure::too_many(Duration::from_millis(999), "too many events at once");
-                    self.fail(connection, connection.dialect(), ack, None, &failure);
+                if let Item::Event(value, ack) = item {
+                    let wait = Duration::from_millis(999);
+                    session::refuse(self, connection, &value, ack, wait, "too many events at once");
                 }
             }
         }
