@@ -406,6 +406,7 @@ fn of_rooms(settings: &Settings) -> signaling::Settings {
         events_per_second: settings.limits.events_per_second,
         bytes_per_second: settings.limits.bytes_per_second,
         joins_per_minute: settings.limits.joins_per_minute,
+        connects_per_second: settings.limits.connects_per_second,
         rooms_of_one: settings.limits.rooms_per_user,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()
