@@ -22,6 +22,7 @@ use super::connection::Item;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::dialect::Seen;
 use super::directory::Directory;
 use super::error::Failure;
 use super::expiry::Expiries;
@@ -329,13 +330,14 @@ impl Hub {
 
     fn tell(self: &Arc<Self>, committed: &Committed<'_>, now: Now) {
         for notice in committed.notices {
+            let seen = Seen::default();
             for &peer in &notice.to {
                 if matches!(notice.event, Event::Admitted) {
                     session::admitted(self, peer, committed, now);
                     continue;
                 }
                 self.seats.with(peer, |seat| {
-                    seat.tell(peer, &notice.event, committed.room, now.at, &self.counters);
+                    seat.tell(peer, &notice.event, (committed.room, &seen), now.at, &self.counters);
                 });
             }
         }
