@@ -16,6 +16,8 @@ const limits = {
   LIMITS__BYTES_PER_SECOND: 8000,
   LIMITS__MESSAGE_BYTES: 4096,
   LIMITS__ROOMS_PER_USER: 2,
+  LIMITS__REQUESTS_PER_SECOND: 2,
+  AUTH__API_KEYS: '["a-key-of-a-back-end"]',
   ROOMS__WAITING_TIMEOUT: '0s',
 };
 let open;
@@ -157,6 +159,24 @@ test('more bytes or events than the rate are each refused with the time to wait,
   }
   await sleep(1000);
   for (const client of [bytes, events]) assert.equal((await client.ask('signal', { room, kind: 'x', data: 1 })).ok, true);
+});
+
+test('requests without a key are answered at the rate of an address, with a key at any', async () => {
+  const [url, elsewhere] = [await from('198.51.100.9'), await from('198.51.100.15')];
+  const ask = async (path, headers, to = url) => {
+    const answer = await fetch(`${to}${path}`, { headers });
+    return { status: answer.status, wait: Number(answer.headers.get('retry-after')), body: await answer.json() };
+  };
+  const all = await Promise.all(Array.from({ length: 30 }, (_, n) => ask(['/api/rooms', '/api/rooms/nowhere', '/api/ice'][n % 3])));
+  const refused = all.filter(({ status }) => status === 429);
+  assert.ok(refused.length >= 8 && refused.length <= 10, `${refused.length} refused`);
+  for (const { wait, body } of refused) assert.deepEqual([wait >= 1, body.error.code, body.error.retryAfter], [true, 'too-many-requests', wait]);
+  const keyed = await Promise.all(Array.from({ length: 60 }, () => ask('/api/rooms', { authorization: 'Bearer a-key-of-a-back-end' })));
+  assert.ok(keyed.every(({ status }) => status === 200));
+  assert.equal((await ask('/health')).status, 200);
+  assert.equal((await ask('/api/rooms', {}, elsewhere)).status, 200);
+  await sleep(refused[0].wait * 1000);
+  assert.equal((await ask('/api/rooms')).status, 200);
 });
 
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
