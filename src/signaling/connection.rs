@@ -216,10 +216,10 @@ impl Connection {
         self.outbox.send(self, &socket, None, None, ack, body)
     }
 
-    /// Gives its reader up: its seats are as if the transport were lost.
-    pub(super) fn cut(self: &Arc<Self>) {
+    /// Gives it up, as it does not read or sends too much: its seats are as if the transport were lost.
+    pub(super) fn cut(self: &Arc<Self>, why: Drop) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.counters.dropped(Drop::SlowReader, 1);
+            hub.counters.dropped(why, 1);
             hub.arrive(self, Item::Gone(false));
         }
     }

@@ -27,11 +27,15 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::connection::Transport;
+use super::stats::Drop;
 use crate::rooms::PeerId;
 
 /// The most that may wait.
 const MOST: usize = 8192;
 const MOST_BYTES: usize = 2 << 20;
+/// The most that may wait where one more answer to a refused event is added: who sends so much faster than it is served, and than
+/// it reads, is cut off.
+const MOST_REFUSED: usize = MOST / 2;
 /// A receiver that takes nothing for this long is cut off.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
 /// How often the task looks whether there is room again.
@@ -62,7 +66,8 @@ pub(super) struct Outbox {
 struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    overflown: bool,
+    /// Why nothing is added any more: it is being cut off.
+    given_up: Option<Drop>,
 }
 
 /// An event or (no event) an acknowledgement on its way.
@@ -128,14 +133,14 @@ impl Outbox {
                 Tried::Never(why) => return Err(why),
             }
         }
-        if queue.overflown {
+        if queue.given_up.is_some() {
             return Err(Unsent::Overflow);
         }
         let body = serde_json::value::to_raw_value(body).map_err(|_| Unsent::Malformed)?;
         let bytes = queue.bytes + body.get().len();
         if queue.waiting.len() >= MOST || bytes > MOST_BYTES {
             // The task sees it and cuts the connection off; here a room may be locked.
-            queue.overflown = true;
+            queue.given_up = Some(Drop::SlowReader);
             return Err(Unsent::Overflow);
         }
         queue.bytes = bytes;
@@ -173,8 +178,21 @@ impl Outbox {
         self.waits.load(Ordering::Acquire)
     }
 
-    fn overflown(&self) -> bool {
-        self.lock().overflown
+    /// Whether too much waits for one more answer to a refused event; if so, the connection is being cut off.
+    pub(super) fn is_flooded(&self) -> bool {
+        if !self.waits() {
+            return false;
+        }
+        let mut queue = self.lock();
+        if queue.waiting.len() >= MOST_REFUSED {
+            // As with an overflow.
+            queue.given_up.get_or_insert(Drop::Flood);
+        }
+        queue.given_up.is_some()
+    }
+
+    fn given_up(&self) -> Option<Drop> {
+        self.lock().given_up
     }
 
     /// Takes what waits, in order, once nothing more is sent.
@@ -194,15 +212,17 @@ async fn pump(owner: Weak<Connection>, socket: Weak<Transport>) {
         if connection.is_closed() {
             return;
         }
-        if !outbox.overflown() {
+        let mut why = outbox.given_up();
+        if why.is_none() {
             match outbox.flush(&socket) {
                 None => return,
                 Some(0) => {}
                 Some(_) => progress = Instant::now(),
             }
+            why = (progress.elapsed() >= STALLED).then_some(Drop::SlowReader).or(outbox.given_up());
         }
-        if outbox.overflown() || progress.elapsed() >= STALLED {
-            connection.cut();
+        if let Some(why) = why {
+            connection.cut(why);
             break;
         }
         drop((connection, socket));

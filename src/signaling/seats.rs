@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::dialect::Seen;
 use super::kept::Kept;
 use super::kept::Parcel;
 use super::stats::Counters;
@@ -43,12 +44,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away.
+    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away. `seen`: the same for all who are told.
     pub(super) fn tell(
         &mut self,
         me: PeerId,
         event: &Event<'_>,
-        room: Option<&Room>,
+        (room, seen): (Option<&Room>, &Seen),
         now: Instant,
         counters: &Counters,
     ) {
@@ -61,7 +62,7 @@ impl Seat {
         let Some(row) = self.dialect.row(event) else { return };
         let message = if let Event::Chat(message) = event { Some(message.id) } else { None };
         let seq = self.kept.number();
-        let body = Rendered(row, Pieces { seq: Some(seq), ..Pieces::of(event, &self.room, room, me) });
+        let body = Rendered(row, Pieces { seq: Some(seq), ..Pieces::of(event, &self.room, room, me, seen) });
         match &self.connection {
             // What may have to be said again is written once.
             Some(connection) if self.dialect.counts => {

@@ -18,7 +18,7 @@ use crate::rooms::Kind;
 use crate::rooms::RoomId;
 use crate::rooms::Standing;
 
-/// The most rooms of a user that are looked at for contacts and invitations.
+/// The most rooms of a user that are looked at for contacts, and the most invitations that are told.
 const MOST_ROOMS: usize = 64;
 /// The most contacts that are told.
 const MOST_CONTACTS: usize = 512;
@@ -79,9 +79,6 @@ impl Hub {
         let _edge = self.users.edge(user);
         let first = self.users.add(user, connection);
         let rooms = self.store.rooms_of(user, MOST_ROOMS);
-        if rooms.is_empty() {
-            return;
-        }
         let dialect = connection.dialect();
         for contact in self.contacts(user, &rooms) {
             let there = self.users.of(&contact);
@@ -98,7 +95,7 @@ impl Hub {
             }
         }
         if let Some(row) = dialect.invited {
-            for room in &rooms {
+            for room in &self.store.invitations_of(user, MOST_ROOMS) {
                 let mut facts = None;
                 self.store.look(room, &mut |room| {
                     facts = room

@@ -7,6 +7,7 @@ mod field;
 mod mesh;
 mod native;
 mod render;
+mod seen;
 
 pub(super) use call::CALL;
 pub(super) use community::COMMUNITY;
@@ -15,6 +16,7 @@ pub(super) use mesh::MESH;
 pub(super) use native::NATIVE;
 pub(super) use render::Pieces;
 pub(super) use render::Rendered;
+pub(super) use seen::Seen;
 
 use field::Fields;
 
@@ -214,7 +216,7 @@ impl Dialect {
             // Said with the seat (`session::enter`).
             Event::Admitted => None,
             Event::Denied => self.denied,
-            Event::RoomChanged => self.room_changed,
+            Event::RoomChanged { .. } => self.room_changed,
             Event::RoomClosed { reason: crate::rooms::ClosedReason::Kicked } => {
                 self.kicked.or(self.room_closed)
             }

@@ -13,6 +13,7 @@ use super::super::dialect::Dialect;
 use super::super::dialect::Pieces;
 use super::super::dialect::Rendered;
 use super::super::dialect::Row;
+use super::super::dialect::Seen;
 use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::error::LATER;
@@ -479,9 +480,11 @@ pub(super) fn greet(
     let resume = hub.seal.token(room, member, seat.role, seat.proven);
     let (missed, lost) = seat.kept.replay(welcome.have, now.at);
     let none: &[Message] = &[];
+    let seen = Seen::default();
     let pieces = Pieces {
         room_id: Some(&room.id),
         room: Some(room),
+        seen: Some(&seen),
         me: Some(peer),
         peer: Some(peer),
         ice: Some(&ice),

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::super::candidates;
 use super::super::decode::Arguments;
 use super::super::dialect::Pieces;
+use super::super::dialect::Seen;
 use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::hub::Tried;
@@ -58,7 +59,9 @@ impl Asked<'_> {
             if kind == "action" && self.dialect.echoes {
                 let event = Event::Signal { from: seat.peer, kind, data };
                 self.hub.seats.with(seat.peer, |mine| {
-                    mine.tell(seat.peer, &event, committed.room, self.now.at, &self.hub.counters);
+                    let seen = Seen::default();
+                    let room = (committed.room, &seen);
+                    mine.tell(seat.peer, &event, room, self.now.at, &self.hub.counters);
                 });
             }
         });

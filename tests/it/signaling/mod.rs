@@ -118,6 +118,7 @@ fn settings() -> Settings {
         events_per_second: 0,
         bytes_per_second: 0,
         joins_per_minute: 0,
+        connects_per_second: 0,
         rooms_of_one: 0,
         ..Settings::default()
     }
