@@ -16,7 +16,7 @@ const MOST: usize = 256;
 const MOST_BYTES: usize = 256 << 10;
 
 /// After this long an event has come through, or its connection is known to be lost: longer than a heartbeat and its answer
-/// may take.
+/// may take. Once it is known to be lost, nothing is forgotten for its age.
 const SURE: Duration = Duration::from_secs(25);
 
 /// One event, as it is said.
@@ -52,7 +52,9 @@ impl Kept {
 
     /// Keeps one more; how many older ones that were not sent had to go.
     pub(super) fn keep(&mut self, parcel: Parcel) -> u64 {
-        self.forget(parcel.at);
+        if parcel.sent {
+            self.forget(parcel.at);
+        }
         self.bytes += parcel.body.get().len();
         self.parcels.push_back(parcel);
         self.fit()
@@ -73,7 +75,7 @@ impl Kept {
         Some(old)
     }
 
-    /// Forgets what was sent long enough ago.
+    /// Forgets what was sent long enough ago, on a connection that is there.
     pub(super) fn forget(&mut self, now: Instant) {
         while self.parcels.front().is_some_and(|it| it.sent && now.saturating_duration_since(it.at) >= SURE) {
             self.drop_first();

@@ -158,7 +158,10 @@ impl Seats {
     pub(super) fn sweep(&self, now: Instant) {
         for shard in &self.0 {
             for seat in lock(shard).seats.values_mut() {
-                seat.kept.forget(now);
+                // Of a connection that is lost nobody knows when it was last heard.
+                if seat.connection.is_some() {
+                    seat.kept.forget(now);
+                }
             }
         }
     }

@@ -62,6 +62,25 @@ async fn a_seat_is_taken_over_from_a_connection_that_is_not_known_to_be_lost() {
     assert!(ada.events("room.peer-away").await.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_went_into_a_dead_path_is_kept_for_as_long_as_the_seat() {
+    let house = house(settings()).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    ada.join("r").await;
+    let seat = bob.join("r").await;
+    say(&mut ada, 0, 3).await;
+    bob.breaks().await;
+    // Longer than what a living connection was told is kept, and shorter than the seat.
+    for n in 3..10 {
+        tokio::time::sleep(Duration::from_millis(4100)).await;
+        say(&mut ada, n, n + 1).await;
+    }
+    let mut again = Client::user(&house, "bob").await;
+    let back = again.ask("room.join", json!({"room": "r", "resume": seat["resume"], "have": 0})).await;
+    assert_eq!((&back["resumed"], &back["missed"]), (&json!(true), &Value::Null));
+    assert_eq!(texts(&again.events("chat").await), (0..10).collect::<Vec<_>>());
+}
+
 /// The old client reads, breaks or is left in the lurch, again and again; nothing is lost, nothing comes twice.
 #[tokio::test(start_paused = true)]
 async fn every_event_is_heard_exactly_once_whatever_becomes_of_the_connections() {
