@@ -45,6 +45,8 @@ pub(super) struct Opened {
     pub(super) peer: PeerId,
     /// The seat was taken with a user's token.
     pub(super) proven: bool,
+    /// It was made by an earlier process: whoever shows it has heard nothing of this one.
+    pub(super) earlier: bool,
     /// The seat was of an earlier process, and may be taken again.
     pub(super) restore: Option<Restore>,
 }
@@ -107,7 +109,7 @@ impl Seal {
         let [flags] = rest.take()?;
         let proven = flags & 64 != 0;
         if boot == self.boot {
-            return Some(Opened { peer, proven, restore: None });
+            return Some(Opened { peer, proven, earlier: false, restore: None });
         }
         let rank = [Rank::Member, Rank::Moderator, Rank::Creator];
         let who = Who { user: rest.label()?, name: rest.label()?, rank: *rank.get(usize::from(flags & 15))? };
@@ -121,7 +123,7 @@ impl Seal {
             order,
             joined_at,
         });
-        Some(Opened { peer, proven, restore })
+        Some(Opened { peer, proven, earlier: true, restore })
     }
 
     /// Over the room, too, which the token does not hold.

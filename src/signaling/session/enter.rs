@@ -64,8 +64,16 @@ pub(super) struct Welcome {
     pub(super) peer: PeerId,
     pub(super) resumed: bool,
     pub(super) restored: bool,
-    /// The last event that it has, if it counts.
+    pub(super) heard: Heard,
+}
+
+/// What somebody who comes back says that it has heard.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// The number of the last event, if it counts.
     pub(super) have: Option<u64>,
+    /// All of it from an earlier process.
+    pub(super) earlier: bool,
 }
 
 impl Asked<'_> {
@@ -85,6 +93,7 @@ impl Asked<'_> {
         }
         self.may_sit(&room)?;
         let session = self.connection.number;
+        let mut heard = Heard { have: it.have, earlier: false };
         let command = match it.resume.as_deref() {
             Some(token) => {
                 let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
@@ -92,6 +101,7 @@ impl Asked<'_> {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
                 self.is_own(&room, &mut opened)?;
+                heard.earlier = opened.earlier;
                 Command::Resume { peer: opened.peer, session, restore: opened.restore }
             }
             // Who comes back has been let in before.
@@ -106,7 +116,7 @@ impl Asked<'_> {
             }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
-        let done = self.sit(&room, &command, words, it.have).await;
+        let done = self.sit(&room, &command, words, heard).await;
         if let Err(failure) = &done
             && failure.code == Code::RoomFull
             && let Some(row) = self.dialect.full
@@ -236,13 +246,16 @@ impl Asked<'_> {
         room: &RoomId,
         command: &Command<'_>,
         (ack, events): (Option<Row>, &'static [Row]),
-        have: Option<u64>,
+        heard: Heard,
     ) -> Result<(), Failure> {
         let mut later = None;
         self.commit(room, command, |committed| match committed.answer {
             Answer::Seated { peer, resumed, restored } => {
-                let have = have.filter(|_| self.dialect.counts && !restored);
-                let welcome = Welcome { dialect: self.dialect, ack, events, peer, resumed, restored, have };
+                let counted = heard.have.filter(|_| self.dialect.counts && !restored);
+                // What an earlier process has said has numbers of its own.
+                let have = if heard.earlier { counted.map(|_| 0) } else { counted };
+                let heard = Heard { have, ..heard };
+                let welcome = Welcome { dialect: self.dialect, ack, events, peer, resumed, restored, heard };
                 let stored = committed.room.is_some_and(Room::is_stored);
                 let wants = stored && welcome.dialect.history && !resumed;
                 self.take_seat(&welcome, room, committed, !wants);
@@ -399,7 +412,7 @@ impl Asked<'_> {
             maker: self.maker(),
         });
         let words = (Some(self.dialect.acks.created), self.dialect.created);
-        let seated = self.sit(&id, &join, words, None).await;
+        let seated = self.sit(&id, &join, words, Heard::default()).await;
         if seated.is_err() {
             // Nobody knows of it, and it is on its maker's account.
             self.commit(&id, &Command::Close { by: By::Operator }, |_| ()).await?;
@@ -422,7 +435,8 @@ pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &C
     put_seat(hub, &connection, dialect, &room.id, peer, now, true);
     hub.counters.seated(false);
     let (ack, events) = (None, dialect.admitted);
-    let welcome = Welcome { dialect, ack, events, peer, resumed: false, restored: false, have: None };
+    let welcome =
+        Welcome { dialect, ack, events, peer, resumed: false, restored: false, heard: Heard::default() };
     hub.seats.with(peer, |seat| greet(hub, &connection, None, &welcome, room, None, seat, now));
 }
 
@@ -477,7 +491,7 @@ pub(super) fn greet(
     let Some(member) = room.member(peer) else { return };
     let ice = mint(hub, connection, peer, now);
     let resume = hub.seal.token(room, member, seat.role, seat.proven);
-    let (missed, lost) = seat.kept.replay(welcome.have, now.at);
+    let (missed, lost) = seat.kept.replay(welcome.heard.have, now.at);
     let none: &[Message] = &[];
     let pieces = Pieces {
         room_id: Some(&room.id),
@@ -487,7 +501,8 @@ pub(super) fn greet(
         ice: Some(&ice),
         resume: Some(&resume),
         resumed: welcome.resumed,
-        restored: welcome.restored,
+        // Until it has heard so, and has a new token.
+        restored: welcome.restored || welcome.heard.earlier,
         missed: lost,
         messages: Some(messages.unwrap_or(none)),
         ..Pieces::default()
