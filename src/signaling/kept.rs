@@ -37,6 +37,8 @@ pub(super) struct Parcel {
 #[derive(Default)]
 pub(super) struct Kept {
     last: u64,
+    /// Up to here nobody was told the numbers.
+    unnumbered: u64,
     parcels: VecDeque<Parcel>,
     bytes: usize,
     /// How many that were not sent were dropped for want of room.
@@ -112,14 +114,18 @@ impl Kept {
         self.bytes = 0;
         let all = std::mem::take(&mut self.parcels).into_iter();
         match have {
-            None => (all.filter(|parcel| !parcel.sent).collect(), lost),
+            None => {
+                let missed: Vec<_> = all.filter(|parcel| !parcel.sent).collect();
+                self.unnumbered = missed.first().map_or(self.last, |first| first.seq.saturating_sub(1));
+                (missed, lost)
+            }
             Some(have) => {
                 let missed: Vec<_> = all
                     .filter(|parcel| parcel.seq > have)
                     .map(|parcel| Parcel { at: now, ..parcel })
                     .collect();
                 // A client that has more than was ever said has it of another process.
-                let wanted = self.last.saturating_sub(have);
+                let wanted = self.last.saturating_sub(have.max(self.unnumbered));
                 let lost = wanted.saturating_sub(missed.len() as u64);
                 (missed, lost)
             }

@@ -1,6 +1,7 @@
 //! Resume tokens: what a seat is, sealed. Whoever shows one had the seat; so nothing need be kept to know it again, and it is known
 //! even to the next process, which has no seats yet.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,14 @@ impl Seal {
         context.update(room.as_str().as_bytes());
         context.update(content);
         context.sign()
+    }
+
+    /// Tells the events of this peer's seat from those of any other seat, and of any other process.
+    pub(super) fn mark(&self, peer: PeerId) -> NonZeroU32 {
+        let [a, b, c, d, ..] = self.boot;
+        let [e, f, g, h, ..] = *peer.bytes();
+        let mark = u32::from_be_bytes([a, b, c, d]) ^ u32::from_be_bytes([e, f, g, h]);
+        NonZeroU32::new(mark).unwrap_or(NonZeroU32::MIN)
     }
 
     /// A number for an account (`Room::maker`), the same after a restart and not to be guessed: odd if many `share` it.

@@ -104,6 +104,7 @@ impl Asked<'_> {
                 resumed: true,
                 restored: false,
                 heard: Heard::default(),
+                again: true,
             };
             self.hub.seats.with(peer, |seat| {
                 let messages = Some(messages.as_slice());
