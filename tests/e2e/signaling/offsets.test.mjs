@@ -1,7 +1,10 @@
 // A client whose path dies without a word comes back and hears what it missed, once and in order: what was written into the dead
 // path, too, if it asks for offsets. With socket.io's own reconnection, as anybody has it.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { io as connect } from 'socket.io-client';
 import { start } from '../support/callgate.mjs';
 import { dialects, speak } from '../support/dialects.mjs';
 import { pathTo } from '../support/path.mjs';
@@ -111,6 +114,39 @@ for (const dialect of dialects) {
     assert.deepEqual(ben.seen, []);
   });
 }
+
+test('the six lines of README do it', async () => {
+  const readme = await readFile(resolve(import.meta.dirname, '../../../README.md'), 'utf8');
+  const [, example] = /```js\n(const offsets[^]*?)```/.exec(readme);
+  assert.equal(example.trim().split('\n').length, 6);
+  const path = await pathTo(new URL(daemon.url).port);
+  const sure = { forceNew: true, transports: ['websocket'], reconnectionDelay: 50 };
+  const io = (url, options) => connect(path.url, { ...sure, ...options });
+  const socket = new Function('io', `${example}; return socket`)(io);
+  const ada = await speak('native', daemon.url, { user: 'ada' });
+  closing.push(async () => {
+    ada.close();
+    socket.close();
+    await path.close();
+  });
+  const heard = [];
+  socket.on('chat-message', ({ msg }) => heard.push(msg));
+  const joined = () => new Promise((done) => socket.once('joined', done));
+  await joined();
+  await ada.enter('tea');
+  ada.chat('one');
+  while (heard.length < 1) await sleep(10);
+  path.dies();
+  ada.chat('two');
+  await sleep(100);
+  path.heals();
+  socket.io.engine.close();
+  assert.equal((await joined()).resumed, true);
+  ada.chat('three');
+  while (heard.length < 3) await sleep(10);
+  await sleep(50);
+  assert.deepEqual(heard, ['one', 'two', 'three']);
+});
 
 test('it is so when both ends find out by their heartbeats alone', { timeout: 90_000 }, async () => {
   const pairs = await Promise.all(
