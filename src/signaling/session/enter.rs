@@ -320,9 +320,12 @@ impl Asked<'_> {
         let old = put_seat(self.hub, self.connection, welcome.dialect, id, peer, self.now, at_once);
         self.hub.counters.seated(welcome.resumed);
         welcome.heard.have = old.as_ref().and_then(|old| self.has(welcome.heard, old));
-        let kept = old.map(|old| {
+        let kept = old.map(|mut old| {
             if let Some(before) = old.connection.filter(|it| it.number != self.connection.number) {
                 before.rises(peer);
+                // No transport has taken it: it goes to this one.
+                let unsent = before.outbox().take_of(peer, self.now.at);
+                self.hub.counters.dropped(Drop::MissedOverflow, old.kept.unsent(unsent.into_iter()));
             }
             old.kept
         });

@@ -153,3 +153,28 @@ async fn a_seat_is_kept_for_as_long_as_grace_and_no_longer() {
     let resume = json!({"room": "r", "resume": seat["resume"]});
     assert_eq!(again.fail("room.join", resume).await, "resume-failed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_no_transport_had_taken_yet_goes_to_the_connection_that_takes_the_seat_over() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    ada.join("r").await;
+    // In a dialect that does not count: what a transport has taken is lost with it.
+    let mut bob = Client::user(&house, "bob").await;
+    bob.post(r#"42["join-room",{"roomId":"r"}]"#).await;
+    let seat = bob.event("room-users").await;
+    say(&mut ada, 0, 100).await;
+    let mut again = Client::user(&house, "bob").await;
+    again.post(&format!("42{}", json!(["join-room", {"roomId": "r", "resume": seat["resume"]}]))).await;
+    assert_eq!(again.event("room-users").await["resumed"], true);
+    say(&mut ada, 100, 102).await;
+    let texts = |heard: Vec<Value>| -> Vec<u64> {
+        heard.iter().map(|it| it["msg"].as_str().unwrap().parse().unwrap()).collect()
+    };
+    let (before, after) =
+        (texts(bob.events("chat-message").await), texts(again.events("chat-message").await));
+    assert!(before.len() > 50 && after.len() > 30, "{before:?} {after:?}");
+    assert_eq!([before, after].concat(), (0..102).collect::<Vec<_>>());
+    bob.breaks().await;
+    assert_eq!(house.signaling.stats().drops.iter().sum::<u64>(), 0);
+}
