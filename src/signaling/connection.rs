@@ -23,6 +23,7 @@ use super::dialect::Dialect;
 use super::hub::Hub;
 use super::identity::Identity;
 use super::inbox::Inbox;
+use super::offset::Offsets;
 use super::outbox::Outbox;
 use super::outbox::Unsent;
 use super::stats::Drop;
@@ -161,6 +162,11 @@ impl Connection {
     /// The transport, unless it is gone.
     pub(super) fn socket(&self) -> Option<Arc<Transport>> {
         if self.is_closed() { None } else { self.socket.upgrade() }
+    }
+
+    /// What the client said that it has, if it asks for offsets. Few do: it is kept beside the connection, not in it.
+    pub(super) fn offsets(&self) -> Option<Arc<Offsets>> {
+        self.socket()?.extensions.get()
     }
 
     /// The `Host` header of its handshake.

@@ -25,6 +25,7 @@ mod lost;
 mod media;
 mod moment;
 mod news;
+mod offset;
 mod operator;
 mod outbox;
 mod seal;

@@ -14,6 +14,7 @@ use super::super::lost::Past;
 use super::super::seal::Opened;
 use super::Asked;
 use super::enter::HISTORY;
+use super::enter::Heard;
 use super::enter::Welcome;
 use super::enter::greet;
 use crate::rooms::Command;
@@ -27,7 +28,7 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
         for Membership { room, peer } in past.seats {
             if let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) {
                 let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
-                asked.take_again(&room, Opened { peer, proven: false, restore: None }).await;
+                asked.take_again(&room, Opened { peer, proven: false, earlier: false, restore: None }).await;
             }
         }
         return;
@@ -66,9 +67,11 @@ impl Asked<'_> {
             return;
         }
         self.hub.speaks(self.connection, self.dialect);
-        let Opened { peer, restore, .. } = opened;
+        let Opened { peer, earlier, restore, .. } = opened;
         let command = Command::Resume { peer, session: self.connection.number, restore };
-        if let Err(failure) = self.sit(room, &command, (None, self.dialect.admitted), None).await {
+        if let Err(failure) =
+            self.sit(room, &command, (None, self.dialect.admitted), Heard { have: None, earlier }).await
+        {
             tracing::debug!(message = %failure.message, "a seat was gone already");
         }
     }
@@ -100,7 +103,8 @@ impl Asked<'_> {
                 peer,
                 resumed: true,
                 restored: false,
-                have: None,
+                heard: Heard::default(),
+                again: true,
             };
             self.hub.seats.with(peer, |seat| {
                 let messages = Some(messages.as_slice());

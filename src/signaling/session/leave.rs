@@ -68,29 +68,19 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     if !connection.close() {
         return;
     }
-    let mut unsent = connection.outbox().take();
     if !said {
         hub.lost.note(&connection, now.at);
     }
-    let mut dropped = unsent.len() as u64;
     for seat in connection.seats() {
-        let mut events = Vec::new();
-        for waiting in &mut unsent {
-            if let (Some((of, seq)), Some(event)) = (waiting.seat, waiting.event)
-                && of == seat.peer
-            {
-                let body = std::mem::take(&mut waiting.body);
-                events.push(Parcel { seq, at: now.at, sent: false, event, body, message: None });
-            }
-        }
-        dropped -= events.len() as u64;
+        let events = connection.outbox().take_of(seat.peer, now.at);
         // A room that has to wait for something does not keep the others.
         let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, events, now);
         if let Some(rest) = super::try_now(lost) {
             tokio::spawn(rest);
         }
     }
-    hub.counters.dropped(Drop::Closed, dropped);
+    // Of no use to anybody who comes back.
+    hub.counters.dropped(Drop::Closed, connection.outbox().forget());
     hub.user_went(&connection);
     hub.forget(&connection);
 }

@@ -6,6 +6,7 @@ mod golden;
 mod hostile;
 mod ledger;
 mod lobby;
+mod offsets;
 mod operator;
 mod people;
 mod replay;
