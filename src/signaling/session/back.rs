@@ -67,7 +67,8 @@ impl Asked<'_> {
         }
         self.hub.speaks(self.connection, self.dialect);
         let Opened { peer, restore, .. } = opened;
-        let command = Command::Resume { peer, session: self.connection.number, restore };
+        let (session, customer) = (self.connection.number, self.customer());
+        let command = Command::Resume { peer, session, customer, restore };
         if let Err(failure) = self.sit(room, &command, (None, self.dialect.admitted), None).await {
             tracing::debug!(message = %failure.message, "a seat was gone already");
         }

@@ -1,6 +1,7 @@
 //! Signaling in this process, by a client of our own that polls: over HTTP, or straight into the router, where the clock can
 //! be turned. Other people's clients: tests/e2e/signaling.
 
+mod back;
 mod directory;
 mod golden;
 mod hostile;
