@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::super::connection::Connection;
+use super::super::connection::Item;
 use super::super::connection::Membership;
 use super::super::decode::Arguments;
 use super::super::error::Code;
@@ -69,9 +70,12 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
         return;
     }
     let mut unsent = connection.outbox().take();
-    if !said {
-        hub.lost.note(&connection, now.at);
-    }
+    let named = if said {
+        hub.lost.lives(connection.sid);
+        None
+    } else {
+        hub.lost.note(&connection, now.at)
+    };
     let mut dropped = unsent.len() as u64;
     for seat in connection.seats() {
         let mut events = Vec::new();
@@ -93,6 +97,9 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     hub.counters.dropped(Drop::Closed, dropped);
     hub.user_went(&connection);
     hub.forget(&connection);
+    if let Some(named) = named {
+        hub.arrive(&named, Item::Back(connection.sid));
+    }
 }
 
 /// One seat of a connection that is no more, with what was not sent.
