@@ -129,9 +129,14 @@ mod tests {
         detach(&mut request);
         assert!(request.extensions().get::<ConnectInfo<SocketAddr>>().is_some());
         assert_eq!(*request.uri(), uri);
-        let headers: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let kept: [(&str, &[u8]); 4] =
-            [("host", b"call.example.org"), ("cookie", b"a=1"), ("cookie", b"b=caf\xE9"), ("sec-websocket-key", b"")];
+        let headers: Vec<_> =
+            request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let kept: [(&str, &[u8]); 4] = [
+            ("host", b"call.example.org"),
+            ("cookie", b"a=1"),
+            ("cookie", b"b=caf\xE9"),
+            ("sec-websocket-key", b""),
+        ];
         assert_eq!(headers, kept);
     }
 

@@ -148,6 +148,12 @@ impl Settings {
         }
     }
 
+    /// For how long a connection may be dead before its heartbeat tells, at most.
+    fn unnoticed(&self) -> Duration {
+        // The timers' own slack.
+        self.ping_interval + self.ping_timeout + Duration::from_secs(1)
+    }
+
     fn rates(&self) -> Rates {
         Rates {
             events_per_second: self.events_per_second,

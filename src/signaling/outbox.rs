@@ -27,11 +27,8 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::connection::Transport;
-<<<<<<< HEAD
-use super::stats::Drop;
-=======
 use super::kept::Parcel;
->>>>>>> numbers
+use super::stats::Drop;
 use crate::rooms::PeerId;
 
 /// The most that may wait.

@@ -195,7 +195,9 @@ mod tests {
             session: 3,
             order: 5,
             joined_at: 9 * HOUR,
+            customer: 0,
             rank: Rank::Creator,
+            replaced: false,
             away: None,
         };
         let room = Room {

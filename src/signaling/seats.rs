@@ -48,16 +48,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-<<<<<<< HEAD
-    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away. `seen`: the same for all who are told.
-=======
     /// Its client says which events it has when it comes back.
     pub(super) fn counts(&self) -> bool {
         self.dialect.counts || self.mark.is_some()
     }
 
-    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away.
->>>>>>> numbers
+    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away. `seen`: the same for all who are told.
     pub(super) fn tell(
         &mut self,
         me: PeerId,
@@ -75,13 +71,9 @@ impl Seat {
         let Some(row) = self.dialect.row(event) else { return };
         let message = if let Event::Chat(message) = event { Some(message.id) } else { None };
         let seq = self.kept.number();
-<<<<<<< HEAD
-        let body = Rendered(row, Pieces { seq: Some(seq), ..Pieces::of(event, &self.room, room, me, seen) });
-=======
         let offset = self.mark.map(|mark| Offset { mark, seq });
         let body =
-            Rendered(row, Pieces { seq: Some(seq), offset, ..Pieces::of(event, &self.room, room, me) });
->>>>>>> numbers
+            Rendered(row, Pieces { seq: Some(seq), offset, ..Pieces::of(event, &self.room, room, me, seen) });
         match &self.connection {
             // What may have to be said again is written once.
             Some(connection) if self.counts() => {

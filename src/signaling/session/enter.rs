@@ -106,7 +106,12 @@ impl Asked<'_> {
                 })?;
                 self.is_own(&room, &mut opened)?;
                 heard.earlier = opened.earlier;
-                Command::Resume { peer: opened.peer, session, restore: opened.restore }
+                Command::Resume {
+                    peer: opened.peer,
+                    session,
+                    customer: self.customer(),
+                    restore: opened.restore,
+                }
             }
             // Who comes back has been let in before.
             None => {
@@ -115,8 +120,8 @@ impl Asked<'_> {
                 let password = self.password(&room, it).await?;
                 let kind = absent.map_or(Kind::Channel, |absent| absent.kind);
                 let who = self.decided(&room, kind, who).await?;
-                let peer = PeerId::new(random());
-                Command::Join(Join { absent, peer, session, who, password, maker: self.maker() })
+                let (peer, customer) = (PeerId::new(random()), self.customer());
+                Command::Join(Join { absent, peer, session, who, password, maker: self.maker(), customer })
             }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
@@ -224,12 +229,24 @@ impl Asked<'_> {
         if let Some(user) = proven.and_then(|identity| identity.user.as_ref()) {
             return self.hub.seal.account(false, user.as_bytes());
         }
-        let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
-        match address.and_then(customer) {
-            Some(customer) => self.hub.seal.account(true, customer.to_string().as_bytes()),
+        match self.of_address() {
+            Some(account) => account,
             // Behind a reverse proxy nobody has an address: each connection is its own, and so are the rooms it makes.
             None => self.hub.seal.account(false, format!("connection {}", self.connection.number).as_bytes()),
         }
+    }
+
+    /// The account of the address, if it has one.
+    fn of_address(&self) -> Option<u64> {
+        let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
+        let customer = address.and_then(customer)?;
+        Some(self.hub.seal.account(true, customer.to_string().as_bytes()))
+    }
+
+    /// Who it is by its address, for who does not say: a few bits of the account are enough. 0: anybody, on loopback.
+    pub(super) fn customer(&self) -> u32 {
+        let account = self.of_address().map(|account| account.to_be_bytes());
+        account.and_then(|bytes| bytes.last_chunk().copied()).map_or(0, u32::from_be_bytes)
     }
 
     /// The hash that the password shown matches.
@@ -426,6 +443,7 @@ impl Asked<'_> {
             who,
             password,
             maker: self.maker(),
+            customer: self.customer(),
         });
         let words = (Some(self.dialect.acks.created), self.dialect.created);
         let seated = self.sit(&id, &join, words, Heard::default()).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::super::connection::Connection;
+use super::super::connection::Item;
 use super::super::connection::Membership;
 use super::super::decode::Arguments;
 use super::super::error::Code;
@@ -68,9 +69,12 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     if !connection.close() {
         return;
     }
-    if !said {
-        hub.lost.note(&connection, now.at);
-    }
+    let named = if said {
+        hub.lost.lives(connection.sid);
+        None
+    } else {
+        hub.lost.note(&connection, now.at)
+    };
     for seat in connection.seats() {
         let events = connection.outbox().take_of(seat.peer, now.at);
         // A room that has to wait for something does not keep the others.
@@ -83,6 +87,9 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     hub.counters.dropped(Drop::Closed, connection.outbox().forget());
     hub.user_went(&connection);
     hub.forget(&connection);
+    if let Some(named) = named {
+        hub.arrive(&named, Item::Back(connection.sid));
+    }
 }
 
 /// One seat of a connection that is no more, with what was not sent.
