@@ -258,6 +258,7 @@ async fn offsets_of_an_earlier_process_are_no_offsets_of_this_one() {
         assert_eq!((&told[0]["restored"], &told[0]["missed"]), (&json!(true), &Value::Null));
         bob.reads().await;
         say(&mut ada, "r", 12, 13).await;
+        bob.client.post("1").await;
         bob.again(&after, By::Name, true).await;
         bob.reads().await;
         assert_eq!(bob.heard, (0..13).collect::<Vec<_>>(), "{}", words.dialect);
@@ -334,7 +335,9 @@ async fn play(words: &'static Words, asks: bool, steps: &[Step]) -> (Vec<u64>, V
         }
         let Some(loss) = &step.lost else { continue };
         let until = next + loss.said_meanwhile;
-        if loss.noticed {
+        // A name is good for nothing before.
+        let noticed = loss.noticed || loss.by == By::Name;
+        if noticed {
             bob.client.post("1").await;
             ada.event("room.peer-away").await;
         }
@@ -342,7 +345,7 @@ async fn play(words: &'static Words, asks: bool, steps: &[Step]) -> (Vec<u64>, V
         if !(bob.asks && loss.asks) {
             unread.clear();
         }
-        if loss.noticed || (bob.asks && loss.asks) {
+        if noticed || (bob.asks && loss.asks) {
             unread.extend(next..until);
         }
         next = until;
