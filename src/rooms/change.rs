@@ -45,7 +45,11 @@ pub enum Change {
         peer: PeerId,
         /// Which connection.
         session: u64,
+        /// From where it comes.
+        customer: u32,
     },
+    /// Whoever it is that has this seat and is away has another one now.
+    Replaced(PeerId),
     /// A member may do more, or less.
     Rank {
         /// Who.
@@ -112,8 +116,13 @@ impl Room {
                     self.leaves(member, unix_ms);
                 }
             }
-            Change::Away { peer, away } => self.with(peer, |member| member.away = away),
-            Change::Session { peer, session } => self.with(peer, |member| member.session = session),
+            Change::Away { peer, away } => {
+                self.with(peer, |member| (member.away, member.replaced) = (away, false));
+            }
+            Change::Session { peer, session, customer } => {
+                self.with(peer, |member| (member.session, member.customer) = (session, customer));
+            }
+            Change::Replaced(peer) => self.with(peer, |member| member.replaced = true),
             Change::Rank { peer, rank } => self.with(peer, |member| member.rank = rank),
             Change::Wait(waiting) => self.more().waiting.push(waiting),
             Change::Unwait(peer) => self.more().waiting.retain(|waiting| waiting.peer != peer),

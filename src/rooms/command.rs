@@ -94,6 +94,8 @@ pub struct Join {
     pub password: Option<Arc<str>>,
     /// On whose account a room is made.
     pub maker: u64,
+    /// From where, as far as that tells people apart (`Member::customer`).
+    pub customer: u32,
 }
 
 /// What was known of a seat before this process began.
@@ -147,6 +149,8 @@ pub enum Command<'a> {
         peer: PeerId,
         /// The connection that takes the seat.
         session: u64,
+        /// From where it comes now (`Member::customer`).
+        customer: u32,
         /// The seat is of before this process began, and may be made anew.
         restore: Option<Restore>,
     },
@@ -255,7 +259,7 @@ pub enum Target<'a> {
 /// Why a command was not carried out; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// All seats are taken, by members who are here.
+    /// All seats are taken, by members who are here or may come back to them.
     Full,
     /// There is no such room.
     NoSuchRoom,

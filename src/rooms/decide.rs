@@ -74,8 +74,8 @@ pub fn decide<'a>(
                 super::enter::create(id, *kind, options, creator, *maker, rules, now)
             }
             Command::Join(join) => super::enter::first(id, join, rules, now),
-            Command::Resume { peer, session, restore: Some(restore) } => {
-                super::enter::restore_first(id, *peer, *session, restore, rules, now)
+            Command::Resume { peer, session, customer, restore: Some(restore) } => {
+                super::enter::restore_first(id, *peer, (*session, *customer), restore, rules, now)
             }
             Command::Resume { .. } => Err(Refusal::ResumeFailed),
             Command::Tick => Ok(Decision::default()),
@@ -85,8 +85,8 @@ pub fn decide<'a>(
     match command {
         Command::Create { .. } => Err(Refusal::CannotCreate),
         Command::Join(join) => super::enter::join(room, join, rules, now),
-        Command::Resume { peer, session, restore } => {
-            super::enter::resume(room, *peer, *session, restore.as_ref(), rules, now)
+        Command::Resume { peer, session, customer, restore } => {
+            super::enter::resume(room, *peer, (*session, *customer), restore.as_ref(), rules, now)
         }
         Command::Leave { peer, session } => super::depart::leave(room, *peer, *session, rules, now),
         Command::Lost { peer, session, keep } => {

@@ -102,6 +102,8 @@ pub struct Waiting {
     pub name: Option<Arc<str>>,
     /// Its connection.
     pub session: u64,
+    /// From where it comes (`Member::customer`).
+    pub customer: u32,
 }
 
 /// A message whose sender may not know that it was said.

@@ -115,7 +115,7 @@ pub(super) fn first<'a>(id: &RoomId, join: &Join, rules: &Rules, now: Now) -> Re
     let mut decision = Decision::default();
     // It is whoever's came first.
     let who = Who { rank: Rank::Creator, ..join.who.clone() };
-    decision.seat(&room, member(join.peer, join.session, &who, 0, now.unix_ms), rules, now);
+    decision.seat(&room, member(join.peer, (join.session, join.customer), &who, 0, now.unix_ms), rules, now);
     decision.changes.insert(0, Change::Create(Box::new(room)));
     decision.answer = Answer::Seated { peer: join.peer, resumed: false, restored: false };
     Ok(decision)
@@ -127,7 +127,10 @@ fn implicit(id: &RoomId, kind: Kind, listed: bool, maker: u64, rules: &Rules, no
     room
 }
 
-fn member(peer: PeerId, session: u64, who: &Who, order: u64, joined_at: u64) -> Member {
+/// Which connection, and from where (`Member::customer`).
+type Whence = (u64, u32);
+
+fn member(peer: PeerId, (session, customer): Whence, who: &Who, order: u64, joined_at: u64) -> Member {
     Member {
         peer,
         user: who.user.clone(),
@@ -135,7 +138,9 @@ fn member(peer: PeerId, session: u64, who: &Who, order: u64, joined_at: u64) -> 
         session,
         order,
         joined_at,
+        customer,
         rank: who.rank,
+        replaced: false,
         away: None,
     }
 }
@@ -199,6 +204,7 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
             user: who.user.clone(),
             name: who.name.clone(),
             session: join.session,
+            customer: join.customer,
         };
         let event = Event::PeerWaiting { peer: join.peer, user: who.user, name: who.name };
         let mut decision = Decision { answer: Answer::Waits { peer: join.peer }, ..Default::default() };
@@ -210,8 +216,9 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
         answer: Answer::Seated { peer: join.peer, resumed: false, restored: false },
         ..Default::default()
     };
-    let who = decision.make_room(room, who)?;
-    decision.seat(room, member(join.peer, join.session, &who, room.joined, now.unix_ms), rules, now);
+    let who = decision.make_room(room, who, join.customer)?;
+    let whence = (join.session, join.customer);
+    decision.seat(room, member(join.peer, whence, &who, room.joined, now.unix_ms), rules, now);
     decision.belong(room, &who, now)?;
     Ok(decision)
 }
@@ -219,18 +226,18 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
 pub(super) fn resume<'a>(
     room: &Room,
     peer: PeerId,
-    session: u64,
+    (session, customer): Whence,
     restore: Option<&Restore>,
     rules: &Rules,
     now: Now,
 ) -> Result<Decision<'a>, Refusal> {
     let Some(member) = room.member(peer) else {
         let restore = restore.ok_or(Refusal::ResumeFailed)?;
-        return restore_into(room, peer, session, restore, rules, now);
+        return restore_into(room, peer, (session, customer), restore, rules, now);
     };
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: false }, ..Default::default() };
-    decision.changes.push(Change::Session { peer, session });
+    decision.changes.push(Change::Session { peer, session, customer });
     // Also told where nobody knew it was gone: what was sent to its old connection last may not have arrived.
     decision.tell(others(room, peer), Event::PeerReconnected { peer });
     if member.away.is_some() {
@@ -246,7 +253,7 @@ pub(super) fn resume<'a>(
 pub(super) fn restore_first<'a>(
     id: &RoomId,
     peer: PeerId,
-    session: u64,
+    whence: Whence,
     restore: &Restore,
     rules: &Rules,
     now: Now,
@@ -261,7 +268,7 @@ pub(super) fn restore_first<'a>(
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
     // Somebody's it must be; should the one come back whose it was, it takes it again (`restore_into`).
     let who = Who { rank: Rank::Creator, ..restore.who.clone() };
-    decision.seat(&room, member(peer, session, &who, restore.order, restore.joined_at), rules, now);
+    decision.seat(&room, member(peer, whence, &who, restore.order, restore.joined_at), rules, now);
     decision.changes.insert(0, Change::Create(Box::new(room)));
     Ok(decision)
 }
@@ -269,7 +276,7 @@ pub(super) fn restore_first<'a>(
 fn restore_into<'a>(
     room: &Room,
     peer: PeerId,
-    session: u64,
+    whence: Whence,
     restore: &Restore,
     rules: &Rules,
     now: Now,
@@ -299,7 +306,7 @@ fn restore_into<'a>(
     // Who has joined meanwhile may have its place in the order.
     let taken = room.members.iter().any(|member| member.order == restore.order);
     let order = if taken { room.joined } else { restore.order };
-    decision.seat(room, member(peer, session, &who, order, restore.joined_at), rules, now);
+    decision.seat(room, member(peer, whence, &who, order, restore.joined_at), rules, now);
     // To the others it never was away: they came back first.
     for notice in &mut decision.notices {
         if let Event::PeerJoined { peer } = notice.event {
@@ -324,8 +331,9 @@ pub(super) fn admit<'a>(
     decision.changes.push(Change::Unwait(peer));
     if admit {
         let who = Who { user: waiting.user.clone(), name: waiting.name.clone(), rank: Rank::Member };
-        let who = decision.make_room(room, Who { rank: rank(room, &who), ..who })?;
-        decision.seat(room, member(peer, waiting.session, &who, room.joined, now.unix_ms), rules, now);
+        let whence = (waiting.session, waiting.customer);
+        let who = decision.make_room(room, Who { rank: rank(room, &who), ..who }, waiting.customer)?;
+        decision.seat(room, member(peer, whence, &who, room.joined, now.unix_ms), rules, now);
         decision.belong(room, &who, now)?;
         decision.notices.insert(0, super::notice::Notice { to: smallvec![peer], event: Event::Admitted });
     } else {
@@ -339,19 +347,24 @@ pub(super) fn admit<'a>(
 }
 
 impl Decision<'_> {
-    /// In a full room, takes a seat that is only kept: someone reloaded the page. The newcomer's own from before, else that of
-    /// whoever has been away for the longest. The newcomer, with what it is then.
-    fn make_room(&mut self, room: &Room, newcomer: Who) -> Result<Who, Refusal> {
+    /// In a full room, takes a seat that is only kept: someone reloaded the page. It must be the newcomer's own from before, or one
+    /// that its own has no need of, having come in anew. The newcomer, with what it is then.
+    fn make_room(&mut self, room: &Room, newcomer: Who, customer: u32) -> Result<Who, Refusal> {
         let creator = Who { rank: Rank::Creator, ..newcomer.clone() };
+        let own = |member: &Member| member.is_same(newcomer.user.as_deref(), customer);
+        let away = || room.members.iter().filter(|member| member.away.is_some());
         if room.members.len() < room.capacity {
+            let spare = away().filter(|member| own(member) && !member.replaced);
+            self.changes.extend(spare.map(|member| Change::Replaced(member.peer)));
             return Ok(if is_vacant(room) { creator } else { newcomer });
         }
-        let own = |member: &Member| member.user.is_some() && member.user == newcomer.user;
-        // Where the room would end with its creator, a stranger does not end it.
+        // Where the room would end with its creator, only the creator's user takes that seat.
         let ends = |member: &Member| room.details().auto_delete && member.rank == Rank::Creator;
-        let away = room.members.iter().filter_map(|member| Some((!own(member), member.away?.since, member)));
-        let kept = away.filter(|(other, _, member)| !(*other && ends(member)));
-        let (_, _, old) = kept.min_by_key(|(other, since, _)| (*other, *since)).ok_or(Refusal::Full)?;
+        let its = |member: &Member| member.user.is_some() && own(member);
+        let kept = away().filter(|member| (own(member) || member.replaced) && (its(member) || !ends(member)));
+        let since = |member: &Member| member.away.map(|away| away.since);
+        let old =
+            kept.min_by_key(|member| (!own(member), !member.replaced, since(member))).ok_or(Refusal::Full)?;
         self.unseat(room, old, LeftReason::Lost, &others(room, old.peer));
         let orphaned = old.rank == Rank::Creator
             && newcomer.rank != Rank::Creator
@@ -364,9 +377,7 @@ impl Decision<'_> {
             let heir = self.hand_over(room, &[old.peer], false);
             return Ok(if heir.is_some() && heir == newcomer.user { creator } else { newcomer });
         }
-        if room.details().creator.is_some() {
-            self.changes.push(Change::Creator(newcomer.user));
-        }
+        // It was nobody's in particular: a user's own seat goes to that user alone.
         Ok(creator)
     }
 

@@ -107,8 +107,13 @@ pub struct Member {
     pub order: u64,
     /// When it took its seat, in milliseconds since 1970.
     pub joined_at: u64,
+    /// From where it came last, as far as that tells people apart; 0: from nowhere in particular. Who says no user name is
+    /// taken for the same one as another from there.
+    pub customer: u32,
     /// What it may do.
     pub rank: Rank,
+    /// Whoever it is has come in anew since it was lost: the seat is kept, but for nobody who needs it.
+    pub replaced: bool,
     /// Its transport is lost.
     pub away: Option<Away>,
 }
@@ -136,6 +141,17 @@ pub struct Room {
     pub maker: u64,
     /// What most rooms do without.
     pub details: Option<Box<Details>>,
+}
+
+impl Member {
+    /// Whether this is who comes as that user, or as nobody from there.
+    #[must_use]
+    pub fn is_same(&self, user: Option<&str>, customer: u32) -> bool {
+        match (self.user.as_deref(), user) {
+            (None, None) => self.customer == customer,
+            (its, user) => its == user,
+        }
+    }
 }
 
 impl Room {

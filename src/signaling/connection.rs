@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 
 use axum::extract::ConnectInfo;
@@ -23,6 +23,7 @@ use super::dialect::Dialect;
 use super::hub::Hub;
 use super::identity::Identity;
 use super::inbox::Inbox;
+use super::offset::Offsets;
 use super::outbox::Outbox;
 use super::outbox::Unsent;
 use super::stats::Drop;
@@ -51,8 +52,24 @@ pub(super) struct Membership {
     pub(super) peer: PeerId,
 }
 
+/// As far as is known, it lives.
+const OPEN: u8 = 0;
+/// Another one has said that this one is no more.
+const NAMED: u8 = 1;
+/// Nothing more comes from it or goes to it.
+const CLOSED: u8 = 2;
+
 /// How many rooms a connection may be in.
 pub(super) const MOST_ROOMS: usize = 16;
+
+/// Whether a connection is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Life {
+    Open,
+    /// Though another one had said that it is no more.
+    AfterAll,
+    Closed,
+}
 
 /// A client that is connected, or was.
 pub(super) struct Connection {
@@ -65,8 +82,8 @@ pub(super) struct Connection {
     socket: Weak<Transport>,
     outbox: Outbox,
     accounts: Accounts,
-    /// Nothing more comes from it or goes to it.
-    closed: AtomicBool,
+    /// `OPEN`, `NAMED` or `CLOSED`.
+    life: AtomicU8,
     state: Mutex<State>,
 }
 
@@ -94,7 +111,7 @@ impl Connection {
             socket: Arc::downgrade(socket),
             outbox: Outbox::default(),
             accounts,
-            closed: AtomicBool::new(false),
+            life: AtomicU8::new(OPEN),
             state: Mutex::new(State { dialect, seats: SmallVec::new(), identity: identity.map(Arc::new) }),
         }
     }
@@ -150,17 +167,40 @@ impl Connection {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.life.load(Ordering::Acquire) == CLOSED
     }
 
     /// Marks it closed; `true`: it was not.
     pub(super) fn close(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+        self.life.swap(CLOSED, Ordering::AcqRel) != CLOSED
+    }
+
+    /// Another one says that this one is no more.
+    pub(super) fn name(&self) {
+        let _ = self.life.compare_exchange(OPEN, NAMED, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Something has come from it: is it open, and who said that it is not, was that wrong?
+    pub(super) fn shows_life(&self) -> Life {
+        match self.life.load(Ordering::Acquire) {
+            OPEN => Life::Open,
+            CLOSED => Life::Closed,
+            _ => match self.life.compare_exchange(NAMED, OPEN, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => Life::AfterAll,
+                Err(CLOSED) => Life::Closed,
+                Err(_) => Life::Open,
+            },
+        }
     }
 
     /// The transport, unless it is gone.
     pub(super) fn socket(&self) -> Option<Arc<Transport>> {
         if self.is_closed() { None } else { self.socket.upgrade() }
+    }
+
+    /// What the client said that it has, if it asks for offsets. Few do: it is kept beside the connection, not in it.
+    pub(super) fn offsets(&self) -> Option<Arc<Offsets>> {
+        self.socket()?.extensions.get()
     }
 
     /// The `Host` header of its handshake.

@@ -31,6 +31,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::hub::Hub;
 use super::identity::Identity;
+use super::offset::Offsets;
 use crate::auth::Tokens;
 
 /// Marks our handlers for socketioxide's traits.
@@ -61,10 +62,15 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let said = auth.as_ref().and_then(Value::as_str);
         let query = socket.req_parts().uri.query().unwrap_or_default();
         let claimed = Identity::claimed(said.map(|text| &**text), query);
-        let identity = match self.identity(&socket, said.map(|text| &**text), claimed) {
-            Ok(identity) => identity,
+        let offsets = Offsets::asked(said.map(|text| &**text)).map_err(|_| Code::BadRequest);
+        let identity = self.identity(&socket, said.map(|text| &**text), claimed);
+        let (identity, offsets) = match identity.and_then(|identity| Ok((identity, offsets?))) {
+            Ok(both) => both,
             Err(code) => return Box::pin(std::future::ready(Err(self.refused(code)))),
         };
+        if let Some(offsets) = offsets {
+            socket.extensions.insert(Arc::new(offsets));
+        }
         let dialect = asked_in_auth(auth.as_ref())
             .or_else(|| asked_in_query(query))
             .or_else(|| shown_in_query(query))

@@ -124,7 +124,7 @@ impl Hub {
             tokens: parts.tokens,
             expiries: Expiries::default(),
             dialect: Dialect::of(settings.dialect),
-            lost: Lost::new(settings.grace),
+            lost: Lost::new(settings.grace, settings.unnoticed()),
             left: Left::default(),
             reports: parts.news.reports(),
             news: parts.news,

@@ -2,6 +2,11 @@
 //!
 //! The transport's id is known to its client alone, so naming it proves enough. What is kept goes with the seats: after
 //! `rooms.grace`.
+//!
+//! A connection may be named before it is known to be lost: its path died and no heartbeat was missed yet, or the page was loaded
+//! again and the new connection was faster. Or it lives, in another tab that shares what a page remembers. So naming takes
+//! nothing from it; who named it last is remembered for as long as a dead connection may go unnoticed, and has the seats if it
+//! breaks in that time.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -9,6 +14,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,13 +33,15 @@ pub(super) struct Past {
     /// Its user.
     pub(super) user: Option<Arc<str>>,
     pub(super) seats: SmallVec<[Membership; 1]>,
+    /// Its own number.
+    pub(super) number: u64,
 }
 
 impl Past {
     /// What a connection has now.
     pub(super) fn of(connection: &Connection) -> Past {
         let user = connection.identity().and_then(|identity| identity.user.clone());
-        Past { user, seats: connection.seats() }
+        Past { user, seats: connection.seats(), number: connection.number }
     }
 
     /// Whether this user's connection may take it up: nobody's is anybody's who can name it.
@@ -49,6 +57,8 @@ impl Past {
 /// Connections that broke, for as long as their seats are kept.
 pub(super) struct Lost {
     grace: Duration,
+    /// For how long a connection may be dead unnoticed.
+    unnoticed: Duration,
     state: Mutex<State>,
 }
 
@@ -57,30 +67,36 @@ struct State {
     known: HashMap<Sid, Past>,
     /// In order of their going.
     order: VecDeque<(Instant, Sid)>,
+    /// Who has named a connection that is not known to be lost, and until when that counts.
+    named: HashMap<Sid, (Weak<Connection>, Instant)>,
+    /// In order of their ending; one that was named again is here twice.
+    endings: VecDeque<(Instant, Sid)>,
 }
 
 impl Lost {
     /// Remembers for `grace`; zero: not at all.
-    pub(super) fn new(grace: Duration) -> Lost {
-        Lost { grace, state: Mutex::default() }
+    pub(super) fn new(grace: Duration, unnoticed: Duration) -> Lost {
+        Lost { grace, unnoticed, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection broke.
-    pub(super) fn note(&self, connection: &Connection, now: Instant) {
-        if !self.grace.is_zero() {
-            self.remember(connection.sid, Past::of(connection), now);
+    /// A connection broke. Who has named it, and is to name it again once its seats can be taken.
+    pub(super) fn note(&self, connection: &Connection, now: Instant) -> Option<Arc<Connection>> {
+        if self.grace.is_zero() {
+            return None;
         }
+        self.remember(connection.sid, Past::of(connection), now)?.upgrade()
     }
 
-    fn remember(&self, sid: Sid, past: Past, now: Instant) {
+    fn remember(&self, sid: Sid, past: Past, now: Instant) -> Option<Weak<Connection>> {
         let mut state = self.lock();
         state.prune(now, self.grace);
+        let by = state.named.remove(&sid).map(|(by, _)| by);
         if past.seats.is_empty() {
-            return;
+            return None;
         }
         if state.order.len() >= MOST
             && let Some((_, oldest)) = state.order.pop_front()
@@ -89,6 +105,39 @@ impl Lost {
         }
         state.order.push_back((now, sid));
         state.known.insert(sid, past);
+        by
+    }
+
+    /// `by` names a connection that is not known here: it has its seats if it breaks soon. What it had, if it has done so by now.
+    pub(super) fn name(
+        &self,
+        sid: Sid,
+        user: Option<&str>,
+        by: Weak<Connection>,
+        now: Instant,
+    ) -> Option<Past> {
+        if self.grace.is_zero() {
+            return None;
+        }
+        let mut state = self.lock();
+        state.prune(now, self.grace);
+        if state.known.get(&sid).is_some_and(|past| past.is_of(user)) {
+            return state.known.remove(&sid);
+        }
+        if state.endings.len() >= MOST
+            && let Some((_, oldest)) = state.endings.pop_front()
+        {
+            state.named.remove(&oldest);
+        }
+        let until = now + self.unnoticed;
+        state.endings.push_back((until, sid));
+        state.named.insert(sid, (by, until));
+        None
+    }
+
+    /// That connection lives, or has taken its leave: whoever named it was wrong.
+    pub(super) fn lives(&self, sid: Sid) {
+        self.lock().named.remove(&sid);
     }
 
     /// What that connection had, if `user` may take it up; once.
@@ -121,7 +170,15 @@ impl State {
             self.known.remove(sid);
             self.order.pop_front();
         }
-        if self.order.is_empty() {
+        while let Some((at, sid)) = self.endings.front()
+            && *at <= now
+        {
+            if self.named.get(sid).is_some_and(|(_, until)| *until <= now) {
+                self.named.remove(sid);
+            }
+            self.endings.pop_front();
+        }
+        if self.order.is_empty() && self.endings.is_empty() {
             // A storm's worth of memory is not kept for good.
             *self = State::default();
         }
@@ -135,15 +192,16 @@ mod tests {
     use crate::rooms::RoomId;
 
     const GRACE: Duration = Duration::from_secs(30);
+    const NOTICED: Duration = Duration::from_secs(20);
 
     fn past(user: Option<&str>) -> Past {
         let seat = Membership { room: RoomId::parse("a").unwrap(), peer: PeerId::new([1; 16]) };
-        Past { user: user.map(Into::into), seats: SmallVec::from_iter([seat]) }
+        Past { user: user.map(Into::into), seats: SmallVec::from_iter([seat]), number: 7 }
     }
 
     #[test]
     fn what_is_lost_is_found_once_and_in_time() {
-        let (lost, now) = (Lost::new(GRACE), Instant::now());
+        let (lost, now) = (Lost::new(GRACE, NOTICED), Instant::now());
         let [one, two] = [Sid::default(), Sid::default()];
         lost.remember(one, past(None), now);
         lost.remember(two, past(None), now + GRACE / 2);
@@ -155,7 +213,7 @@ mod tests {
 
     #[test]
     fn it_is_given_to_nobody_elses_user() {
-        let (lost, now, sid) = (Lost::new(GRACE), Instant::now(), Sid::default());
+        let (lost, now, sid) = (Lost::new(GRACE, NOTICED), Instant::now(), Sid::default());
         lost.remember(sid, past(Some("ada")), now);
         assert!(lost.take(sid, Some("eve"), now).is_none());
         assert!(lost.take(sid, None, now).is_none());
@@ -164,12 +222,50 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_the_oldest_go_first() {
-        let (lost, now) = (Lost::new(GRACE), Instant::now());
+        let (lost, now) = (Lost::new(GRACE, NOTICED), Instant::now());
         let sids: Vec<Sid> = (0..MOST + 2).map(|_| Sid::default()).collect();
         for sid in &sids {
             lost.remember(*sid, past(None), now);
         }
         assert_eq!(lost.lock().known.len(), MOST);
         assert!(lost.take(sids[1], None, now).is_none() && lost.take(sids[2], None, now).is_some());
+    }
+
+    /// How many are named, and how many endings are noted.
+    fn sizes(lost: &Lost) -> (usize, usize) {
+        let state = lost.lock();
+        (state.named.len(), state.endings.len())
+    }
+
+    #[test]
+    fn who_named_it_last_is_told_when_it_breaks_in_time() {
+        let (lost, now, sid) = (Lost::new(GRACE, NOTICED), Instant::now(), Sid::default());
+        let name = |user, at| lost.name(sid, user, Weak::new(), at);
+        assert!(name(None, now).is_none());
+        // Known by now: there is nothing to wait for.
+        assert!(lost.remember(sid, past(Some("ada")), now).is_some());
+        assert!(name(Some("eve"), now).is_none() && name(Some("ada"), now).is_some());
+        lost.lives(sid);
+        assert!(lost.remember(sid, past(None), now).is_none());
+        assert!(lost.take(sid, None, now).is_some());
+        // What was said twice counts from the second time on.
+        assert!(name(None, now).is_none() && name(None, now + NOTICED / 2).is_none());
+        lost.sweep(now + NOTICED);
+        assert_eq!(sizes(&lost), (1, 1));
+        assert!(lost.remember(sid, past(None), now + 2 * NOTICED).is_none());
+    }
+
+    #[test]
+    fn names_are_bounded_and_none_are_kept_without_grace() {
+        let (lost, now) = (Lost::new(GRACE, NOTICED), Instant::now());
+        for _ in 0..MOST + 2 {
+            lost.name(Sid::default(), None, Weak::new(), now);
+        }
+        assert_eq!(sizes(&lost), (MOST, MOST));
+        lost.sweep(now + NOTICED);
+        assert_eq!(lost.lock().named.capacity(), 0);
+        let lost = Lost::new(Duration::ZERO, NOTICED);
+        lost.name(Sid::default(), None, Weak::new(), now);
+        assert!(lost.lock().named.is_empty());
     }
 }

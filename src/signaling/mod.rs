@@ -25,6 +25,7 @@ mod lost;
 mod media;
 mod moment;
 mod news;
+mod offset;
 mod operator;
 mod outbox;
 mod seal;
@@ -145,6 +146,12 @@ impl Settings {
             grace: self.grace,
             idle: self.idle,
         }
+    }
+
+    /// For how long a connection may be dead before its heartbeat tells, at most.
+    fn unnoticed(&self) -> Duration {
+        // The timers' own slack.
+        self.ping_interval + self.ping_timeout + Duration::from_secs(1)
     }
 
     fn rates(&self) -> Rates {

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::connection::Transport;
+use super::kept::Parcel;
 use super::stats::Drop;
 use crate::rooms::PeerId;
 
@@ -195,9 +196,30 @@ impl Outbox {
         self.lock().given_up
     }
 
-    /// Takes what waits, in order, once nothing more is sent.
-    pub(super) fn take(&self) -> VecDeque<Waiting> {
-        std::mem::take(&mut *self.lock()).waiting
+    /// Takes what waits for this seat, in order: it is sent on another connection, or kept.
+    pub(super) fn take_of(&self, seat: PeerId, now: std::time::Instant) -> Vec<Parcel> {
+        if !self.waits() {
+            return Vec::new();
+        }
+        let mut queue = self.lock();
+        let Queue { waiting, bytes, .. } = &mut *queue;
+        let mut taken = Vec::new();
+        waiting.retain_mut(|it| {
+            let (Some((of, seq)), Some(event)) = (it.seat, it.event) else { return true };
+            if of != seat {
+                return true;
+            }
+            let body = std::mem::take(&mut it.body);
+            *bytes = bytes.saturating_sub(body.get().len());
+            taken.push(Parcel { seq, at: now, sent: false, event, body, message: None });
+            false
+        });
+        taken
+    }
+
+    /// Forgets what waits, once nothing more is sent; how many.
+    pub(super) fn forget(&self) -> u64 {
+        std::mem::take(&mut *self.lock()).waiting.len() as u64
     }
 }
 

@@ -434,6 +434,7 @@ fn is_seen_outside(change: &Change) -> bool {
         Change::Said(_)
             | Change::Away { .. }
             | Change::Session { .. }
+            | Change::Replaced(_)
             | Change::Rank { .. }
             | Change::Wait(_)
             | Change::Unwait(_)

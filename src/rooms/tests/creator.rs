@@ -175,37 +175,40 @@ fn a_stranger_does_not_end_a_room_by_taking_its_creators_seat() {
     assert_eq!(house.enter(&id, Some("eve")), Err(Refusal::Full));
     let ada = house.enter(&id, Some("ada")).unwrap();
     assert_eq!((house.rank(&id, ada), house.told(bob).len()), (Rank::Creator, 3));
+    // One who only comes from the same place may be a stranger.
+    let id = room("b");
+    house.run(&id, made(Kind::Room, None, Options { capacity: Some(2), ..auto_delete() })).unwrap();
+    let [first, _] = [0; 2].map(|_| house.enter(&id, None).unwrap());
+    house.lost(&id, first);
+    assert_eq!(house.enter(&id, None), Err(Refusal::Full));
 }
 
 #[test]
 fn a_seat_that_is_taken_over_leaves_the_room_to_those_who_are_there() {
     let mut house = House::new(rules());
-    let first = |house: &mut House, id: &RoomId| {
-        let first =
-            Join { absent: Some(Absent { kind: Kind::Room, listed: false }), ..house.who(Some("ada")) };
-        house.take_seat(id, first).unwrap()
-    };
     let id = room("a");
-    let ada = first(&mut house, &id);
+    let first = Join { absent: Some(Absent { kind: Kind::Room, listed: false }), ..house.who(None) };
+    let first = house.take_seat(&id, first).unwrap();
     let bob = house.enter(&id, Some("bob")).unwrap();
-    let carol = house.enter(&id, Some("carol")).unwrap();
-    house.lost(&id, ada);
+    house.lost(&id, first);
+    let again = house.enter(&id, None).unwrap();
     let newcomer = house.enter(&id, Some("bob")).unwrap();
+    assert!(house.rooms[&id].member(first).is_none());
     // All of the heir's seats, the new one too.
     assert_eq!(
-        [bob, carol, newcomer].map(|peer| house.rank(&id, peer)),
+        [bob, again, newcomer].map(|peer| house.rank(&id, peer)),
         [Rank::Creator, Rank::Member, Rank::Creator]
     );
     // Nobody else is there: it is the newcomer's.
-    for (options, creator) in [(Some("ada"), Some("eve")), (None, None)] {
-        let id = room(options.unwrap_or("none"));
-        house
-            .run(&id, made(Kind::Room, options, Options { capacity: Some(1), ..Options::default() }))
-            .unwrap();
-        let ada = house.enter(&id, options).unwrap();
+    for user in [Some("ada"), None] {
+        let id = room(user.unwrap_or("none"));
+        let options = Options { capacity: Some(1), ..Options::default() };
+        house.run(&id, made(Kind::Room, user, options)).unwrap();
+        let ada = house.enter(&id, user).unwrap();
         house.lost(&id, ada);
-        let eve = house.enter(&id, creator).unwrap();
-        assert_eq!((house.rank(&id, eve), house.creator(&id)), (Rank::Creator, creator));
+        assert_eq!(house.enter(&id, Some("eve")), Err(Refusal::Full));
+        let again = house.enter(&id, user).unwrap();
+        assert_eq!((house.rank(&id, again), house.creator(&id)), (Rank::Creator, user));
     }
 }
 

@@ -23,11 +23,11 @@ enum Whom {
 #[derive(Clone, Debug)]
 enum Step {
     Create { kind: Kind, creator: u8, flags: [bool; 4], maker: u64 },
-    Join { kind: Option<Kind>, user: u8, password: u8, token: bool, maker: u64 },
+    Join { kind: Option<Kind>, user: u8, password: u8, token: bool, maker: u64, customer: u32 },
     Leave(usize),
     StopWaiting(usize, bool),
     Lose(usize, bool),
-    Resume(usize),
+    Resume(usize, u32),
     Signal(usize, Option<u8>),
     Chat(usize, Option<u8>),
     Kick(Power, Whom, bool),
@@ -56,12 +56,13 @@ fn step() -> impl Strategy<Value = (u8, Step)> {
     let step = prop_oneof![
         3 => (kind(), 0..6_u8, any::<[bool; 4]>(), 0..3_u64)
             .prop_map(|(kind, creator, flags, maker)| Step::Create { kind, creator, flags, maker }),
-        10 => (made(), 0..6_u8, 0..3_u8, prop::bool::weighted(0.05), 0..3_u64)
-            .prop_map(|(kind, user, password, token, maker)| Step::Join { kind, user, password, token, maker }),
+        10 => (made(), 0..6_u8, 0..3_u8, prop::bool::weighted(0.05), 0..3_u64, 0..3_u32).prop_map(
+            |(kind, user, password, token, maker, customer)| Step::Join { kind, user, password, token, maker, customer }
+        ),
         2 => (0..5_usize).prop_map(Step::Leave),
         1 => (0..3_usize, yes()).prop_map(|(n, lost)| Step::StopWaiting(n, lost)),
         3 => (0..5_usize, prop::bool::weighted(0.8)).prop_map(|(n, keep)| Step::Lose(n, keep)),
-        4 => (0..200_usize).prop_map(Step::Resume),
+        4 => (0..200_usize, 0..3_u32).prop_map(|(n, customer)| Step::Resume(n, customer)),
         2 => (0..5_usize, prop::option::of(0..4_u8)).prop_map(|(n, to)| Step::Signal(n, to)),
         2 => (0..5_usize, prop::option::of(0..3_u8)).prop_map(|(n, id)| Step::Chat(n, id)),
         2 => (by(), whom(), yes()).prop_map(|(by, whom, ban)| Step::Kick(by, whom, ban)),
@@ -174,8 +175,8 @@ impl Play {
                 let made = self.house.run(id, Command::Create { kind, options, creator, maker });
                 prop_assert_eq!(made.is_ok(), !there);
             }
-            Step::Join { kind, user: n, password, token, maker } => {
-                self.join(id, kind, n, password, token, maker)?
+            Step::Join { kind, user: n, password, token, maker, customer } => {
+                self.join(id, kind, n, password, token, (maker, customer))?
             }
             Step::Leave(n) => {
                 if let Some(member) = self.member(id, n).cloned() {
@@ -211,7 +212,7 @@ impl Play {
                     );
                 }
             }
-            Step::Resume(n) => self.resume(n)?,
+            Step::Resume(n, customer) => self.resume(n, customer)?,
             Step::Signal(n, to) => {
                 if let Some(from) = self.member(id, n).map(|member| member.peer) {
                     self.said += 1;
@@ -326,7 +327,7 @@ impl Play {
         n: u8,
         password: u8,
         token: bool,
-        maker: u64,
+        (maker, customer): (u64, u32),
     ) -> Result<(), TestCaseError> {
         let before = self.house.rooms.get(id).cloned();
         let peer = self.peer();
@@ -335,8 +336,8 @@ impl Play {
         let password: Option<Arc<str>> =
             [None, Some("wrong"), Some("hash")][usize::from(password)].map(Into::into);
         let absent = kind.map(|kind| Absent { kind, listed: false });
-        let join =
-            Join { absent, peer, session: u64::from(self.next), who, password: password.clone(), maker };
+        let session = u64::from(self.next);
+        let join = Join { absent, peer, session, who, password: password.clone(), maker, customer };
         let answer = self.house.run(id, Command::Join(join));
         if let Ok(Answer::Seated { .. }) = answer {
             self.remember(id, peer);
@@ -356,7 +357,8 @@ impl Play {
         let belongs = token || (!banned && (rules || standing.is_some_and(Standing::belongs)));
         let known = belongs || standing == Some(Standing::Invited);
         let makers = details.creator.is_none() && room.joined == 0 && room.maker != 0 && room.maker == maker;
-        let here = room.members.iter().filter(|member| member.away.is_none()).count();
+        let same = |member: &Member| member.is_same(user.as_deref(), customer);
+        let full = room.members.len() == room.capacity;
         match answer {
             Ok(Answer::Seated { .. }) => {
                 prop_assert!(!banned || token, "banned and in");
@@ -368,10 +370,22 @@ impl Play {
                 let open = !details.private || details.password.is_some();
                 prop_assert!(open || known || makers, "private and in");
                 prop_assert!(!details.lobby || known || makers, "past the lobby");
-                prop_assert!(here < room.capacity);
+                let now = &self.house.rooms[id];
+                let out: Vec<_> = room.members.iter().filter(|it| now.member(it.peer).is_none()).collect();
+                prop_assert_eq!(out.len(), usize::from(full));
+                for member in out {
+                    prop_assert!(
+                        member.away.is_some() && (same(member) || member.replaced),
+                        "a seat was stolen"
+                    );
+                }
             }
             Ok(Answer::Waits { .. }) => prop_assert!(details.lobby && !known && !banned && !details.locked),
-            Err(Refusal::Full) => prop_assert_eq!(room.members.len(), room.capacity),
+            Err(Refusal::Full) => {
+                prop_assert!(full);
+                let own = |it: &Member| it.away.is_some() && same(it) && it.user.is_some();
+                prop_assert!(!room.members.iter().any(own), "its own seat was kept from it");
+            }
             Err(Refusal::Banned) => prop_assert!(banned),
             Err(Refusal::Locked) => prop_assert!(details.locked),
             Err(Refusal::Private) => prop_assert!(details.private && !known),
@@ -381,7 +395,7 @@ impl Play {
         Ok(())
     }
 
-    fn resume(&mut self, n: usize) -> Result<(), TestCaseError> {
+    fn resume(&mut self, n: usize, customer: u32) -> Result<(), TestCaseError> {
         if self.tokens.is_empty() {
             return Ok(());
         }
@@ -389,7 +403,7 @@ impl Play {
         let there = self.house.rooms.get(&id).is_some_and(|room| room.member(peer).is_some());
         let old = life < self.lives;
         let user = restore.who.user.clone();
-        let command = Command::Resume { peer, session: 1000, restore: old.then_some(restore) };
+        let command = Command::Resume { peer, session: 1000, customer, restore: old.then_some(restore) };
         let answer = self.house.run(&id, command);
         prop_assert!(!there || answer.is_ok());
         prop_assert!(
@@ -398,7 +412,8 @@ impl Play {
         if let Ok(answer) = answer {
             let room = &self.house.rooms[&id];
             prop_assert_eq!(answer, Answer::Seated { peer, resumed: true, restored: !there });
-            prop_assert!(room.member(peer).unwrap().away.is_none());
+            let member = room.member(peer).unwrap();
+            prop_assert!(member.away.is_none() && member.customer == customer);
             let standing = user.as_deref().and_then(|user| room.details().standing(user));
             prop_assert!(there || standing != Some(Standing::Banned));
         }
@@ -428,8 +443,16 @@ proptest! {
             if let Step::Join { user: n, token: true, .. } = step {
                 tokened.extend(user(n));
             }
+            let before = play.house.rooms.clone();
             play.take(&room(&format!("r{n}")), step)?;
             for room in play.house.rooms.values() {
+                let old = |peer: PeerId| before.get(&room.id).and_then(|room| room.member(peer));
+                for kept in room.members.iter().filter(|it| it.replaced) {
+                    prop_assert!(kept.away.is_some());
+                    let again = |it: &Member| old(it.peer).is_none() && it.is_same(kept.user.as_deref(), kept.customer);
+                    let was = old(kept.peer).is_some_and(|it| it.replaced);
+                    prop_assert!(was || room.members.iter().any(again), "given up for nobody");
+                }
                 for away in room.members.iter().filter_map(|member| member.away) {
                     prop_assert!(away.until > play.house.now, "away beyond grace");
                 }

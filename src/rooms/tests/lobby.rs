@@ -92,14 +92,16 @@ fn when_the_room_ends_so_does_the_waiting() {
 #[test]
 fn a_full_room_lets_nobody_in_and_the_waiting_goes_on() {
     let (mut house, id, ada) = house_with_lobby(Kind::Room);
-    let [b, c, d] = ["b", "c", "d"].map(|user| house.wait(&id, Some(user)));
+    let [b, c, d, again] = ["b", "c", "d", "c"].map(|user| house.wait(&id, Some(user)));
     for peer in [b, c] {
         house.run(&id, admit(ada, peer, true)).unwrap();
     }
     assert_eq!(house.run(&id, admit(ada, d, true)), Err(Refusal::Full));
     house.lost(&id, c);
-    house.run(&id, admit(ada, d, true)).unwrap();
-    assert!(house.rooms[&id].member(c).is_none() && house.rooms[&id].member(d).is_some());
+    // But to a seat of its own from before.
+    assert_eq!(house.run(&id, admit(ada, d, true)), Err(Refusal::Full));
+    house.run(&id, admit(ada, again, true)).unwrap();
+    assert!(house.rooms[&id].member(c).is_none() && house.rooms[&id].member(again).is_some());
 }
 
 #[test]

@@ -147,6 +147,7 @@ impl House {
             who: Who { user: user.map(Arc::from), ..Who::default() },
             password: None,
             maker: 0,
+            customer: 0,
         }
     }
 
@@ -285,5 +286,5 @@ fn leave(peer: PeerId) -> Command<'static> {
 const CLOSE: Command<'static> = Command::Close { by: By::Operator };
 
 fn resume(peer: PeerId) -> Command<'static> {
-    Command::Resume { peer, session: 9, restore: None }
+    Command::Resume { peer, session: 9, customer: 0, restore: None }
 }

@@ -106,27 +106,79 @@ fn without_grace_a_lost_member_is_gone_at_once() {
     assert!(house.rooms.is_empty());
 }
 
+/// Somebody comes from there, as that user or nobody.
+fn comes(house: &mut House, id: &RoomId, user: Option<&str>, customer: u32) -> Result<PeerId, Refusal> {
+    let absent = Some(Absent { kind: Kind::Call, listed: false });
+    let join = Join { absent, customer, ..house.who(user) };
+    house.take_seat(id, join)
+}
+
 #[test]
-fn a_full_room_gives_the_longest_lost_seat_to_a_newcomer() {
-    let mut house = House::new(rules());
-    let id = room("a");
-    let [a, b, c] = [0; 3].map(|_| house.join(&id, Kind::Room).unwrap());
+fn a_seat_that_is_kept_in_a_full_room_goes_to_its_own_alone() {
+    // Whose it is, and from where; who gets it; who does not.
+    let (ada, nobody) = (Some("ada"), None);
+    for (whose, own, others) in [
+        ((ada, 1), (ada, 2), [(Some("eve"), 1), (nobody, 1), (Some("bob"), 2)]),
+        ((nobody, 1), (nobody, 1), [(nobody, 2), (nobody, 0), (Some("eve"), 1)]),
+        ((nobody, 0), (nobody, 0), [(nobody, 2), (Some("eve"), 0), (Some("bob"), 0)]),
+    ] {
+        let (mut house, id) = (House::new(rules()), room("a"));
+        let bob = comes(&mut house, &id, Some("bob"), 2).unwrap();
+        let old = comes(&mut house, &id, whose.0, whose.1).unwrap();
+        house.lost(&id, old);
+        for (user, customer) in others {
+            assert_eq!(comes(&mut house, &id, user, customer), Err(Refusal::Full), "{user:?} {customer}");
+        }
+        let new = comes(&mut house, &id, own.0, own.1).unwrap();
+        assert!(house.rooms[&id].member(old).is_none() && house.rooms[&id].member(new).is_some());
+        // The call goes on.
+        assert_eq!(house.told(bob), ["joined", "away", "left:lost", "joined"]);
+        house.pass(3600 * SECOND);
+        assert_eq!(house.rooms[&id].members.len(), 2);
+    }
+}
+
+#[test]
+fn who_has_been_away_for_longest_gives_its_seat_to_who_may_be_it() {
+    let (mut house, id) = (House::new(rules()), room("a"));
+    house.run(&id, create(Some(3))).unwrap();
+    let [_, b, c] = [1; 3].map(|customer| comes(&mut house, &id, None, customer).unwrap());
     house.lost(&id, c);
     house.pass(SECOND);
     house.lost(&id, b);
-    house.pass(SECOND);
-    let d = house.join(&id, Kind::Room).unwrap();
-    assert_eq!(house.told(a), ["joined", "joined", "away", "away", "left:lost", "joined"]);
-    assert!(house.rooms[&id].member(c).is_none() && house.rooms[&id].member(d).is_some());
-    // In a call too, and the call goes on.
+    comes(&mut house, &id, None, 1).unwrap();
+    assert!(house.rooms[&id].member(c).is_none() && house.rooms[&id].member(b).is_some());
+}
+
+#[test]
+fn a_seat_is_not_kept_from_others_for_who_has_come_in_anew() {
+    let (mut house, id) = (House::new(rules()), room("a"));
+    // Whoever waits reloads the page: its old seat must not keep out whom it waits for.
+    let old = comes(&mut house, &id, None, 1).unwrap();
+    house.lost(&id, old);
+    let new = comes(&mut house, &id, None, 1).unwrap();
+    let callee = comes(&mut house, &id, None, 2).unwrap();
+    let seated: Vec<_> = house.rooms[&id].members.iter().map(|it| it.peer).collect();
+    assert_eq!(seated, [new, callee]);
+    // The one that comes back to it after all needs it again.
     let id = room("b");
-    let a = house.join(&id, Kind::Call).unwrap();
-    let b = house.join(&id, Kind::Call).unwrap();
-    house.lost(&id, b);
-    house.join(&id, Kind::Call).unwrap();
-    assert_eq!(house.told(a), ["joined", "away", "left:lost", "joined"]);
-    house.pass(3600 * SECOND);
-    assert_eq!(house.rooms[&id].members.len(), 2);
+    let old = comes(&mut house, &id, None, 1).unwrap();
+    house.lost(&id, old);
+    comes(&mut house, &id, None, 1).unwrap();
+    house.run(&id, resume(old)).unwrap();
+    house.lost(&id, old);
+    assert_eq!(comes(&mut house, &id, None, 2), Err(Refusal::Full));
+}
+
+#[test]
+fn who_comes_back_from_elsewhere_is_the_one_from_there() {
+    let (mut house, id) = (House::new(rules()), room("a"));
+    comes(&mut house, &id, None, 2).unwrap();
+    let old = comes(&mut house, &id, None, 1).unwrap();
+    house.run(&id, Command::Resume { peer: old, session: 9, customer: 3, restore: None }).unwrap();
+    house.lost(&id, old);
+    assert_eq!(comes(&mut house, &id, None, 1), Err(Refusal::Full));
+    comes(&mut house, &id, None, 3).unwrap();
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub(super) struct Dialect {
     /// What a client of it can say.
     verbs: &'static [(&'static str, Verb)],
     pub(super) acks: Acks,
-    /// Events are numbered, and a client that comes back says which it has.
+    /// Events are numbered for every client, and one that comes back says which it has. (Elsewhere for those that ask: `offset`.)
     pub(super) counts: bool,
     /// What somebody says comes back to it as an event, too.
     pub(super) echoes: bool,

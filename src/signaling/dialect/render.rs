@@ -25,6 +25,7 @@ use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::signaling::error::Failure;
 use crate::signaling::hub::Hub;
+use crate::signaling::offset::Offset;
 
 /// Everything a row may ask for.
 #[derive(Clone, Copy, Default)]
@@ -46,6 +47,8 @@ pub(in crate::signaling) struct Pieces<'a> {
     pub(in crate::signaling) user: Option<&'a str>,
     pub(in crate::signaling) name: Option<&'a str>,
     pub(in crate::signaling) seq: Option<u64>,
+    /// Which event it is, for a client that asks for that.
+    pub(in crate::signaling) offset: Option<Offset>,
     pub(in crate::signaling) reason: Option<&'static str>,
     pub(in crate::signaling) kind: Option<&'a str>,
     pub(in crate::signaling) data: Option<&'a RawValue>,
@@ -295,8 +298,35 @@ impl Serialize for Rendered<'_> {
             ([("", Field::Rooms(fields))], rooms) => {
                 RoomList(rooms.unwrap_or_default(), fields).serialize(serializer)
             }
+            (fields, _) if self.1.offset.is_some() => Numbered(fields, self.1).serialize(serializer),
             (fields, _) => Object(fields, self.1).serialize(serializer),
         }
+    }
+}
+
+/// An event that says which one it is, and of which room.
+struct Numbered<'a>(Fields, Pieces<'a>);
+
+impl Serialize for Numbered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        some(&mut map, "offset", self.1.offset.as_ref().map(Text))?;
+        if !self.0.iter().any(|(_, field)| matches!(field, Field::RoomId)) {
+            self.1.write(&mut map, "roomId", Field::RoomId)?;
+        }
+        for (key, field) in self.0 {
+            self.1.write(&mut map, key, *field)?;
+        }
+        map.end()
+    }
+}
+
+/// As it is displayed.
+struct Text<'a>(&'a Offset);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
     }
 }
 

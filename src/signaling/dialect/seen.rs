@@ -113,6 +113,8 @@ mod tests {
             joined_at: 0,
             rank: Rank::Member,
             away: None,
+            customer: 0,
+            replaced: false,
         };
         let person = |n| (user(n), Person { standing: Standing::Member, name: None, since: 0 });
         Room {

@@ -6,6 +6,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 
 use super::super::connection::Connection;
+use super::super::connection::MOST_ROOMS;
 use super::super::connection::Membership;
 use super::super::dialect::Pieces;
 use super::super::error::Failure;
@@ -14,28 +15,33 @@ use super::super::lost::Past;
 use super::super::seal::Opened;
 use super::Asked;
 use super::enter::HISTORY;
+use super::enter::Heard;
 use super::enter::Welcome;
 use super::enter::greet;
 use crate::rooms::Command;
+use crate::rooms::Kind;
 use crate::rooms::Now;
+use crate::rooms::PeerId;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 
-/// A connection names the one that its client had before. If that is so, its seats are this one's; if not, nothing is said.
+/// A connection names the one that its client had before. If that is so, its seats are this one's; if not, nothing is said. If it
+/// is not known yet that the other one broke, this is asked again when it does (`Lost::name`).
 pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid, now: Now) {
-    if let Some(past) = past(&hub, &connection, before, now) {
-        for Membership { room, peer } in past.seats {
-            if let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) {
-                let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
-                asked.take_again(&room, Opened { peer, proven: false, restore: None }).await;
-            }
+    let identity = connection.identity();
+    let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
+    if let Some(past) = hub.lost.take(before, user, now.at) {
+        return take_up(&hub, &connection, past, now).await;
+    }
+    let known_by = hub.known_by(before);
+    let places = hub.left.of(known_by, user);
+    if places.is_empty() {
+        if let Some(past) = name(&hub, &connection, before, user, now) {
+            take_up(&hub, &connection, past, now).await;
         }
         return;
     }
-    let identity = connection.identity();
-    let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
-    let known_by = hub.known_by(before);
-    for place in hub.left.of(known_by, user) {
+    for place in places {
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
         let Some(opened) = hub.seal.open(&room, &place.token, now.unix_ms) else { continue };
         let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
@@ -44,18 +50,33 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
     }
 }
 
-/// What the earlier connection had: it broke, or it is not known yet that it did.
-fn past(hub: &Hub, connection: &Connection, before: Sid, now: Now) -> Option<Past> {
-    let identity = connection.identity();
-    let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
-    if let Some(past) = hub.lost.take(before, user, now.at) {
-        return Some(past);
-    }
+/// What the other one had, if it has broken just now. Else it may be dead or alive: the next that comes from it will tell.
+fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>, now: Now) -> Option<Past> {
     let socket = SocketRef::from(connection.socket()?);
-    let old = socket.broadcast().get_socket(before)?;
-    let old = old.extensions.get::<Arc<Connection>>()?;
-    let past = Past::of(&old);
-    (old.number != connection.number && past.is_of(user)).then_some(past)
+    let other = socket.broadcast().get_socket(before);
+    let other = other.and_then(|other| other.extensions.get::<Arc<Connection>>());
+    if other.as_ref().is_some_and(|it| it.number == connection.number || !Past::of(it).is_of(user)) {
+        return None;
+    }
+    let past = hub.lost.name(before, user, Arc::downgrade(connection), now.at);
+    // Without the other one it is on its way out, or was never there.
+    if let (None, Some(other)) = (&past, other) {
+        other.name();
+    }
+    past
+}
+
+/// Takes the seats of a connection that broke.
+async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) {
+    for Membership { room, peer } in past.seats {
+        let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
+        let asked = Asked { hub, connection, dialect, ack: None, now };
+        if let Some(own) = connection.seat_in(room.as_str()) {
+            asked.need_not(&room, peer, past.number, own.peer).await;
+        } else if connection.seats().len() < MOST_ROOMS {
+            asked.take_again(&room, Opened { peer, proven: false, earlier: false, restore: None }).await;
+        }
+    }
 }
 
 impl Asked<'_> {
@@ -66,9 +87,29 @@ impl Asked<'_> {
             return;
         }
         self.hub.speaks(self.connection, self.dialect);
-        let Opened { peer, restore, .. } = opened;
-        let command = Command::Resume { peer, session: self.connection.number, restore };
-        if let Err(failure) = self.sit(room, &command, (None, self.dialect.admitted), None).await {
+        let Opened { peer, earlier, restore, .. } = opened;
+        let (session, customer) = (self.connection.number, self.customer());
+        let command = Command::Resume { peer, session, customer, restore };
+        if let Err(failure) =
+            self.sit(room, &command, (None, self.dialect.admitted), Heard { have: None, earlier }).await
+        {
+            tracing::debug!(message = %failure.message, "a seat was gone already");
+        }
+    }
+
+    /// It has joined by itself meanwhile, and is another peer now: a user's seat of before is given up, for others need not wait
+    /// for the user to come back. But a call would end with it.
+    async fn need_not(&self, room: &RoomId, old: PeerId, session: u64, new: PeerId) {
+        let mut spare = false;
+        self.hub.store.look(room, &mut |room| {
+            let user = |peer| room.and_then(|room| room.member(peer)).and_then(|it| it.user.as_deref());
+            let is_call = room.is_none_or(|room| room.kind == Kind::Call);
+            spare = !is_call && old != new && user(old).is_some() && user(old) == user(new);
+        });
+        if spare
+            && let Err(failure) =
+                self.commit(room, &Command::Lost { peer: old, session, keep: false }, |_| ()).await
+        {
             tracing::debug!(message = %failure.message, "a seat was gone already");
         }
     }
@@ -100,7 +141,8 @@ impl Asked<'_> {
                 peer,
                 resumed: true,
                 restored: false,
-                have: None,
+                heard: Heard::default(),
+                again: true,
             };
             self.hub.seats.with(peer, |seat| {
                 let messages = Some(messages.as_slice());

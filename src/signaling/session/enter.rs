@@ -22,6 +22,7 @@ use super::super::hub::member_id;
 use super::super::kept::Kept;
 use super::super::kept::Parcel;
 use super::super::news::Candidate;
+use super::super::offset::Offset;
 use super::super::seal::Opened;
 use super::super::seats::Seat;
 use super::super::stats::Drop;
@@ -65,8 +66,18 @@ pub(super) struct Welcome {
     pub(super) peer: PeerId,
     pub(super) resumed: bool,
     pub(super) restored: bool,
-    /// The last event that it has, if it counts.
+    pub(super) heard: Heard,
+    /// It was here all the time: it has missed nothing.
+    pub(super) again: bool,
+}
+
+/// What somebody who comes back says that it has heard.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// The number of the last event, if it counts.
     pub(super) have: Option<u64>,
+    /// All of it from an earlier process.
+    pub(super) earlier: bool,
 }
 
 impl Asked<'_> {
@@ -86,6 +97,7 @@ impl Asked<'_> {
         }
         self.may_sit(&room)?;
         let session = self.connection.number;
+        let mut heard = Heard { have: it.have, earlier: false };
         let command = match it.resume.as_deref() {
             Some(token) => {
                 let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
@@ -93,7 +105,13 @@ impl Asked<'_> {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
                 self.is_own(&room, &mut opened)?;
-                Command::Resume { peer: opened.peer, session, restore: opened.restore }
+                heard.earlier = opened.earlier;
+                Command::Resume {
+                    peer: opened.peer,
+                    session,
+                    customer: self.customer(),
+                    restore: opened.restore,
+                }
             }
             // Who comes back has been let in before.
             None => {
@@ -102,12 +120,12 @@ impl Asked<'_> {
                 let password = self.password(&room, it).await?;
                 let kind = absent.map_or(Kind::Channel, |absent| absent.kind);
                 let who = self.decided(&room, kind, who).await?;
-                let peer = PeerId::new(random());
-                Command::Join(Join { absent, peer, session, who, password, maker: self.maker() })
+                let (peer, customer) = (PeerId::new(random()), self.customer());
+                Command::Join(Join { absent, peer, session, who, password, maker: self.maker(), customer })
             }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
-        let done = self.sit(&room, &command, words, it.have).await;
+        let done = self.sit(&room, &command, words, heard).await;
         if let Err(failure) = &done
             && failure.code == Code::RoomFull
             && let Some(row) = self.dialect.full
@@ -211,12 +229,24 @@ impl Asked<'_> {
         if let Some(user) = proven.and_then(|identity| identity.user.as_ref()) {
             return self.hub.seal.account(false, user.as_bytes());
         }
-        let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
-        match address.and_then(customer) {
-            Some(customer) => self.hub.seal.account(true, customer.to_string().as_bytes()),
+        match self.of_address() {
+            Some(account) => account,
             // Behind a reverse proxy nobody has an address: each connection is its own, and so are the rooms it makes.
             None => self.hub.seal.account(false, format!("connection {}", self.connection.number).as_bytes()),
         }
+    }
+
+    /// The account of the address, if it has one.
+    fn of_address(&self) -> Option<u64> {
+        let address = self.connection.socket().and_then(|socket| Connection::address(&socket));
+        let customer = address.and_then(customer)?;
+        Some(self.hub.seal.account(true, customer.to_string().as_bytes()))
+    }
+
+    /// Who it is by its address, for who does not say: a few bits of the account are enough. 0: anybody, on loopback.
+    pub(super) fn customer(&self) -> u32 {
+        let account = self.of_address().map(|account| account.to_be_bytes());
+        account.and_then(|bytes| bytes.last_chunk().copied()).map_or(0, u32::from_be_bytes)
     }
 
     /// The hash that the password shown matches.
@@ -237,16 +267,16 @@ impl Asked<'_> {
         room: &RoomId,
         command: &Command<'_>,
         (ack, events): (Option<Row>, &'static [Row]),
-        have: Option<u64>,
+        heard: Heard,
     ) -> Result<(), Failure> {
         let mut later = None;
         self.commit(room, command, |committed| match committed.answer {
             Answer::Seated { peer, resumed, restored } => {
-                let have = have.filter(|_| self.dialect.counts && !restored);
-                let welcome = Welcome { dialect: self.dialect, ack, events, peer, resumed, restored, have };
+                let (dialect, again) = (self.dialect, false);
+                let mut welcome = Welcome { dialect, ack, events, peer, resumed, restored, heard, again };
                 let stored = committed.room.is_some_and(Room::is_stored);
                 let wants = stored && welcome.dialect.history && !resumed;
-                self.take_seat(&welcome, room, committed, !wants);
+                self.take_seat(&mut welcome, room, committed, !wants);
                 later = committed.room.filter(|_| wants).map(|room| (welcome, room.clone()));
             }
             Answer::Waits { peer } => self.wait(room, peer, committed),
@@ -264,6 +294,16 @@ impl Asked<'_> {
             lose(hub, connection, seat, false, Vec::new(), Hub::now()).await;
         }
         Ok(())
+    }
+
+    /// The number of the last event of this seat that the client has, if it counts and did so before.
+    fn has(&self, heard: Heard, old: &Seat) -> Option<u64> {
+        if let Some(have) = heard.have.filter(|_| self.dialect.counts && old.dialect.counts) {
+            // What an earlier process has said has numbers of its own.
+            return Some(if heard.earlier { 0 } else { have });
+        }
+        let offsets = self.connection.offsets()?;
+        old.mark.map(|mark| offsets.of(mark))
     }
 
     /// Greets a newcomer with what was said before it came. What is said meanwhile waits with its seat.
@@ -286,7 +326,7 @@ impl Asked<'_> {
     }
 
     /// The seat is ours; the room is locked, so what is said here is heard before anything said in the room.
-    fn take_seat(&self, welcome: &Welcome, id: &RoomId, committed: &Committed<'_>, at_once: bool) {
+    fn take_seat(&self, welcome: &mut Welcome, id: &RoomId, committed: &Committed<'_>, at_once: bool) {
         let Some(room) = committed.room else { return };
         let peer = welcome.peer;
         let from = self.connection.socket().and_then(|socket| Connection::address(&socket));
@@ -297,9 +337,13 @@ impl Asked<'_> {
         }
         let old = put_seat(self.hub, self.connection, welcome.dialect, id, peer, self.now, at_once);
         self.hub.counters.seated(welcome.resumed);
-        let kept = old.map(|old| {
+        welcome.heard.have = old.as_ref().and_then(|old| self.has(welcome.heard, old));
+        let kept = old.map(|mut old| {
             if let Some(before) = old.connection.filter(|it| it.number != self.connection.number) {
                 before.rises(peer);
+                // No transport has taken it: it goes to this one.
+                let unsent = before.outbox().take_of(peer, self.now.at);
+                self.hub.counters.dropped(Drop::MissedOverflow, old.kept.unsent(unsent.into_iter()));
             }
             old.kept
         });
@@ -320,6 +364,7 @@ impl Asked<'_> {
                 room: id.clone(),
                 renew: None,
                 kept: Kept::default(),
+                mark: None,
                 role: role(self.connection),
                 proven: proven(self.connection),
             },
@@ -398,9 +443,10 @@ impl Asked<'_> {
             who,
             password,
             maker: self.maker(),
+            customer: self.customer(),
         });
         let words = (Some(self.dialect.acks.created), self.dialect.created);
-        let seated = self.sit(&id, &join, words, None).await;
+        let seated = self.sit(&id, &join, words, Heard::default()).await;
         if seated.is_err() {
             // Nobody knows of it, and it is on its maker's account.
             self.commit(&id, &Command::Close { by: By::Operator }, |_| ()).await?;
@@ -423,7 +469,16 @@ pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &C
     put_seat(hub, &connection, dialect, &room.id, peer, now, true);
     hub.counters.seated(false);
     let (ack, events) = (None, dialect.admitted);
-    let welcome = Welcome { dialect, ack, events, peer, resumed: false, restored: false, have: None };
+    let welcome = Welcome {
+        dialect,
+        ack,
+        events,
+        peer,
+        resumed: false,
+        restored: false,
+        heard: Heard::default(),
+        again: false,
+    };
     hub.seats.with(peer, |seat| greet(hub, &connection, None, &welcome, room, None, seat, now));
 }
 
@@ -453,6 +508,7 @@ fn put_seat(
         room: room.clone(),
         renew: Some(renew),
         kept: Kept::default(),
+        mark: connection.offsets().map(|_| hub.seal.mark(peer)),
         role: role(connection),
         proven: proven(connection),
     };
@@ -478,7 +534,10 @@ pub(super) fn greet(
     let Some(member) = room.member(peer) else { return };
     let ice = mint(hub, connection, peer, now);
     let resume = hub.seal.token(room, member, seat.role, seat.proven);
-    let (missed, lost) = seat.kept.replay(welcome.have, now.at);
+    let (missed, lost) = match welcome.again {
+        true => (Vec::new(), 0),
+        false => seat.kept.replay(welcome.heard.have, now.at),
+    };
     let none: &[Message] = &[];
     let seen = Seen::default();
     let pieces = Pieces {
@@ -490,7 +549,8 @@ pub(super) fn greet(
         ice: Some(&ice),
         resume: Some(&resume),
         resumed: welcome.resumed,
-        restored: welcome.restored,
+        // Until it has heard so, and has a new token.
+        restored: welcome.restored || welcome.heard.earlier,
         missed: lost,
         messages: Some(messages.unwrap_or(none)),
         ..Pieces::default()
@@ -502,10 +562,15 @@ pub(super) fn greet(
     for row in welcome.events {
         unsent += u64::from(connection.emit(row.event, &Rendered(*row, pieces)).is_err());
     }
-    for parcel in missed {
+    for mut parcel in missed {
+        if let Some(mark) = seat.mark {
+            // It may have been kept for a client that did not ask.
+            parcel.body = Offset { mark, seq: parcel.seq }.put_into(&room.id, parcel.body);
+        }
         let sent = connection.tell(peer, parcel.seq, parcel.event, &parcel.body).is_ok();
-        if !sent || welcome.dialect.counts {
-            hub.counters.dropped(Drop::MissedOverflow, seat.kept.keep(Parcel { sent, ..parcel }));
+        if !sent || seat.counts() {
+            let parcel = Parcel { sent, at: now.at, ..parcel };
+            hub.counters.dropped(Drop::MissedOverflow, seat.kept.keep(parcel));
         }
     }
     hub.counters.dropped(Drop::Closed, unsent);

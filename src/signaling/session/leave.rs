@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::super::connection::Connection;
+use super::super::connection::Item;
 use super::super::connection::Membership;
 use super::super::decode::Arguments;
 use super::super::error::Code;
@@ -68,31 +69,27 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     if !connection.close() {
         return;
     }
-    let mut unsent = connection.outbox().take();
-    if !said {
-        hub.lost.note(&connection, now.at);
-    }
-    let mut dropped = unsent.len() as u64;
+    let named = if said {
+        hub.lost.lives(connection.sid);
+        None
+    } else {
+        hub.lost.note(&connection, now.at)
+    };
     for seat in connection.seats() {
-        let mut events = Vec::new();
-        for waiting in &mut unsent {
-            if let (Some((of, seq)), Some(event)) = (waiting.seat, waiting.event)
-                && of == seat.peer
-            {
-                let body = std::mem::take(&mut waiting.body);
-                events.push(Parcel { seq, at: now.at, sent: false, event, body, message: None });
-            }
-        }
-        dropped -= events.len() as u64;
+        let events = connection.outbox().take_of(seat.peer, now.at);
         // A room that has to wait for something does not keep the others.
         let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, events, now);
         if let Some(rest) = super::try_now(lost) {
             tokio::spawn(rest);
         }
     }
-    hub.counters.dropped(Drop::Closed, dropped);
+    // Of no use to anybody who comes back.
+    hub.counters.dropped(Drop::Closed, connection.outbox().forget());
     hub.user_went(&connection);
     hub.forget(&connection);
+    if let Some(named) = named {
+        hub.arrive(&named, Item::Back(connection.sid));
+    }
 }
 
 /// One seat of a connection that is no more, with what was not sent.

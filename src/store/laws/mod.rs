@@ -90,6 +90,7 @@ fn join(kind: Option<Kind>, n: u8, who: Who) -> Command<'static> {
         who,
         password: None,
         maker: u64::from(n),
+        customer: 0,
     })
 }
 

@@ -158,6 +158,31 @@ test('all four are in one room and hear each other', async () => {
   all.forEach((each) => each.close());
 });
 
+test('a second tab that names the connection of the first leaves it alone, until it is closed', async () => {
+  const friend = await client('native', daemon.url, { user: 'ada' });
+  const first = await client('community', daemon.url, { user: 'ben' });
+  const room = await first.enter();
+  await friend.enter(room);
+  const second = await client('community', daemon.url, { user: 'ben', query: { reconnecting: first.sid } });
+  const third = await client('community', daemon.url, { user: 'ben', query: { reconnecting: second.sid } });
+  await sleep(200);
+  assert.deepEqual([second.resumed.items, third.resumed.items, friend.returns.items], [[], [], []]);
+  first.signal('offer', description('offer'));
+  assert.equal((await friend.signals.next()).kind, 'offer');
+  // The first one has said something since: it is closed, and its seat is kept for who comes then.
+  const begun = Date.now();
+  first.kill();
+  const again = await client('community', daemon.url, { user: 'ben', query: { reconnecting: first.sid } });
+  assert.equal((await again.resumed.next()).resumed, true);
+  assert.equal(again.self, first.self);
+  // Nothing was said on this one: whoever named it has its seat as soon as it is gone.
+  const page = await client('community', daemon.url, { user: 'ben', query: { reconnecting: again.sid } });
+  again.kill();
+  assert.equal((await page.resumed.next()).resumed, true);
+  assert.ok(Date.now() - begun < 2000);
+  [friend, second, third, page].forEach((each) => each.close());
+});
+
 describe('the clients of the requirement documents', () => {
   for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
     test(`a community's reconnection, over ${transports.join(', then ')}`, async () => {
