@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::connection::Transport;
+use super::kept::Parcel;
 use crate::rooms::PeerId;
 
 /// The most that may wait.
@@ -68,10 +69,10 @@ struct Queue {
 /// An event or (no event) an acknowledgement on its way.
 pub(super) struct Waiting {
     /// Whose seat it is about, and its number there; none: it is of no use to anybody who comes back.
-    pub(super) seat: Option<(PeerId, u64)>,
-    pub(super) event: Option<&'static str>,
+    seat: Option<(PeerId, u64)>,
+    event: Option<&'static str>,
     ack: Option<i64>,
-    pub(super) body: Box<RawValue>,
+    body: Box<RawValue>,
 }
 
 enum Tried {
@@ -177,9 +178,27 @@ impl Outbox {
         self.lock().overflown
     }
 
-    /// Takes what waits, in order, once nothing more is sent.
-    pub(super) fn take(&self) -> VecDeque<Waiting> {
-        std::mem::take(&mut *self.lock()).waiting
+    /// Takes what waits of one seat's events, in order: somebody else is to be told. What waits of others stays.
+    pub(super) fn take_of(&self, peer: PeerId, now: std::time::Instant) -> Vec<Parcel> {
+        let mut queue = self.lock();
+        let is_its = |it: &Waiting| it.event.is_some() && it.seat.is_some_and(|(of, _)| of == peer);
+        if !queue.waiting.iter().any(is_its) {
+            return Vec::new();
+        }
+        let (taken, rest) =
+            std::mem::take(&mut queue.waiting).into_iter().partition::<VecDeque<_>, _>(is_its);
+        queue.waiting = rest;
+        queue.bytes = queue.waiting.iter().map(|it| it.body.get().len()).sum();
+        let parcel = |it: Waiting| {
+            let ((_, seq), event) = (it.seat?, it.event?);
+            Some(Parcel { seq, at: now, sent: false, event, body: it.body, message: None })
+        };
+        taken.into_iter().filter_map(parcel).collect()
+    }
+
+    /// Drops what waits, once nothing more is sent; how much it was.
+    pub(super) fn discard(&self) -> u64 {
+        std::mem::take(&mut *self.lock()).waiting.len() as u64
     }
 }
 

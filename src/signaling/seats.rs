@@ -43,6 +43,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// What waits on that connection to be told to `me`, whose seat this is, is kept: it will not be told there.
+    pub(super) fn takes_back(&mut self, me: PeerId, from: &Connection, now: Instant, counters: &Counters) {
+        let events = from.outbox().take_of(me, now).into_iter();
+        counters.dropped(Drop::MissedOverflow, self.kept.unsent(events));
+    }
+
     /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away.
     pub(super) fn tell(
         &mut self,

@@ -277,7 +277,7 @@ impl Asked<'_> {
         {
             // It waited too long for the disk: its end did not wait for it (`leave::gone_at_last`).
             let (hub, connection) = (Arc::clone(self.hub), Arc::clone(self.connection));
-            lose(hub, connection, seat, false, Vec::new(), Hub::now()).await;
+            lose(hub, connection, seat, false, Hub::now()).await;
         }
         Ok(())
     }
@@ -313,8 +313,9 @@ impl Asked<'_> {
         }
         let old = put_seat(self.hub, self.connection, welcome.dialect, id, peer, self.now, at_once);
         self.hub.counters.seated(welcome.resumed);
-        let kept = old.map(|old| {
-            if let Some(before) = old.connection.filter(|it| it.number != self.connection.number) {
+        let kept = old.map(|mut old| {
+            if let Some(before) = old.connection.take().filter(|it| it.number != self.connection.number) {
+                old.takes_back(peer, &before, self.now.at, &self.hub.counters);
                 before.rises(peer);
             }
             old.kept

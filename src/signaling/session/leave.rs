@@ -12,7 +12,6 @@ use super::super::decode::Arguments;
 use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::hub::Hub;
-use super::super::kept::Parcel;
 use super::super::outbox::disconnect;
 use super::super::stats::Drop;
 use super::Asked;
@@ -69,32 +68,26 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     if !connection.close() {
         return;
     }
-    let mut unsent = connection.outbox().take();
     let named = if said {
         hub.lost.lives(connection.sid);
         None
     } else {
         hub.lost.note(&connection, now.at)
     };
-    let mut dropped = unsent.len() as u64;
     for seat in connection.seats() {
-        let mut events = Vec::new();
-        for waiting in &mut unsent {
-            if let (Some((of, seq)), Some(event)) = (waiting.seat, waiting.event)
-                && of == seat.peer
-            {
-                let body = std::mem::take(&mut waiting.body);
-                events.push(Parcel { seq, at: now.at, sent: false, event, body, message: None });
+        // At once: its seat may be taken again before the room has time for what follows.
+        hub.seats.with(seat.peer, |it| {
+            if it.connection.as_ref().is_some_and(|its| its.number == connection.number) {
+                it.takes_back(seat.peer, &connection, now.at, &hub.counters);
             }
-        }
-        dropped -= events.len() as u64;
+        });
         // A room that has to wait for something does not keep the others.
-        let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, events, now);
+        let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, now);
         if let Some(rest) = super::try_now(lost) {
             tokio::spawn(rest);
         }
     }
-    hub.counters.dropped(Drop::Closed, dropped);
+    hub.counters.dropped(Drop::Closed, connection.outbox().discard());
     hub.user_went(&connection);
     hub.forget(&connection);
     if let Some(named) = named {
@@ -102,23 +95,15 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     }
 }
 
-/// One seat of a connection that is no more, with what was not sent.
-pub(super) async fn lose(
-    hub: Arc<Hub>,
-    connection: Arc<Connection>,
-    seat: Membership,
-    said: bool,
-    mut events: Vec<Parcel>,
-    now: Now,
-) {
+/// One seat of a connection that is no more.
+pub(super) async fn lose(hub: Arc<Hub>, connection: Arc<Connection>, seat: Membership, said: bool, now: Now) {
     let Membership { room, peer } = seat;
     let command = Command::Lost { peer, session: connection.number, keep: !said };
     let done = hub.commit(&room, &command, now, |_| {
         hub.seats.with(peer, |seat| {
             if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
                 seat.connection = None;
-                let events = std::mem::take(&mut events);
-                hub.counters.dropped(Drop::MissedOverflow, seat.kept.unsent(events.into_iter()));
+                seat.takes_back(peer, &connection, now.at, &hub.counters);
             }
         });
     });
@@ -126,5 +111,4 @@ pub(super) async fn lose(
         // The room ended meanwhile.
         tracing::debug!(?refusal, "a seat was gone already");
     }
-    hub.counters.dropped(Drop::Closed, events.len() as u64);
 }
