@@ -87,7 +87,7 @@ impl Asked<'_> {
         let session = self.connection.number;
         let command = match it.resume.as_deref() {
             Some(token) => {
-                let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
+                let opened = self.hub.open_token(&room, token, self.now.unix_ms);
                 let mut opened = opened.ok_or_else(|| {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
@@ -258,6 +258,9 @@ impl Asked<'_> {
         let mut later = None;
         self.commit(room, command, |committed| match committed.answer {
             Answer::Seated { peer, resumed, restored } => {
+                if restored {
+                    self.hub.left.returned(peer);
+                }
                 let have = have.filter(|_| self.dialect.counts && !restored);
                 let welcome = Welcome { dialect: self.dialect, ack, events, peer, resumed, restored, have };
                 let stored = committed.room.is_some_and(Room::is_stored);
