@@ -1,12 +1,20 @@
-//! What a process leaves to the next one: which connection had which seats, for clients that name it when they come back.
+//! What a process leaves to the next one: who has a seat, and which connection had which seats, for clients that name it when
+//! they come back.
+//!
+//! Resume tokens outlive the process, and cannot say whether their seat was given up since: only who is on the list comes back, and
+//! once. Without a list (a crash) every token of before is taken, once.
 //!
 //! The connections' ids are secrets of their clients: only keyed hashes of them leave the process. The seats are written as the
 //! tokens that their clients have, so they are taken again just as long, and on the same terms.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::Serialize;
 use socketioxide::socket::Sid;
@@ -14,10 +22,35 @@ use socketioxide::socket::Sid;
 use super::dialect::Dialect;
 use super::hub::Hub;
 use super::lost::Past;
+use super::seal::Opened;
+use crate::rooms::PeerId;
 use crate::rooms::RoomId;
 
 /// The most connections that are written down, or read.
 const MOST: usize = 65_536;
+
+/// The most seats that are. With more of them there is no list.
+const MOST_SEATS: usize = 1 << 20;
+
+/// The first line: all peers that have seats, 16 bytes each.
+#[derive(Serialize, Deserialize)]
+struct First {
+    seated: String,
+}
+
+impl First {
+    fn of(seated: &HashSet<PeerId>) -> First {
+        let bytes: Vec<u8> = seated.iter().flat_map(|peer| *peer.bytes()).collect();
+        First { seated: URL_SAFE_NO_PAD.encode(bytes) }
+    }
+
+    fn peers(&self) -> Option<HashSet<PeerId>> {
+        let bytes = URL_SAFE_NO_PAD.decode(&self.seated).ok()?;
+        let (peers, rest) = bytes.as_chunks();
+        (rest.is_empty() && peers.len() <= MOST_SEATS)
+            .then(|| peers.iter().copied().map(PeerId::new).collect())
+    }
+}
 
 /// One connection's seats.
 #[derive(Serialize, Deserialize)]
@@ -49,24 +82,42 @@ impl Place {
 
 /// What the process before this one has left.
 #[derive(Default)]
-pub(super) struct Left(Mutex<HashMap<u64, Seats>>);
+pub(super) struct Left(Mutex<State>);
 
 /// Whose a connection was, and its seats.
 type Seats = (Option<String>, Vec<Place>);
 
+#[derive(Default)]
+struct State {
+    connections: HashMap<u64, Seats>,
+    /// Who may come back; none: there was no list.
+    awaited: Option<HashSet<PeerId>>,
+    /// Who has come back, where there was no list.
+    back: HashSet<PeerId>,
+}
+
 impl Left {
-    /// Reads what `Hub::leaves` has written; what cannot be read is passed over.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what `Hub::leaves` has written; what cannot be read is passed over. Of how many connections it is.
     pub(super) fn read(&self, text: &str) -> usize {
-        let lines = text.lines().take(MOST).filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(lines.map(|line| (line.connection, (line.user, line.seats))));
-        known.len()
+        let mut lines = text.lines().take(MOST + 1).peekable();
+        let mut state = self.lock();
+        let first = lines.peek().and_then(|line| serde_json::from_str::<First>(line).ok());
+        if let Some(first) = first {
+            state.awaited = first.peers();
+            lines.next();
+        }
+        let lines = lines.filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        state.connections.extend(lines.map(|line| (line.connection, (line.user, line.seats))));
+        state.connections.len()
     }
 
     /// The seats of a connection, if they are this user's, or nobody's.
     pub(super) fn of(&self, connection: u64, user: Option<&str>) -> Vec<Place> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&connection) {
+        match self.lock().connections.get(&connection) {
             Some((its, seats)) if its.is_none() || its.as_deref() == user => seats.clone(),
             _ => Vec::new(),
         }
@@ -74,12 +125,32 @@ impl Left {
 
     /// They have been taken.
     pub(super) fn taken(&self, connection: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection);
+        self.lock().connections.remove(&connection);
+    }
+
+    /// Whether this one may come back to its seat of before.
+    fn awaits(&self, peer: PeerId) -> bool {
+        let state = self.lock();
+        match &state.awaited {
+            Some(awaited) => awaited.contains(&peer),
+            None => !state.back.contains(&peer),
+        }
+    }
+
+    /// It has.
+    pub(super) fn returned(&self, peer: PeerId) {
+        let mut state = self.lock();
+        let State { awaited, back, .. } = &mut *state;
+        match awaited {
+            Some(awaited) => _ = awaited.remove(&peer),
+            None if back.len() < MOST_SEATS => _ = back.insert(peer),
+            None => {}
+        }
     }
 
     /// Nobody comes back any more.
     pub(super) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();
+        *self.lock() = State::default();
     }
 }
 
@@ -89,12 +160,45 @@ impl Hub {
         self.seal.account(false, format!("connection {sid}").as_bytes())
     }
 
-    /// The seats of all connections, and of those that broke and may be back, as text: a line each.
+    /// What a resume token says, if it is ours. What it says of a seat of before the start counts for who may come back.
+    pub(super) fn open_token(&self, room: &RoomId, token: &str, now_ms: u64) -> Option<Opened> {
+        let mut opened = self.seal.open(room, token, now_ms)?;
+        opened.restore = opened.restore.filter(|_| self.left.awaits(opened.peer));
+        Some(opened)
+    }
+
+    /// Who has a seat; and the seats of all connections, and of those that broke and may be back, as text: a line each. With
+    /// them those of before this process that may still be back.
     pub(super) fn leaves(&self) -> String {
+        let mut text = String::new();
+        let mut write = |line: serde_json::Result<String>| {
+            if let Ok(line) = line {
+                text.push_str(&line);
+                text.push('\n');
+            }
+        };
+        let mut seated: HashSet<PeerId> = self.seats.seated().into_iter().collect();
+        let mut before = Vec::new();
+        if self.seal.restores(Hub::now().unix_ms) {
+            let state = self.left.lock();
+            seated.extend(state.awaited.iter().flatten());
+            let seats = |(&connection, (user, seats)): (&u64, &Seats)| Line {
+                connection,
+                user: user.clone(),
+                seats: seats.clone(),
+            };
+            before = state.connections.iter().map(seats).collect();
+        }
+        if seated.len() <= MOST_SEATS {
+            write(serde_json::to_string(&First::of(&seated)));
+        }
         let mut all = self.lost.all();
         all.extend(self.connected().iter().map(|connection| (connection.sid, Past::of(connection))));
-        let mut text = String::new();
-        for (sid, past) in all.into_iter().take(MOST) {
+        all.truncate(MOST);
+        for line in before.iter().take(MOST - all.len()) {
+            write(serde_json::to_string(line));
+        }
+        for (sid, past) in all {
             let mut seats = Vec::new();
             for seat in past.seats {
                 let of_seat = self.seats.with(seat.peer, |it| (it.dialect, it.role, it.proven));
@@ -112,11 +216,8 @@ impl Hub {
             }
             let user = past.user.as_deref().map(str::to_owned);
             let line = Line { connection: self.known_by(sid), user, seats };
-            if !line.seats.is_empty()
-                && let Ok(line) = serde_json::to_string(&line)
-            {
-                text.push_str(&line);
-                text.push('\n');
+            if !line.seats.is_empty() {
+                write(serde_json::to_string(&line));
             }
         }
         text
@@ -145,5 +246,29 @@ mod tests {
         left.read(line);
         left.forget();
         assert!(left.of(7, None).is_empty());
+    }
+
+    #[test]
+    fn who_is_on_the_list_comes_back_once_and_without_a_list_everybody_does() {
+        let [ada, bob, eve] = [1, 2, 3].map(|n| PeerId::new([n; 16]));
+        let left = Left::default();
+        assert!(left.awaits(ada) && left.awaits(eve));
+        left.returned(ada);
+        assert!(!left.awaits(ada) && left.awaits(eve));
+        let list =
+            |peers: &[PeerId]| serde_json::to_string(&First::of(&peers.iter().copied().collect())).unwrap();
+        let left = Left::default();
+        assert_eq!(left.read(&list(&[ada, bob])), 0);
+        assert!(left.awaits(ada) && left.awaits(bob) && !left.awaits(eve));
+        left.returned(ada);
+        assert!(!left.awaits(ada) && left.awaits(bob));
+        left.read(&list(&[]));
+        assert!(!left.awaits(bob), "nobody was there");
+        // What cannot be read is no list.
+        for broken in [r#"{"seated":"AAAA"}"#, r#"{"seated":"?"}"#, "nonsense", ""] {
+            let left = Left::default();
+            left.read(broken);
+            assert!(left.awaits(eve), "{broken}");
+        }
     }
 }

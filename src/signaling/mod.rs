@@ -302,13 +302,15 @@ impl Signaling {
         tokio::task::yield_now().await;
     }
 
-    /// Which connections have which seats, as text for the next process; it holds no secrets of clients but their seats' tokens.
+    /// Who has a seat, and which connections have which, as text for the next process; it holds no secrets of clients but their
+    /// seats' tokens.
     #[must_use]
     pub fn leaves(&self) -> String {
         self.hub.leaves()
     }
 
-    /// Takes note of what the process before this one has left. Of how many connections.
+    /// Takes note of what the process before this one has left: nobody else comes back to a seat of before. Of how many
+    /// connections it is.
     pub fn follows(&self, text: &str) -> usize {
         self.hub.left.read(text)
     }

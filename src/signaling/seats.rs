@@ -184,6 +184,16 @@ impl Seats {
         }
     }
 
+    /// Everybody who has a seat, and not only a place in a lobby.
+    pub(super) fn seated(&self) -> Vec<PeerId> {
+        let of = |shard: &Mutex<Shard>| {
+            let shard = lock(shard);
+            let seated = shard.seats.iter().filter(|(_, seat)| seat.renew.is_some());
+            seated.map(|(peer, _)| *peer).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
     /// Does something with a peer's seat, if it has one.
     pub(super) fn with<R>(&self, peer: PeerId, then: impl FnOnce(&mut Seat) -> R) -> Option<R> {
         self.shard(peer).seats.get_mut(&peer).map(then)

@@ -43,7 +43,7 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
     }
     for place in places {
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
-        let Some(opened) = hub.seal.open(&room, &place.token, now.unix_ms) else { continue };
+        let Some(opened) = hub.open_token(&room, &place.token, now.unix_ms) else { continue };
         let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
         asked.take_again(&room, opened).await;
         hub.left.taken(known_by);

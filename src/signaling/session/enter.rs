@@ -100,7 +100,7 @@ impl Asked<'_> {
         let mut heard = Heard { have: it.have, earlier: false };
         let command = match it.resume.as_deref() {
             Some(token) => {
-                let opened = self.hub.seal.open(&room, token, self.now.unix_ms);
+                let opened = self.hub.open_token(&room, token, self.now.unix_ms);
                 let mut opened = opened.ok_or_else(|| {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
@@ -272,6 +272,9 @@ impl Asked<'_> {
         let mut later = None;
         self.commit(room, command, |committed| match committed.answer {
             Answer::Seated { peer, resumed, restored } => {
+                if restored {
+                    self.hub.left.returned(peer);
+                }
                 let (dialect, again) = (self.dialect, false);
                 let mut welcome = Welcome { dialect, ack, events, peer, resumed, restored, heard, again };
                 let stored = committed.room.is_some_and(Room::is_stored);

@@ -133,6 +133,87 @@ async fn a_room_in_memory_is_there_again_when_its_members_are() {
     assert_eq!(bob.ask("room.join", back(&second)).await["resumed"], true);
 }
 
+/// A daemon, and the next one, which is told what the first has left if it was stopped in good order.
+async fn next(before: House, in_order: bool) -> House {
+    let left = before.signaling.leaves();
+    before.signaling.close().await;
+    let after = house_over(settings(), memory(), [7; 32]).await;
+    if in_order {
+        after.signaling.follows(&left);
+    }
+    after
+}
+
+fn back(seat: &Value) -> Value {
+    json!({"room": "r", "resume": seat["resume"]})
+}
+
+#[tokio::test]
+async fn after_an_orderly_stop_only_who_was_seated_then_comes_back() {
+    for in_order in [true, false] {
+        let before = house_over(settings(), memory(), [7; 32]).await;
+        let mut people = Vec::new();
+        for user in ["ada", "bob", "carol", "dave"] {
+            let mut client = Client::user(&before, user).await;
+            let seat = client.join("r").await;
+            people.push((user, client, seat));
+        }
+        let (_, mut dave, kicked) = people.pop().unwrap();
+        let (_, mut carol, left) = people.pop().unwrap();
+        let (_, bob, away) = people.pop().unwrap();
+        let (_, mut ada, here) = people.pop().unwrap();
+        carol.ask("room.leave", json!({"room": "r"})).await;
+        let kick = json!({"room": "r", "peerId": kicked["self"]["peerId"]});
+        assert_eq!(ada.ask("room.kick", kick).await["ok"], true);
+        dave.event("room.closed").await;
+        bob.breaks().await;
+        let after = next(before, in_order).await;
+        for (user, seat, may) in
+            [("ada", &here, true), ("bob", &away, true), ("carol", &left, false), ("dave", &kicked, false)]
+        {
+            let answer = Client::user(&after, user).await.ask("room.join", back(seat)).await;
+            let expected = if may || !in_order { json!(true) } else { json!(false) };
+            assert_eq!(answer["ok"], expected, "{user} {in_order}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_seat_of_before_is_taken_again_once_and_not_after_it_was_left() {
+    for in_order in [true, false] {
+        let before = house_over(settings(), memory(), [7; 32]).await;
+        let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);
+        let (first, second) = (ada.join("r").await, bob.join("r").await);
+        let after = next(before, in_order).await;
+        let (mut ada, mut bob) = (Client::user(&after, "ada").await, Client::user(&after, "bob").await);
+        assert_eq!(ada.ask("room.join", back(&first)).await["restored"], true);
+        assert_eq!(bob.ask("room.join", back(&second)).await["restored"], true);
+        // As long as it is there it is the same seat, whichever token is shown.
+        let mut bob = Client::user(&after, "bob").await;
+        assert_eq!(bob.ask("room.join", back(&second)).await["resumed"], true);
+        bob.ask("room.leave", json!({"room": "r"})).await;
+        assert_eq!(bob.fail("room.join", back(&second)).await, "resume-failed");
+    }
+}
+
+#[tokio::test]
+async fn who_was_not_back_yet_when_it_was_stopped_again_still_comes_back() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);
+    let (first, second) = (ada.join("r").await, bob.join("r").await);
+    let sid = ada.sid.clone();
+    let after = next(before, true).await;
+    let mut bob = Client::user(&after, "bob").await;
+    let here = bob.ask("room.join", back(&second)).await;
+    let last = next(after, true).await;
+    assert_eq!(Client::user(&last, "bob").await.ask("room.join", back(&here)).await["restored"], true);
+    let by_id =
+        Client::open(Way::Straight(last.router.clone()), &last, &format!("&reconnecting={sid}")).await;
+    let mut by_id = by_id;
+    by_id.hello(r#"40{"dialect":"native","userId":"ada"}"#).await;
+    assert_eq!(by_id.event("room.admitted").await["self"]["peerId"], first["self"]["peerId"]);
+}
+
 #[tokio::test]
 async fn a_daemon_with_another_key_knows_nobody() {
     let before = house_over(settings(), memory(), [7; 32]).await;
