@@ -91,6 +91,7 @@ async fn among_a_hundred_thousand_rooms_neither_a_page_nor_a_search_holds_others
             who: Who::default(),
             password: None,
             maker: 0,
+            customer: Default::default(),
         };
         let id = RoomId::parse(&format!("a-room-with-a-name-of-some-length-{n}")).unwrap();
         let now = Now { unix_ms: now.unix_ms + n, ..now };
