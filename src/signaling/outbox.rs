@@ -74,10 +74,10 @@ struct Queue {
 /// An event or (no event) an acknowledgement on its way.
 pub(super) struct Waiting {
     /// Whose seat it is about, and its number there; none: it is of no use to anybody who comes back.
-    pub(super) seat: Option<(PeerId, u64)>,
-    pub(super) event: Option<&'static str>,
+    seat: Option<(PeerId, u64)>,
+    event: Option<&'static str>,
     ack: Option<i64>,
-    pub(super) body: Box<RawValue>,
+    body: Box<RawValue>,
 }
 
 enum Tried {

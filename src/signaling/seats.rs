@@ -53,6 +53,12 @@ impl Seat {
         self.dialect.counts || self.mark.is_some()
     }
 
+    /// What waits on that connection to be told to `me`, whose seat this is, is kept: it will not be told there.
+    pub(super) fn takes_back(&mut self, me: PeerId, from: &Connection, now: Instant, counters: &Counters) {
+        let events = from.outbox().take_of(me, now).into_iter();
+        counters.dropped(Drop::MissedOverflow, self.kept.unsent(events));
+    }
+
     /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away. `seen`: the same for all who are told.
     pub(super) fn tell(
         &mut self,

@@ -291,7 +291,7 @@ impl Asked<'_> {
         {
             // It waited too long for the disk: its end did not wait for it (`leave::gone_at_last`).
             let (hub, connection) = (Arc::clone(self.hub), Arc::clone(self.connection));
-            lose(hub, connection, seat, false, Vec::new(), Hub::now()).await;
+            lose(hub, connection, seat, false, Hub::now()).await;
         }
         Ok(())
     }
@@ -309,19 +309,24 @@ impl Asked<'_> {
     /// Greets a newcomer with what was said before it came. What is said meanwhile waits with its seat.
     async fn tell_history(&self, welcome: &Welcome, snapshot: &Room) -> Result<(), Failure> {
         let messages = self.messages(&snapshot.id, None, HISTORY).await.unwrap_or_default();
-        let told = self.hub.seats.with(welcome.peer, |seat| {
+        let greeted = |seat: &mut Seat| {
             let heard = |message: &Message| seat.kept.has(message.id);
-            let messages: Vec<Message> = messages.into_iter().filter(|it| !heard(it)).collect();
+            let messages: Vec<Message> = messages.iter().filter(|it| !heard(it)).cloned().collect();
             seat.connection = Some(Arc::clone(self.connection));
             greet(self.hub, self.connection, self.ack, welcome, snapshot, Some(&messages), seat, self.now);
+        };
+        let mut told = Err("the seat is gone already: the room has ended, or you were put out");
+        self.hub.store.look(&snapshot.id, &mut |room| {
+            let member = room.and_then(|room| room.member(welcome.peer));
+            if member.is_some_and(|member| member.session != self.connection.number) {
+                told = Err("the seat is another connection's already");
+            } else if member.is_some() && self.hub.seats.with(welcome.peer, greeted).is_some() {
+                told = Ok(());
+            }
         });
-        told.ok_or_else(|| {
-            // The room has ended already, or it was put out.
+        told.map_err(|why| {
             self.connection.rises(welcome.peer);
-            Failure::new(
-                Code::NoSuchRoom,
-                "the seat is gone already: the room has ended, or you were put out",
-            )
+            Failure::new(Code::NoSuchRoom, why)
         })
     }
 
@@ -339,11 +344,9 @@ impl Asked<'_> {
         self.hub.counters.seated(welcome.resumed);
         welcome.heard.have = old.as_ref().and_then(|old| self.has(welcome.heard, old));
         let kept = old.map(|mut old| {
-            if let Some(before) = old.connection.filter(|it| it.number != self.connection.number) {
+            if let Some(before) = old.connection.take().filter(|it| it.number != self.connection.number) {
+                old.takes_back(peer, &before, self.now.at, &self.hub.counters);
                 before.rises(peer);
-                // No transport has taken it: it goes to this one.
-                let unsent = before.outbox().take_of(peer, self.now.at);
-                self.hub.counters.dropped(Drop::MissedOverflow, old.kept.unsent(unsent.into_iter()));
             }
             old.kept
         });

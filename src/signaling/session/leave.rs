@@ -12,7 +12,6 @@ use super::super::decode::Arguments;
 use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::hub::Hub;
-use super::super::kept::Parcel;
 use super::super::outbox::disconnect;
 use super::super::stats::Drop;
 use super::Asked;
@@ -76,9 +75,14 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
         hub.lost.note(&connection, now.at)
     };
     for seat in connection.seats() {
-        let events = connection.outbox().take_of(seat.peer, now.at);
+        // At once: its seat may be taken again before the room has time for what follows.
+        hub.seats.with(seat.peer, |it| {
+            if it.connection.as_ref().is_some_and(|its| its.number == connection.number) {
+                it.takes_back(seat.peer, &connection, now.at, &hub.counters);
+            }
+        });
         // A room that has to wait for something does not keep the others.
-        let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, events, now);
+        let lost = lose(Arc::clone(&hub), Arc::clone(&connection), seat, said, now);
         if let Some(rest) = super::try_now(lost) {
             tokio::spawn(rest);
         }
@@ -92,23 +96,15 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
     }
 }
 
-/// One seat of a connection that is no more, with what was not sent.
-pub(super) async fn lose(
-    hub: Arc<Hub>,
-    connection: Arc<Connection>,
-    seat: Membership,
-    said: bool,
-    mut events: Vec<Parcel>,
-    now: Now,
-) {
+/// One seat of a connection that is no more.
+pub(super) async fn lose(hub: Arc<Hub>, connection: Arc<Connection>, seat: Membership, said: bool, now: Now) {
     let Membership { room, peer } = seat;
     let command = Command::Lost { peer, session: connection.number, keep: !said };
     let done = hub.commit(&room, &command, now, |_| {
         hub.seats.with(peer, |seat| {
             if seat.connection.as_ref().is_some_and(|it| it.number == connection.number) {
                 seat.connection = None;
-                let events = std::mem::take(&mut events);
-                hub.counters.dropped(Drop::MissedOverflow, seat.kept.unsent(events.into_iter()));
+                seat.takes_back(peer, &connection, now.at, &hub.counters);
             }
         });
     });
@@ -116,5 +112,4 @@ pub(super) async fn lose(
         // The room ended meanwhile.
         tracing::debug!(?refusal, "a seat was gone already");
     }
-    hub.counters.dropped(Drop::Closed, events.len() as u64);
 }

@@ -223,7 +223,7 @@ impl Asked<'_> {
             Verb::Signal(kind) => self.signal(kind, it),
             Verb::Chat => self.chat(it).await,
             Verb::History => self.history(it).await,
-            Verb::List => self.list(it),
+            Verb::List => self.list(it).await,
             Verb::Invite => self.invite(it).await,
             Verb::Kick => self.kick(it.ban.unwrap_or(false), it).await,
             Verb::Ban => self.kick(true, it).await,

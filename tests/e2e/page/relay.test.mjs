@@ -39,8 +39,9 @@ test('the switch moves a running call to the relay and back, and the line says s
   await ada.page.locator(id('relay-switch')).press('Space');
   await ada.wait('relayed', async () => (await ada.info('Ben'))?.local.type === 'relay');
   await Promise.all([ada.watch('Ben', 10), ben.watch('Ada', 10)]);
-  await ada.waitText('route-text', /^Relayed over UDP · (under 1|\d+) ms/);
-  await ben.waitText('route-text', /^Relayed over UDP/);
+  // On a busy machine the browser may find TCP to be quicker.
+  await ada.waitText('route-text', /^Relayed over (UDP|TCP) · (under 1|\d+) ms/);
+  await ben.waitText('route-text', /^Relayed over (UDP|TCP)/);
   assert.ok((await daemon.metrics()).sum('callgate_allocations') > 0);
   await ada.page.locator(id('relay-switch')).press('Space');
   await ada.wait('direct again', async () => (await ada.info('Ben'))?.path === 'direct');

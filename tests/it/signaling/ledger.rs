@@ -351,3 +351,29 @@ async fn what_is_said_while_a_history_is_read_comes_after_it_and_a_room_may_end_
     let other = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
     assert_eq!(carol.ask("joinRoom", json!({"roomId": other})).await["success"], true);
 }
+
+/// Its connection breaks while it waits, and it is back on another one before the history has been read.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_while_its_old_connection_waits_for_a_history_keeps_its_seat() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = channel(&mut ada, "slow").await;
+    mood(Mood::Late(Duration::from_secs(8)), "reading");
+    let straight = || Way::Straight(house.router.clone());
+    let mut old = Client::open(straight(), &house, "&userId=bob").await;
+    old.hello("40").await;
+    old.say("joinRoom", json!({"roomId": room})).await;
+    let came = ada.event("room.peer-joined").await;
+    let sid = old.sid.clone();
+    old.breaks().await;
+    // That it is gone is not kept waiting for the disk for ever.
+    ada.event("room.peer-away").await;
+    let mut new = Client::open(straight(), &house, &format!("&userId=bob&reconnecting={sid}")).await;
+    new.hello("40").await;
+    assert_eq!(new.event("joinedRoom").await["self"], came["peer"]["peerId"]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(ada.ask("chat", say(&room, "hi")).await["ok"], true);
+    assert_eq!(new.event("newMessage").await["text"], "hi");
+    assert_eq!(ada.events("room.peer-away").await.len(), 0);
+}
