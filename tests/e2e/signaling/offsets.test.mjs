@@ -41,7 +41,7 @@ async function pair(dialect, { transports, by, asks }) {
   await (dialect === 'community' ? ada : ben).enter(room);
   if (dialect !== 'community') await ada.comings.next();
   ben.back = new Promise((done, failed) => {
-    ben.socket.on('connect', () => (by === 'name' ? ben.resumed.next() : ben.rejoin()).then(done, failed));
+    ben.socket.on('connect', () => (by === 'name' ? ben.resumed.next(45_000) : ben.rejoin()).then(done, failed));
   });
   let said = 0;
   ada.says = async (many) => {
@@ -73,28 +73,28 @@ async function heardAll(ben, many) {
   assert.deepEqual(candidates(ben.signals), upTo(many).filter((n) => n % 2));
 }
 
-for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
-  describe(`over ${transports.join(', then ')}`, () => {
-    for (const dialect of dialects) {
-      for (const by of ['token', 'name']) {
-        test(`${dialect} comes back by ${by} with offsets and loses nothing`, async () => {
-          const { path, ada, ben } = await pair(dialect, { transports, by, asks: true });
-          await ada.says(6);
-          await heardAll(ben, 6);
-          path.dies();
-          await ada.says(30);
-          // The page hears that it has another network. Nobody has told the daemon.
-          path.heals();
-          ben.socket.io.engine.close();
-          const told = await ben.back;
-          assert.deepEqual([told.resumed, told.missed], [true, undefined]);
-          await ada.says(4);
-          await heardAll(ben, 40);
-          assert.equal(new Set(ben.seen).size, ben.seen.length, 'no offset twice');
-        });
-      }
-    }
-  });
+const ways = [['websocket'], ['polling'], ['polling', 'websocket']];
+
+/** Ben's path dies, and his page hears that it has another network. Nobody has told the daemon. */
+async function comesBack(dialect, transports, by) {
+  const { path, ada, ben } = await pair(dialect, { transports, by, asks: true });
+  await ada.says(6);
+  await heardAll(ben, 6);
+  path.dies();
+  await ada.says(30);
+  path.heals();
+  ben.socket.io.engine.close();
+  const told = await ben.back;
+  assert.deepEqual([told.resumed, told.missed], [true, undefined]);
+  await ada.says(4);
+  await heardAll(ben, 40);
+  assert.equal(new Set(ben.seen).size, ben.seen.length, 'no offset twice');
+}
+
+for (const transports of ways) {
+  for (const dialect of dialects) {
+    test(`${dialect} comes back by token with offsets over ${transports.join(', then ')} and loses nothing`, () => comesBack(dialect, transports, 'token'));
+  }
 }
 
 for (const dialect of dialects) {
@@ -148,24 +148,29 @@ test('the six lines of README do it', async () => {
   assert.deepEqual(heard, ['one', 'two', 'three']);
 });
 
-test('it is so when both ends find out by their heartbeats alone', { timeout: 90_000 }, async () => {
-  const pairs = await Promise.all(
-    [['call', 'token'], ['mesh', 'name'], ['community', 'name']].flatMap(([dialect, by]) =>
-      [['websocket'], ['polling']].map((transports) => pair(dialect, { transports, by, asks: true }))),
-  );
-  await Promise.all(pairs.map(async ({ path, ada, ben }) => {
-    await ada.says(6);
-    await heardAll(ben, 6);
-    path.dies();
-    for (let n = 0; n < 13; n += 1) {
+describe('it is so', { concurrency: 2 }, () => {
+  test('when both ends find out by their heartbeats alone', { timeout: 90_000 }, async () => {
+    const pairs = await Promise.all(
+      [['call', 'token'], ['mesh', 'name'], ['community', 'name']].flatMap(([dialect, by]) =>
+        [['websocket'], ['polling']].map((transports) => pair(dialect, { transports, by, asks: true }))),
+    );
+    await Promise.all(pairs.map(async ({ path, ada, ben }) => {
+      await ada.says(6);
+      await heardAll(ben, 6);
+      path.dies();
+      for (let n = 0; n < 13; n += 1) {
+        await ada.says(2);
+        await sleep(2_000);
+      }
+      // The daemon has given the connection up, and the client has tried in vain to make another.
+      path.heals();
+      const told = await ben.back;
+      assert.deepEqual([told.resumed, told.missed], [true, undefined]);
       await ada.says(2);
-      await sleep(2_000);
-    }
-    // The daemon has given the connection up, and the client has tried in vain to make another.
-    path.heals();
-    const told = await ben.back;
-    assert.deepEqual([told.resumed, told.missed], [true, undefined]);
-    await ada.says(2);
-    await heardAll(ben, 34);
-  }));
+      await heardAll(ben, 34);
+    }));
+  });
+
+  test('by name, as soon as the daemon knows that the connection named is dead', { timeout: 90_000 }, () =>
+    Promise.all(dialects.flatMap((dialect) => ways.map((transports) => comesBack(dialect, transports, 'name')))));
 });
