@@ -354,6 +354,7 @@ fn limits(w: &mut Written) -> Limits {
         joins_per_minute: w.take("limits.joins_per_minute", 10, value::small(0..=u32::MAX)),
         bytes_per_second: w.take("limits.bytes_per_second", 262_144, value::whole(0..=1 << 40)),
         rooms_per_user: w.take("limits.rooms_per_user", 20, value::small(0..=u32::MAX)),
+        requests_per_second: w.take("limits.requests_per_second", 20, value::small(0..=u32::MAX)),
         events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
             value::small(1024..=16 << 20)(raw).map(|n| n as usize)

@@ -114,6 +114,7 @@ pub fn show(settings: &Settings) -> String {
     out.key("limits.events_per_second", &s.limits.events_per_second);
     out.key("limits.bytes_per_second", &s.limits.bytes_per_second);
     out.key("limits.rooms_per_user", &s.limits.rooms_per_user);
+    out.key("limits.requests_per_second", &s.limits.requests_per_second);
     out.key("limits.message_bytes", &s.limits.message_bytes);
     out.section("store");
     let url = match &s.store.url {

@@ -281,6 +281,11 @@ fn who_may_is_said_whole_or_not_at_all() {
     );
     assert!(one("mode = \"token\"").contains("write \"open\" or \"jwt\""));
     assert!(one("mode = \"jwt\"\nkey = \"short\"").contains("auth.key: too short"));
+    let short = one("api_keys = [\"sixteen or more.\", \"fifteen is less\"]");
+    assert!(
+        short.starts_with("c.toml:2: auth.api_keys[1]: too short") && short.contains("at least 16"),
+        "{short}"
+    );
     assert!(
         one("mode = \"jwt\"\njwks = \"/nowhere/jwks.json\"").contains("/nowhere/jwks.json cannot be read")
     );

@@ -92,6 +92,7 @@ impl Figures {
         for (code, count) in signaling::Code::ALL.into_iter().zip(stats.errors) {
             total_of("callgate_errors_total", "code", code.name(), count);
         }
+        total_of("callgate_drops_total", "reason", "http-rate", self.access.hasty());
         for (reason, count) in signaling::Drop::ALL.into_iter().zip(stats.drops) {
             total_of("callgate_drops_total", "reason", reason.name(), count);
         }

@@ -205,7 +205,11 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let tokens = access::tokens(keyring);
     let (signaling, layer) =
         signaling(&of_rooms, ice.clone(), &relay, Arc::clone(&tokens), &store, &resume_secret, &webhooks)?;
-    let access = Arc::new(Access::new(access::keys(settings, admin_token), Arc::clone(&tokens)));
+    let access = Arc::new(Access::new(
+        access::keys(settings, admin_token),
+        Arc::clone(&tokens),
+        settings.limits.requests_per_second,
+    ));
     let drain_asked = Arc::new(Notify::new());
     signaling.admit(operator(&access, &relay, &drain_asked));
     match state.take(SEATS) {
@@ -406,6 +410,7 @@ fn of_rooms(settings: &Settings) -> signaling::Settings {
         events_per_second: settings.limits.events_per_second,
         bytes_per_second: settings.limits.bytes_per_second,
         joins_per_minute: settings.limits.joins_per_minute,
+        connects_per_second: settings.limits.connects_per_second,
         rooms_of_one: settings.limits.rooms_per_user,
         message_bytes: settings.limits.message_bytes,
         ..signaling::Settings::default()

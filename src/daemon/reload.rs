@@ -217,7 +217,7 @@ mod tests {
             ("turn.secrets = [\"north wind\"]\nturn.users = [\"amy:passw0rd!\"]", &["turn.users"]),
             ("turn.secrets = [\"north wind\"]\nadmin.token = \"open sesame\"", &["admin.token"]),
             ("turn.secrets = [\"north wind\"]\nwebhooks.secret = \"open sesame\"", &["webhooks.secret"]),
-            ("turn.secrets = [\"north wind\"]\nauth.api_keys = [\"open sesame\"]", &["auth.api_keys"]),
+            ("turn.secrets = [\"north wind\"]\nauth.api_keys = [\"open sesame open\"]", &["auth.api_keys"]),
             (
                 "turn.secrets = [\"north wind\"]\nturn.realm = \"x\"\nrooms.grace = \"1s\"\nhttp.listen = [\"[::]:1\"]",
                 &["http.listen", "rooms.grace", "turn.realm"],

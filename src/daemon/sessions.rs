@@ -12,9 +12,11 @@ use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::Method;
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 
 use super::arrivals::Arrivals;
 use crate::gate::Places;
@@ -48,31 +50,44 @@ pub(super) async fn admit(
                 return http::too_many("too many new sessions of this address", wait);
             }
         }
-        request.extensions_mut().insert(Arc::new(place));
         detach(&mut request);
+        request.extensions_mut().insert(Arc::new(place));
     }
     next.run(request).await
 }
 
-/// Copies the request's head: names, values and address are slices of the 16 KiB that the connection reads into, and would
-/// keep all of it.
+/// What of the request outlives it: who asks, from where, and what opens a WebSocket.
+const KEPT: [HeaderName; 5] =
+    [header::HOST, header::ORIGIN, header::AUTHORIZATION, header::COOKIE, header::SEC_WEBSOCKET_KEY];
+
+/// Leaves of the request's head what the session needs, in memory of its own: names, values and address are slices of the 16 KiB
+/// that the connection reads into, and would keep all of it.
 fn detach(request: &mut Request) {
     if let Ok(uri) = request.uri().to_string().parse() {
         *request.uri_mut() = uri;
     }
     let headers = request.headers();
-    let all: Bytes = headers.values().flat_map(|value| value.as_bytes()).copied().collect();
-    let mut copy = HeaderMap::with_capacity(headers.len());
+    let kept = || KEPT.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+    let all: Bytes = kept().flat_map(|(_, value)| value.as_bytes()).copied().collect();
+    let mut copy = HeaderMap::with_capacity(kept().count());
     let mut at = 0;
-    for (name, value) in headers {
+    for (name, value) in kept() {
         let end = at + value.len();
-        let name = HeaderName::from_bytes(name.as_str().as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(all.slice(at..end))) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(all.slice(at..end)) {
             copy.append(name, value);
         }
         at = end;
     }
     *request.headers_mut() = copy;
+    // What layers before left there is theirs.
+    let before = std::mem::take(request.extensions_mut());
+    let after = request.extensions_mut();
+    if let Some(upgrade) = before.get::<OnUpgrade>() {
+        after.insert(upgrade.clone());
+    }
+    if let Some(peer) = before.get::<ConnectInfo<SocketAddr>>() {
+        after.insert(*peer);
+    }
 }
 
 fn opens(request: &Request) -> bool {
@@ -99,21 +114,30 @@ mod tests {
     use crate::signaling::Signaling;
 
     #[test]
-    fn a_detached_head_is_the_same_head() {
-        let head = || {
-            Request::builder()
-                .uri("http://call.example.org/socket.io/?EIO=4&transport=websocket")
-                .header("Host", "call.example.org")
-                .header("X-Own", "")
-                .header("Cookie", "a=1")
-                .header("Cookie", "b=2")
-                .header("X-Own", &b"caf\xE9"[..])
-        };
-        let (before, mut after) = (head().body(Body::empty()).unwrap(), head().body(Body::empty()).unwrap());
-        after.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 1))));
-        detach(&mut after);
-        assert!(after.extensions().get::<ConnectInfo<SocketAddr>>().is_some());
-        assert_eq!((before.headers(), before.uri()), (after.headers(), after.uri()));
+    fn of_a_head_is_left_what_the_session_needs_as_it_was() {
+        let mut request = Request::builder()
+            .uri("http://call.example.org/socket.io/?EIO=4&transport=websocket")
+            .header("Host", "call.example.org")
+            .header("User-Agent", "a browser with much to say of itself")
+            .header("Cookie", "a=1")
+            .header("Cookie", &b"b=caf\xE9"[..])
+            .header("Sec-WebSocket-Key", "")
+            .body(Body::empty())
+            .unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 1))));
+        let uri = request.uri().clone();
+        detach(&mut request);
+        assert!(request.extensions().get::<ConnectInfo<SocketAddr>>().is_some());
+        assert_eq!(*request.uri(), uri);
+        let headers: Vec<_> =
+            request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let kept: [(&str, &[u8]); 4] = [
+            ("host", b"call.example.org"),
+            ("cookie", b"a=1"),
+            ("cookie", b"b=caf\xE9"),
+            ("sec-websocket-key", b""),
+        ];
+        assert_eq!(headers, kept);
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,8 +34,12 @@ use crate::auth::Tokens;
 pub struct Access {
     keys: RwLock<Arc<Keys>>,
     tokens: Arc<Tokens>,
-    throttle: Throttle,
+    /// Wrong keys.
+    guesses: Throttle,
+    /// What is asked without a key.
+    requests: Throttle,
     refused: AtomicU64,
+    hasty: AtomicU64,
     /// How many admin tokens there were before this one.
     replaced: AtomicU64,
 }
@@ -83,6 +87,8 @@ pub(super) enum Refused {
     Expired,
     /// With a wrong one, and too many of those came from this address.
     Throttled(Duration),
+    /// Without a key, and too many such requests came from this address.
+    Hasty(Duration),
 }
 
 impl Refused {
@@ -103,19 +109,23 @@ impl Refused {
                     .into_response()
             }
             Refused::Throttled(wait) => too_many("too many wrong keys", wait),
+            Refused::Hasty(wait) => too_many("too many requests of this address", wait),
         }
     }
 }
 
 impl Access {
-    /// By these keys, and by user tokens.
+    /// By these keys, and by user tokens. `per_second`: how many requests of an address are heard that show no key, in the long
+    /// run; 0: no limit.
     #[must_use]
-    pub fn new(keys: Keys, tokens: Arc<Tokens>) -> Access {
+    pub fn new(keys: Keys, tokens: Arc<Tokens>, per_second: u32) -> Access {
         Access {
             keys: RwLock::new(Arc::new(keys)),
             tokens,
-            throttle: Throttle::default(),
+            guesses: Throttle::new(1),
+            requests: Throttle::new(per_second),
             refused: AtomicU64::new(0),
+            hasty: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
         }
     }
@@ -152,6 +162,20 @@ impl Access {
         self.refused.load(Relaxed)
     }
 
+    /// How many requests were refused for their number.
+    #[must_use]
+    pub fn hasty(&self) -> u64 {
+        self.hasty.load(Relaxed)
+    }
+
+    /// Counts a request that shows no key: before anything is made of its token, which takes longer than to refuse it.
+    fn keyless(&self, from: IpAddr) -> Result<(), Refused> {
+        self.requests.count(from, Instant::now()).map_err(|wait| {
+            self.hasty.fetch_add(1, Relaxed);
+            Refused::Hasty(wait)
+        })
+    }
+
     /// Whether the operator asks: `Ok(false)` without any token.
     ///
     /// # Errors
@@ -174,10 +198,10 @@ impl Access {
     /// Who asks about rooms.
     ///
     /// # Errors
-    /// The key is wrong.
+    /// The key is wrong, or there is none and the address asks too much.
     pub(super) fn caller(&self, from: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
         match bearer(headers) {
-            None => Ok(Caller::Anybody),
+            None => self.keyless(from).map(|()| Caller::Anybody),
             Some(given) if self.is_admin_token(given) => Ok(Caller::Operator),
             Some(given) => match self.shown(from, given)? {
                 Asker::BackEnd => Ok(Caller::BackEnd),
@@ -224,6 +248,7 @@ impl Access {
         let given = key.filter(|key| !key.is_empty()).map(str::as_bytes).or_else(|| bearer(headers));
         let keys = self.keys();
         let Some(given) = given else {
+            self.keyless(from)?;
             return match self.tokens.in_cookie(headers).map(|token| self.user(token)) {
                 Some(Ok(identity)) => Ok(Asker::User(identity.user)),
                 // Browsers send old cookies along: whoever may come without one may come with one.
@@ -246,6 +271,7 @@ impl Access {
         if found.fold(Choice::from(0), |any, this| any | this).into() {
             return Ok(Asker::BackEnd);
         }
+        self.keyless(from)?;
         // Users share addresses, and one with an old token must not keep the others out: their tokens are not throttled.
         match std::str::from_utf8(given) {
             Ok(text) if Tokens::looks_like_one(text) && self.tokens.known() => match self.user(text) {
@@ -266,13 +292,9 @@ impl Access {
 
     /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here.
     fn wrong(&self, from: IpAddr) -> Refused {
-        let now = Instant::now();
-        match self.throttle.wait(from, now) {
-            None => {
-                self.throttle.wrong(from, now);
-                self.unknown()
-            }
-            Some(wait) => {
+        match self.guesses.count(from, Instant::now()) {
+            Ok(()) => self.unknown(),
+            Err(wait) => {
                 self.refused.fetch_add(1, Relaxed);
                 Refused::Throttled(wait)
             }
@@ -305,7 +327,11 @@ mod tests {
     fn access() -> Access {
         let keys = ["first-key", "second-key"].map(SecretString::from).to_vec();
         let keys = Keys { admin_token: ADMIN.into(), api_keys: keys, open_ice: false, mint: None };
-        Access::new(keys, tokens("[auth]\nkey = \"a key of thirty-two characters..\"\ncookie = \"session\""))
+        Access::new(
+            keys,
+            tokens("[auth]\nkey = \"a key of thirty-two characters..\"\ncookie = \"session\""),
+            0,
+        )
     }
 
     fn tokens(config: &str) -> Arc<Tokens> {
@@ -377,7 +403,7 @@ mod tests {
             open_ice: false,
             mint: None,
         };
-        let odd = Access::new(odd, Arc::new(Tokens::none()));
+        let odd = Access::new(odd, Arc::new(Tokens::none()), 0);
         let shows = |text: &str| odd.caller(ip(1), &bears(&format!("Bearer {text}")));
         assert_eq!(shows("eyJh.key.of-three-parts"), Ok(Caller::BackEnd));
         assert!((0..50).all(|_| shows("ewogImFsZyI6.eyJzdWIi.AAAA") == Ok(Caller::Anybody)));
@@ -390,5 +416,33 @@ mod tests {
         // A user's old token is no guess.
         let old = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA";
         assert!((0..50).all(|_| access.asker(ip(1), &HeaderMap::new(), Some(old)) == Err(Refused::Unknown)));
+    }
+
+    #[test]
+    fn who_shows_no_key_asks_no_faster_than_the_rate_and_keys_are_not_counted() {
+        let keys = Keys {
+            admin_token: ADMIN.into(),
+            api_keys: vec!["first-key".into()],
+            open_ice: true,
+            mint: None,
+        };
+        let access = Access::new(keys, tokens("[auth]\nkey = \"a key of thirty-two characters..\""), 2);
+        let nothing = HeaderMap::new();
+        let old = bears("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA");
+        // Whatever is asked, with a user's token or without.
+        for _ in 0..10 {
+            assert_eq!(access.caller(ip(1), &nothing), Ok(Caller::Anybody));
+            assert_eq!(access.asker(ip(1), &old, None), Err(Refused::Unknown));
+        }
+        assert!(matches!(access.caller(ip(1), &nothing), Err(Refused::Hasty(_))));
+        assert!(matches!(access.caller(ip(1), &old), Err(Refused::Hasty(_))));
+        assert!(matches!(access.asker(ip(1), &nothing, None), Err(Refused::Hasty(_))));
+        assert!(matches!(access.trusted(ip(1), &nothing), Err(Refused::Hasty(_))));
+        assert_eq!(access.hasty(), 4);
+        for _ in 0..50 {
+            assert_eq!(access.caller(ip(1), &bears("Bearer first-key")), Ok(Caller::BackEnd));
+            assert_eq!(access.caller(ip(1), &bears(&format!("Bearer {ADMIN}"))), Ok(Caller::Operator));
+        }
+        assert_eq!(access.caller(ip(2), &nothing), Ok(Caller::Anybody));
     }
 }

@@ -233,6 +233,9 @@ pub(super) fn failed(refusal: Refusal) -> Response {
             let what = "this server holds as many rooms as it can";
             return too_many(what, LATER);
         }
+        Refusal::TooManyInvitations => {
+            return too_many("this user has as many invitations as one may have", LATER);
+        }
         Refusal::NotStored => {
             let what = "this cannot be stored just now";
             return problem_for(StatusCode::SERVICE_UNAVAILABLE, "not-stored", what, LATER);

@@ -291,6 +291,8 @@ pub enum Refusal {
     TooManyRooms,
     /// The same for one account (said by the store).
     TooManyOfYours,
+    /// That user has as many invitations as one may have.
+    TooManyInvitations,
     /// What must be kept cannot be written (said by the store).
     NotStored,
     /// The store does not answer.

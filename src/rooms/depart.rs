@@ -251,7 +251,8 @@ impl Decision<'_> {
         for &peer in &seats {
             self.changes.push(Change::Rank { peer, rank: Rank::Creator });
         }
-        self.tell(room.members.iter().filter(stays).map(|it| it.peer).collect(), Event::RoomChanged);
+        let rest = room.members.iter().filter(stays).map(|it| it.peer).collect();
+        self.tell(rest, Event::RoomChanged { ranks: seats.clone() });
         if heir.rank < Rank::Moderator {
             self.show_waiting(room, &seats);
         }

@@ -389,11 +389,13 @@ impl Decision<'_> {
         if recorded || creators().any(|member| member.order <= restore.order) {
             return false;
         }
+        let mut ranks: Peers = creators().map(|it| it.peer).collect();
         self.changes.extend(creators().map(|it| Change::Rank { peer: it.peer, rank: Rank::Moderator }));
         let user = &restore.who.user;
         let own = room.members.iter().filter(|member| user.is_some() && member.user == *user);
+        ranks.extend(own.clone().map(|it| it.peer));
         self.changes.extend(own.map(|it| Change::Rank { peer: it.peer, rank: Rank::Creator }));
-        self.tell(everyone(room), Event::RoomChanged);
+        self.tell(everyone(room), Event::RoomChanged { ranks });
         true
     }
 

@@ -168,7 +168,7 @@ pub(super) fn lock<'a>(
     let mut decision = Decision::default();
     if is != was {
         decision.changes.push(Change::Lock { locked: is.0, lobby: is.1 });
-        decision.tell(everyone(room), Event::RoomChanged);
+        decision.tell(everyone(room), Event::RoomChanged { ranks: Peers::new() });
     }
     Ok(decision)
 }
@@ -227,7 +227,8 @@ pub(super) fn promote<'a>(
         let person = Person { standing, name: old.and_then(|old| old.name), since };
         decision.changes.push(Change::Person { user, person: Some(person) });
     }
-    decision.tell(everyone(room), Event::RoomChanged);
+    let ranks = meant.clone().map(|it| it.peer).collect();
+    decision.tell(everyone(room), Event::RoomChanged { ranks });
     if moderator {
         let new: Peers = meant.filter(|it| it.rank < rank).map(|it| it.peer).collect();
         decision.show_waiting(room, &new);

@@ -129,8 +129,11 @@ pub enum Event<'a> {
     Admitted,
     /// To one who waited: it was turned away.
     Denied,
-    /// The room is another's now, or locked, or someone may do more in it than before.
-    RoomChanged,
+    /// The room is another's now, or locked, or someone may do more in it than before, or less.
+    RoomChanged {
+        /// Whose rank is another now.
+        ranks: Peers,
+    },
     /// The room is no longer there, for the receiver at least.
     RoomClosed {
         /// Why.

@@ -1,4 +1,4 @@
-//! How much a client may ask for: events, bytes and joins, on its own account and on its address's.
+//! How much a client may ask for: events, bytes and joins, on its own account and on its address's; and how often a user connects.
 //!
 //! One's own account is the user's, if a token proves who that is, else the connection's. Many share an address (an office, a
 //! school), so it may ask for as much as `SHARED` of them. Loopback has no account: it is a reverse proxy's address, and so
@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -24,6 +23,14 @@ pub(super) const SHARED: u32 = 20;
 /// first second.
 const BURST: u64 = 5;
 
+/// How many seconds' worth of a user's connections are let in at once, and how many seconds one waits in line after that: after an
+/// outage all of a user's come back together. (The same of an address: `daemon::arrivals`.)
+const COMES: u64 = 10;
+const LINE: u64 = 5;
+
+/// The longest that a connection waits in line.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(LINE);
+
 /// The most accounts of addresses and users that are kept.
 const MOST: usize = 100_000;
 
@@ -33,6 +40,8 @@ pub(super) struct Rates {
     pub(super) events_per_second: u32,
     pub(super) bytes_per_second: u64,
     pub(super) joins_per_minute: u32,
+    /// Of a user that is proven.
+    pub(super) connects_per_second: u32,
 }
 
 /// Nanoseconds since the accounts were opened.
@@ -45,20 +54,20 @@ const SECOND: Ticks = 1_000_000_000;
 struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// Takes `cost`, if it is not more than `ahead` ahead of time.
+    /// Takes `cost`, if it is not more than `ahead` ahead of time. How far ahead it is now.
     ///
     /// # Errors
     /// How long to wait.
-    fn take(&self, cost: Ticks, ahead: Ticks, now: Ticks) -> Result<(), Duration> {
+    fn take(&self, cost: Ticks, ahead: Ticks, now: Ticks) -> Result<Ticks, Duration> {
         if cost == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let after = |due: Ticks| {
             let due = due.max(now) + cost;
             (due <= now + ahead.max(cost)).then_some(due)
         };
         match self.0.fetch_update(Relaxed, Relaxed, after) {
-            Ok(_) => Ok(()),
+            Ok(due) => Ok(due.saturating_sub(now) + cost),
             Err(due) => Err(Duration::from_nanos((due + cost).saturating_sub(now + ahead.max(cost)))),
         }
     }
@@ -74,23 +83,13 @@ pub(super) struct Account {
     events: Bucket,
     bytes: Bucket,
     joins: Bucket,
+    connects: Bucket,
 }
 
 /// The accounts that a connection draws on.
 pub(super) struct Accounts {
     pub(super) own: Arc<Account>,
     pub(super) address: Option<Arc<Account>>,
-    /// This connection was told of a refusal since its last event that was let through: one answer is enough.
-    said: AtomicBool,
-}
-
-/// Why not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Overdrawn {
-    /// When it may work.
-    pub(super) wait: Duration,
-    /// The first refusal in a row on this connection.
-    pub(super) first: bool,
 }
 
 /// All accounts.
@@ -120,7 +119,7 @@ impl Bank {
     ) -> Accounts {
         let own = user.map(|user| self.account(Holder::User(Arc::clone(user)), now)).unwrap_or_default();
         let address = address.and_then(customer).map(|customer| self.account(Holder::Address(customer), now));
-        Accounts { own, address, said: AtomicBool::new(false) }
+        Accounts { own, address }
     }
 
     fn account(&self, holder: Holder, now: Instant) -> Arc<Account> {
@@ -143,8 +142,8 @@ impl Bank {
     /// Counts an event of so many bytes.
     ///
     /// # Errors
-    /// It is one too many.
-    pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Overdrawn> {
+    /// It is one too many: how long to wait.
+    pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Duration> {
         let now = self.ticks(now);
         let per_event = SECOND.checked_div(self.rates.events_per_second.into()).unwrap_or(0);
         let weight = |per_second: u64| {
@@ -152,20 +151,11 @@ impl Bank {
             if per_second == 0 { 0 } else { u64::try_from(cost).unwrap_or(u64::MAX / 4) }
         };
         let per_byte = weight(self.rates.bytes_per_second);
-        let done = of.take(|account| &account.events, per_event, BURST * SECOND, now).and_then(|()| {
+        of.take(|account| &account.events, per_event, BURST * SECOND, now).and_then(|()| {
             of.take(|account| &account.bytes, per_byte, BURST * SECOND, now).inspect_err(|_| {
                 of.give_back(|account| &account.events, per_event);
             })
-        });
-        match done {
-            Ok(()) => {
-                if of.said.load(Relaxed) {
-                    of.said.store(false, Relaxed);
-                }
-                Ok(())
-            }
-            Err(wait) => Err(Overdrawn { wait, first: !of.said.swap(true, Relaxed) }),
-        }
+        })
     }
 
     /// Counts a join, or a room made: a minute's worth may come at once.
@@ -176,11 +166,23 @@ impl Bank {
         let cost = (60 * SECOND).checked_div(self.rates.joins_per_minute.into()).unwrap_or(0);
         of.take(|account| &account.joins, cost, 60 * SECOND, self.ticks(now))
     }
+
+    /// Counts a new connection of a proven user: how long it waits in line before it is let in.
+    ///
+    /// # Errors
+    /// The line is too long: when to come again.
+    pub(super) fn connect(&self, of: &Accounts, now: Instant) -> Result<Duration, Duration> {
+        let cost = SECOND.checked_div(self.rates.connects_per_second.into()).unwrap_or(0);
+        let ahead = of.own.connects.take(cost, (COMES + LINE) * SECOND, self.ticks(now))?;
+        Ok(Duration::from_nanos(ahead.saturating_sub(COMES * SECOND)))
+    }
 }
 
 impl Account {
     fn owes(&self, now: Ticks) -> bool {
-        [&self.events, &self.bytes, &self.joins].iter().any(|bucket| bucket.0.load(Relaxed) > now)
+        [&self.events, &self.bytes, &self.joins, &self.connects]
+            .iter()
+            .any(|bucket| bucket.0.load(Relaxed) > now)
     }
 }
 
@@ -197,6 +199,7 @@ impl Accounts {
         let Some(address) = &self.address else { return Ok(()) };
         bucket(address)
             .take(cost / u64::from(SHARED), ahead, now)
+            .map(|_| ())
             .inspect_err(|_| bucket(&self.own).give_back(cost))
     }
 
@@ -212,7 +215,8 @@ impl Accounts {
 mod tests {
     use super::*;
 
-    const RATES: Rates = Rates { events_per_second: 10, bytes_per_second: 1000, joins_per_minute: 10 };
+    const RATES: Rates =
+        Rates { events_per_second: 10, bytes_per_second: 1000, joins_per_minute: 10, connects_per_second: 5 };
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
@@ -225,38 +229,12 @@ mod tests {
         let of = bank.accounts(None, None, start);
         let passed = |now, bytes| (0..1000).take_while(|_| bank.event(&of, bytes, now).is_ok()).count();
         assert_eq!(passed(start, 1), 50);
-        let refused = bank.event(&of, 1, start).unwrap_err();
-        assert_eq!((refused.wait, refused.first), (Duration::from_millis(100), false));
+        assert_eq!(bank.event(&of, 1, start), Err(Duration::from_millis(100)));
         assert_eq!(passed(start + Duration::from_secs(1), 1), 10);
         // A few big ones are as much as many small ones.
         let big = bank.accounts(None, None, start);
         let passed = (0..100).take_while(|_| bank.event(&big, 500, start).is_ok()).count();
         assert_eq!(passed, 10);
-    }
-
-    #[test]
-    fn the_first_refusal_in_a_row_is_marked() {
-        let start = Instant::now();
-        let bank = Bank::new(Rates { events_per_second: 1, ..RATES }, start);
-        let of = bank.accounts(None, None, start);
-        (0..5).for_each(|_| bank.event(&of, 1, start).unwrap());
-        assert!(bank.event(&of, 1, start).is_err_and(|it| it.first));
-        assert!(bank.event(&of, 1, start).is_err_and(|it| !it.first));
-        bank.event(&of, 1, start + Duration::from_secs(1)).unwrap();
-        assert!(bank.event(&of, 1, start + Duration::from_secs(1)).is_err_and(|it| it.first));
-    }
-
-    #[test]
-    fn each_connection_of_a_user_is_told_of_a_refusal() {
-        let start = Instant::now();
-        let bank = Bank::new(Rates { events_per_second: 1, ..RATES }, start);
-        let ada = Arc::from("ada");
-        let [one, other] = [(); 2].map(|()| bank.accounts(None, Some(&ada), start));
-        (0..5).for_each(|_| bank.event(&one, 1, start).unwrap());
-        for of in [&one, &other] {
-            assert!(bank.event(of, 1, start).is_err_and(|it| it.first));
-            assert!(bank.event(of, 1, start).is_err_and(|it| !it.first));
-        }
     }
 
     #[test]
@@ -284,6 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn a_users_connections_come_in_as_a_burst_then_in_line_wherever_they_come_from() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let ada = Arc::from("ada");
+        let come = |n: u32, now| {
+            let from = ip(&format!("192.0.2.{}", n % 250));
+            bank.connect(&bank.accounts(from, Some(&ada), now), now)
+        };
+        let waits: Vec<_> = (0..80).map(|n| come(n, start)).collect();
+        assert!(waits[..50].iter().all(|wait| *wait == Ok(Duration::ZERO)));
+        assert_eq!((waits[50], waits[74]), (Ok(Duration::from_millis(200)), Ok(LONGEST_WAIT)));
+        assert!(waits[75..].iter().all(|wait| *wait == Err(Duration::from_millis(200))));
+        assert_eq!(come(0, start + Duration::from_secs(15)), Ok(Duration::ZERO));
+        // Others are not held up.
+        let bob = bank.accounts(ip("192.0.2.1"), Some(&Arc::from("bob")), start);
+        assert_eq!(bank.connect(&bob, start), Ok(Duration::ZERO));
+    }
+
+    #[test]
     fn an_account_outlives_its_connections_and_loopback_has_none() {
         let start = Instant::now();
         let bank = Bank::new(RATES, start);
@@ -299,10 +296,13 @@ mod tests {
     #[test]
     fn no_rate_is_no_limit() {
         let start = Instant::now();
-        let bank = Bank::new(Rates { events_per_second: 0, bytes_per_second: 0, joins_per_minute: 0 }, start);
+        let none =
+            Rates { events_per_second: 0, bytes_per_second: 0, joins_per_minute: 0, connects_per_second: 0 };
+        let bank = Bank::new(none, start);
         let of = bank.accounts(ip("192.0.2.1"), None, start);
         assert!(
             (0..10_000).all(|_| bank.event(&of, 1 << 20, start).is_ok() && bank.join(&of, start).is_ok())
         );
+        assert!((0..10_000).all(|_| bank.connect(&of, start) == Ok(Duration::ZERO)));
     }
 }

@@ -90,8 +90,9 @@ impl Admin {
 
 impl ConnectHandler<LocalAdapter, Ours> for Admin {
     fn call(&self, socket: Arc<Transport>, _auth: Option<Value>) {
-        tell(&self.hub, &self.operator, std::slice::from_ref(&socket));
         lock(&self.present).push(Arc::downgrade(&socket));
+        let (hub, operator) = (Arc::clone(&self.hub), self.operator.clone());
+        drop(tokio::task::spawn_blocking(move || tell(&hub, &operator, &[socket])));
     }
 
     fn call_middleware<'a>(&'a self, socket: Arc<Transport>, auth: &'a Option<Value>) -> Admitted<'a> {
@@ -248,7 +249,7 @@ fn answer(socket: &Arc<Transport>, ack: Option<i64>, body: &impl Serialize) -> b
     sender.send(body).is_ok()
 }
 
-/// Computes the figures once and tells them to all of these.
+/// Computes the figures once and tells them to all of these. It walks through all rooms: not in place.
 fn tell(hub: &Hub, operator: &Operator, sockets: &[Arc<Transport>]) {
     let Ok(figures) = serde_json::value::to_raw_value(&hub.statistics(&(operator.relay)())) else { return };
     // Who has not read the last ones does not need these.
@@ -269,7 +270,9 @@ async fn tell_regularly(hub: Weak<Hub>, operator: Operator, present: Weak<Mutex<
             sockets.into_iter().partition(|socket| operator.still_admits(socket));
         stale.iter().for_each(put_out);
         if !sockets.is_empty() {
-            tell(&hub, &operator, &sockets);
+            let operator = operator.clone();
+            // If it panics, that is told elsewhere; the next ones are due all the same.
+            let _ = tokio::task::spawn_blocking(move || tell(&hub, &operator, &sockets)).await;
         }
     }
 }

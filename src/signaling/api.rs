@@ -138,6 +138,13 @@ pub(super) fn of_call(call: &Call) -> Value {
     it
 }
 
+/// A page of what was asked for with one more, and whether there is more.
+fn ends<T>(mut found: Vec<T>, most: usize) -> (Vec<T>, bool) {
+    let more = found.len() > most;
+    found.truncate(most);
+    (found, more)
+}
+
 fn unreadable(fault: &Fault) -> Refusal {
     tracing::warn!(%fault, "what lasts cannot be read");
     Refusal::NotStored
@@ -252,8 +259,9 @@ impl Signaling {
         if !there {
             return Err(Refusal::NoSuchRoom);
         }
-        let found = self.hub.store.history(id, before, most).await.map_err(|fault| unreadable(&fault))?;
-        let next = found.last().filter(|_| found.len() == most).map(|message| message.id.to_string());
+        let found = self.hub.store.history(id, before, most + 1).await;
+        let (found, more) = ends(found.map_err(|fault| unreadable(&fault))?, most);
+        let next = found.last().filter(|_| more).map(|message| message.id.to_string());
         Ok((found.iter().map(|message| of_message(id, message)).collect(), next))
     }
 
@@ -267,8 +275,9 @@ impl Signaling {
         before: Option<u64>,
         most: usize,
     ) -> Result<Listed, Refusal> {
-        let found = self.hub.store.calls(room, before, most).await.map_err(|fault| unreadable(&fault))?;
-        let next = found.last().filter(|_| found.len() == most).map(|(number, _)| number.to_string());
+        let found = self.hub.store.calls(room, before, most + 1).await;
+        let (found, more) = ends(found.map_err(|fault| unreadable(&fault))?, most);
+        let next = found.last().filter(|_| more).map(|(number, _)| number.to_string());
         let calls = found.iter().map(|(number, call)| {
             let mut it = of_call(call);
             it["number"] = (*number).into();

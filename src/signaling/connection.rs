@@ -23,6 +23,7 @@ use super::dialect::Dialect;
 use super::hub::Hub;
 use super::identity::Identity;
 use super::inbox::Inbox;
+use super::offset::Offsets;
 use super::outbox::Outbox;
 use super::outbox::Unsent;
 use super::stats::Drop;
@@ -197,6 +198,11 @@ impl Connection {
         if self.is_closed() { None } else { self.socket.upgrade() }
     }
 
+    /// What the client said that it has, if it asks for offsets. Few do: it is kept beside the connection, not in it.
+    pub(super) fn offsets(&self) -> Option<Arc<Offsets>> {
+        self.socket()?.extensions.get()
+    }
+
     /// The `Host` header of its handshake.
     pub(super) fn host_header(socket: &Transport) -> Option<&str> {
         let request = socket.req_parts();
@@ -250,10 +256,10 @@ impl Connection {
         self.outbox.send(self, &socket, None, None, ack, body)
     }
 
-    /// Gives its reader up: its seats are as if the transport were lost.
-    pub(super) fn cut(self: &Arc<Self>) {
+    /// Gives it up, as it does not read or sends too much: its seats are as if the transport were lost.
+    pub(super) fn cut(self: &Arc<Self>, why: Drop) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.counters.dropped(Drop::SlowReader, 1);
+            hub.counters.dropped(why, 1);
             hub.arrive(self, Item::Gone(false));
         }
     }

@@ -12,11 +12,15 @@ use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
+
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::dialect::Facts;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::error::Code;
+use super::error::Failure;
 use super::hub::Hub;
 use super::stats::Drop;
 use crate::rooms::Room;
@@ -36,10 +40,22 @@ const MOST_WAITING: usize = 10_000;
 pub(super) const LONGEST_PAGE: usize = 100;
 /// The most rooms that are looked at for one page of a search.
 const MOST_LOOKS: usize = 2_000;
+/// The longest text to look for, in bytes.
+const LONGEST_SEARCH: usize = 512;
+/// How many search at a time: each on a thread of its own, for a millisecond or two.
+const SEARCHES: usize = 2;
 
 /// Who watches, and what is to be told.
-#[derive(Default)]
-pub(super) struct Directory(Mutex<State>);
+pub(super) struct Directory {
+    state: Mutex<State>,
+    searches: Semaphore,
+}
+
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory { state: Mutex::default(), searches: Semaphore::new(SEARCHES) }
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -102,7 +118,7 @@ impl State {
 
 impl Directory {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection hears of changes from now on.
@@ -155,8 +171,33 @@ impl Hub {
         }
     }
 
-    /// A page of the directory: rooms whose name, description or id has `search` in it.
-    pub(super) fn page(&self, after: Option<&Place>, most: usize, search: Option<&str>) -> Page {
+    /// A page of the directory.
+    pub(super) fn page(&self, after: Option<&Place>, most: usize) -> Page {
+        self.found(after, most, None)
+    }
+
+    /// A page of those of its rooms whose name, description or id has `search` in it. Looking for them takes too long to do it in
+    /// place.
+    ///
+    /// # Errors
+    /// The text is too long.
+    pub(super) async fn search(
+        self: &Arc<Self>,
+        after: Option<Place>,
+        most: usize,
+        search: &str,
+    ) -> Result<Page, Failure> {
+        if search.len() > LONGEST_SEARCH {
+            return Err(Failure::bad(format!("search is longer than {LONGEST_SEARCH} bytes")));
+        }
+        let down = || Failure::new(Code::Internal, "the directory cannot be searched");
+        let _turn = self.directory.searches.acquire().await.map_err(|_| down())?;
+        let (hub, search) = (Arc::clone(self), search.to_owned());
+        let found = move || hub.found(after.as_ref(), most, Some(&search));
+        tokio::task::spawn_blocking(found).await.map_err(|_| down())
+    }
+
+    fn found(&self, after: Option<&Place>, most: usize, search: Option<&str>) -> Page {
         let mut rooms = Vec::new();
         let next = walk(&*self.store, false, after, most, search, |room| rooms.push(Facts::of(room)));
         Page { rooms, next: next.as_ref().map(cursor) }
@@ -175,23 +216,35 @@ pub(super) fn walk(
 ) -> Option<Place> {
     let most = most.clamp(1, LONGEST_PAGE);
     let search = search.map(str::to_lowercase).filter(|search| !search.is_empty());
-    // Whoever asks for all rooms has them all walked through each time.
-    let batch = if all && search.is_some() { MOST_LOOKS } else { LONGEST_PAGE };
+    let batch = match &search {
+        // One more than asked for: whether there is more is to be said.
+        None => most + 1,
+        // Whoever asks for all rooms has them all walked through each time.
+        Some(_) if all => MOST_LOOKS,
+        Some(_) => LONGEST_PAGE,
+    };
     let mut place = after.cloned();
     let (mut looks, mut taken) = (0, 0);
     loop {
         let places = if all { store.all(place.as_ref(), batch) } else { store.listed(place.as_ref(), batch) };
         let last = places.len() < batch;
         for found in places {
+            let mut more = false;
             store.look(&found.1, &mut |room| {
                 if let Some(room) = room.filter(|room| search.as_deref().is_none_or(|it| has(room, it))) {
-                    take(room);
-                    taken += 1;
+                    more = taken >= most;
+                    if !more {
+                        take(room);
+                        taken += 1;
+                    }
                 }
             });
+            if more {
+                return place;
+            }
             place = Some(found);
             looks += 1;
-            if taken >= most || looks >= MOST_LOOKS {
+            if looks >= MOST_LOOKS {
                 return place;
             }
         }
@@ -230,7 +283,7 @@ impl Hub {
             };
             self.store.look(&id, &mut |room| rooms.extend(room.filter(belongs).map(Facts::of)));
         }
-        for public in self.page(None, FIRST, None).rooms {
+        for public in self.page(None, FIRST).rooms {
             if rooms.len() < FIRST && !rooms.iter().any(|known| known.id == public.id) {
                 rooms.push(public);
             }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header;
@@ -20,6 +21,7 @@ use socketioxide::handler::Value;
 use socketioxide::socket::DisconnectReason;
 use socketioxide::socket::Sid;
 
+use super::account::Accounts;
 use super::connection::Connection;
 use super::connection::Item;
 use super::connection::Transport;
@@ -29,6 +31,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::hub::Hub;
 use super::identity::Identity;
+use super::offset::Offsets;
 use crate::auth::Tokens;
 
 /// Marks our handlers for socketioxide's traits.
@@ -59,34 +62,69 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let said = auth.as_ref().and_then(Value::as_str);
         let query = socket.req_parts().uri.query().unwrap_or_default();
         let claimed = Identity::claimed(said.map(|text| &**text), query);
-        let identity = match self.identity(&socket, said.map(|text| &**text), claimed) {
-            Ok(identity) => identity,
-            Err(code) => {
-                self.0.counters.failed(code);
-                // All that a connect_error can carry here is a message: it is the code.
-                return Box::pin(std::future::ready(Err(Box::new(code.name()) as Box<dyn Display + Send>)));
-            }
+        let offsets = Offsets::asked(said.map(|text| &**text)).map_err(|_| Code::BadRequest);
+        let identity = self.identity(&socket, said.map(|text| &**text), claimed);
+        let (identity, offsets) = match identity.and_then(|identity| Ok((identity, offsets?))) {
+            Ok(both) => both,
+            Err(code) => return Box::pin(std::future::ready(Err(self.refused(code)))),
         };
+        if let Some(offsets) = offsets {
+            socket.extensions.insert(Arc::new(offsets));
+        }
         let dialect = asked_in_auth(auth.as_ref())
             .or_else(|| asked_in_query(query))
             .or_else(|| shown_in_query(query))
             .unwrap_or(self.0.dialect);
         let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
-        let accounts = self.0.bank.accounts(Connection::address(&socket), user, Hub::now().at);
+        let now = Hub::now().at;
+        let accounts = self.0.bank.accounts(Connection::address(&socket), user, now);
+        // Whom nobody can prove to be a user is counted by the address alone, before this.
+        let wait = user.map_or(Ok(Duration::ZERO), |_| self.0.bank.connect(&accounts, now));
+        let comes = Comes { before: sid_before(query), dialect, identity, accounts };
+        match wait {
+            Ok(Duration::ZERO) => {
+                self.admit(&socket, comes);
+                Box::pin(std::future::ready(Ok(())))
+            }
+            Ok(wait) => Box::pin(async move {
+                tokio::time::sleep(wait).await;
+                self.admit(&socket, comes);
+                Ok(())
+            }),
+            Err(_) => Box::pin(std::future::ready(Err(self.refused(Code::TooManyRequests)))),
+        }
+    }
+}
+
+/// Somebody who may come in.
+struct Comes {
+    /// The id of the connection that it had before.
+    before: Option<Sid>,
+    dialect: &'static Dialect,
+    identity: Option<Identity>,
+    accounts: Accounts,
+}
+
+impl Door {
+    /// All that a connect_error can carry here is a message: it is the code.
+    fn refused(&self, code: Code) -> Box<dyn Display + Send> {
+        self.0.counters.failed(code);
+        Box::new(code.name())
+    }
+
+    fn admit(&self, socket: &Arc<Transport>, comes: Comes) {
+        let Comes { before, dialect, identity, accounts } = comes;
         let number = self.0.number();
-        let connection = Arc::new(Connection::new(&self.0, number, &socket, dialect, identity, accounts));
-        if let Some(before) = sid_before(query) {
+        let connection = Arc::new(Connection::new(&self.0, number, socket, dialect, identity, accounts));
+        if let Some(before) = before {
             // Nothing has come yet: it is carried out before all that does.
             let _ = connection.inbox.push(Item::Back(before), 0, true);
         }
         socket.extensions.insert(connection.clone());
         socket.on_fallback(Client { hub: self.0.clone(), connection: connection.clone() });
         socket.on_disconnect(Client { hub: self.0.clone(), connection });
-        Box::pin(std::future::ready(Ok(())))
     }
-}
 
-impl Door {
     /// Who comes: as a token proves, in the handshake's `auth`, in its `Authorization`, or else in the cookie; or as the client says,
     /// where that will do.
     ///

@@ -170,6 +170,9 @@ impl From<Refusal> for Failure {
             Refusal::LobbyFull => Failure::new(Code::RoomFull, "too many wait for this room"),
             Refusal::NoLabel => Failure::bad("this peer has no userId to know it by"),
             Refusal::TooManyOfYours => Failure::too_many(LATER, "you have as many rooms as you may have"),
+            Refusal::TooManyInvitations => {
+                Failure::too_many(LATER, "this user has as many invitations as one may have")
+            }
             Refusal::NotStored => Failure {
                 retry_after: Some(LATER),
                 ..Failure::new(Code::NotStored, "this cannot be stored just now")

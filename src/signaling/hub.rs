@@ -22,6 +22,7 @@ use super::connection::Item;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::dialect::Seen;
 use super::directory::Directory;
 use super::error::Failure;
 use super::expiry::Expiries;
@@ -182,9 +183,9 @@ impl Hub {
             }
             Pushed::Refused(item) => {
                 self.counters.dropped(Drop::InboxFull, 1);
-                if let Item::Event(_, ack) = item {
-                    let failure = Failure::too_many(Duration::from_millis(999), "too many events at once");
-                    self.fail(connection, connection.dialect(), ack, None, &failure);
+                if let Item::Event(value, ack) = item {
+                    let wait = Duration::from_millis(999);
+                    session::refuse(self, connection, &value, ack, wait, "too many events at once");
                 }
             }
         }
@@ -329,13 +330,14 @@ impl Hub {
 
     fn tell(self: &Arc<Self>, committed: &Committed<'_>, now: Now) {
         for notice in committed.notices {
+            let seen = Seen::default();
             for &peer in &notice.to {
                 if matches!(notice.event, Event::Admitted) {
                     session::admitted(self, peer, committed, now);
                     continue;
                 }
                 self.seats.with(peer, |seat| {
-                    seat.tell(peer, &notice.event, committed.room, now.at, &self.counters);
+                    seat.tell(peer, &notice.event, (committed.room, &seen), now.at, &self.counters);
                 });
             }
         }

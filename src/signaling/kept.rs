@@ -16,7 +16,7 @@ const MOST: usize = 256;
 const MOST_BYTES: usize = 256 << 10;
 
 /// After this long an event has come through, or its connection is known to be lost: longer than a heartbeat and its answer
-/// may take.
+/// may take. Once it is known to be lost, nothing is forgotten for its age.
 const SURE: Duration = Duration::from_secs(25);
 
 /// One event, as it is said.
@@ -37,6 +37,8 @@ pub(super) struct Parcel {
 #[derive(Default)]
 pub(super) struct Kept {
     last: u64,
+    /// Up to here nobody was told the numbers.
+    unnumbered: u64,
     parcels: VecDeque<Parcel>,
     bytes: usize,
     /// How many that were not sent were dropped for want of room.
@@ -52,7 +54,9 @@ impl Kept {
 
     /// Keeps one more; how many older ones that were not sent had to go.
     pub(super) fn keep(&mut self, parcel: Parcel) -> u64 {
-        self.forget(parcel.at);
+        if parcel.sent {
+            self.forget(parcel.at);
+        }
         self.bytes += parcel.body.get().len();
         self.parcels.push_back(parcel);
         self.fit()
@@ -73,7 +77,7 @@ impl Kept {
         Some(old)
     }
 
-    /// Forgets what was sent long enough ago.
+    /// Forgets what was sent long enough ago, on a connection that is there.
     pub(super) fn forget(&mut self, now: Instant) {
         while self.parcels.front().is_some_and(|it| it.sent && now.saturating_duration_since(it.at) >= SURE) {
             self.drop_first();
@@ -110,14 +114,18 @@ impl Kept {
         self.bytes = 0;
         let all = std::mem::take(&mut self.parcels).into_iter();
         match have {
-            None => (all.filter(|parcel| !parcel.sent).collect(), lost),
+            None => {
+                let missed: Vec<_> = all.filter(|parcel| !parcel.sent).collect();
+                self.unnumbered = missed.first().map_or(self.last, |first| first.seq.saturating_sub(1));
+                (missed, lost)
+            }
             Some(have) => {
                 let missed: Vec<_> = all
                     .filter(|parcel| parcel.seq > have)
                     .map(|parcel| Parcel { at: now, ..parcel })
                     .collect();
                 // A client that has more than was ever said has it of another process.
-                let wanted = self.last.saturating_sub(have);
+                let wanted = self.last.saturating_sub(have.max(self.unnumbered));
                 let lost = wanted.saturating_sub(missed.len() as u64);
                 (missed, lost)
             }

@@ -25,6 +25,7 @@ mod lost;
 mod media;
 mod moment;
 mod news;
+mod offset;
 mod operator;
 mod outbox;
 mod seal;
@@ -95,6 +96,9 @@ pub struct Settings {
     pub bytes_per_second: u64,
     /// How many rooms it may join or make a minute. 0: no limit.
     pub joins_per_minute: u32,
+    /// How many connections a user with a token may open a second, in the long run; ten seconds' worth at once, and five more in
+    /// line. 0: no limit.
+    pub connects_per_second: u32,
     /// The longest event, in bytes.
     pub message_bytes: usize,
     /// The most rooms.
@@ -119,6 +123,7 @@ impl Default for Settings {
             events_per_second: 200,
             bytes_per_second: 256 << 10,
             joins_per_minute: 10,
+            connects_per_second: 5,
             message_bytes: 64 << 10,
             max_rooms: 1_000_000,
             rooms_of_one: 20,
@@ -154,6 +159,7 @@ impl Settings {
             events_per_second: self.events_per_second,
             bytes_per_second: self.bytes_per_second,
             joins_per_minute: self.joins_per_minute,
+            connects_per_second: self.connects_per_second,
         }
     }
 
@@ -201,7 +207,7 @@ const TRANSPORT_QUEUE: usize = 64;
 /// How much is read from a client's WebSocket at a time, and kept for it: several candidates, or a part of a description.
 const READ: usize = 1024;
 
-/// How long a client may take to say hello after the transport is there.
+/// How long a client may take to say hello after the transport is there, the line that it may have to wait in aside.
 const HELLO: Duration = Duration::from_secs(10);
 
 /// How long closing the transports may take.
@@ -230,7 +236,7 @@ impl Signaling {
             .ws_read_buffer_size(READ)
             .ws_max_message_size(hard)
             .ws_max_frame_size(hard)
-            .connect_timeout(HELLO)
+            .connect_timeout(HELLO + account::LONGEST_WAIT)
             .with_parser(parser)
             .build_layer();
         io.ns("/", Door(hub.clone()));

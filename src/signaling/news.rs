@@ -155,7 +155,7 @@ impl Hub {
                 }
                 Event::RoomClosed { reason } if *reason != ClosedReason::Kicked => closed = reason.name(),
                 Event::RoomTimeout => closed = "timeout",
-                Event::RoomChanged => changed = true,
+                Event::RoomChanged { .. } => changed = true,
                 _ => {}
             }
         }

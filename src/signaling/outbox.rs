@@ -28,11 +28,15 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::connection::Transport;
 use super::kept::Parcel;
+use super::stats::Drop;
 use crate::rooms::PeerId;
 
 /// The most that may wait.
 const MOST: usize = 8192;
 const MOST_BYTES: usize = 2 << 20;
+/// The most that may wait where one more answer to a refused event is added: who sends so much faster than it is served, and than
+/// it reads, is cut off.
+const MOST_REFUSED: usize = MOST / 2;
 /// A receiver that takes nothing for this long is cut off.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
 /// How often the task looks whether there is room again.
@@ -63,7 +67,8 @@ pub(super) struct Outbox {
 struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    overflown: bool,
+    /// Why nothing is added any more: it is being cut off.
+    given_up: Option<Drop>,
 }
 
 /// An event or (no event) an acknowledgement on its way.
@@ -129,14 +134,14 @@ impl Outbox {
                 Tried::Never(why) => return Err(why),
             }
         }
-        if queue.overflown {
+        if queue.given_up.is_some() {
             return Err(Unsent::Overflow);
         }
         let body = serde_json::value::to_raw_value(body).map_err(|_| Unsent::Malformed)?;
         let bytes = queue.bytes + body.get().len();
         if queue.waiting.len() >= MOST || bytes > MOST_BYTES {
             // The task sees it and cuts the connection off; here a room may be locked.
-            queue.overflown = true;
+            queue.given_up = Some(Drop::SlowReader);
             return Err(Unsent::Overflow);
         }
         queue.bytes = bytes;
@@ -174,30 +179,46 @@ impl Outbox {
         self.waits.load(Ordering::Acquire)
     }
 
-    fn overflown(&self) -> bool {
-        self.lock().overflown
+    /// Whether too much waits for one more answer to a refused event; if so, the connection is being cut off.
+    pub(super) fn is_flooded(&self) -> bool {
+        if !self.waits() {
+            return false;
+        }
+        let mut queue = self.lock();
+        if queue.waiting.len() >= MOST_REFUSED {
+            // As with an overflow.
+            queue.given_up.get_or_insert(Drop::Flood);
+        }
+        queue.given_up.is_some()
     }
 
-    /// Takes what waits of one seat's events, in order: somebody else is to be told. What waits of others stays.
-    pub(super) fn take_of(&self, peer: PeerId, now: std::time::Instant) -> Vec<Parcel> {
-        let mut queue = self.lock();
-        let is_its = |it: &Waiting| it.event.is_some() && it.seat.is_some_and(|(of, _)| of == peer);
-        if !queue.waiting.iter().any(is_its) {
+    fn given_up(&self) -> Option<Drop> {
+        self.lock().given_up
+    }
+
+    /// Takes what waits for this seat, in order: it is sent on another connection, or kept.
+    pub(super) fn take_of(&self, seat: PeerId, now: std::time::Instant) -> Vec<Parcel> {
+        if !self.waits() {
             return Vec::new();
         }
-        let (taken, rest) =
-            std::mem::take(&mut queue.waiting).into_iter().partition::<VecDeque<_>, _>(is_its);
-        queue.waiting = rest;
-        queue.bytes = queue.waiting.iter().map(|it| it.body.get().len()).sum();
-        let parcel = |it: Waiting| {
-            let ((_, seq), event) = (it.seat?, it.event?);
-            Some(Parcel { seq, at: now, sent: false, event, body: it.body, message: None })
-        };
-        taken.into_iter().filter_map(parcel).collect()
+        let mut queue = self.lock();
+        let Queue { waiting, bytes, .. } = &mut *queue;
+        let mut taken = Vec::new();
+        waiting.retain_mut(|it| {
+            let (Some((of, seq)), Some(event)) = (it.seat, it.event) else { return true };
+            if of != seat {
+                return true;
+            }
+            let body = std::mem::take(&mut it.body);
+            *bytes = bytes.saturating_sub(body.get().len());
+            taken.push(Parcel { seq, at: now, sent: false, event, body, message: None });
+            false
+        });
+        taken
     }
 
-    /// Drops what waits, once nothing more is sent; how much it was.
-    pub(super) fn discard(&self) -> u64 {
+    /// Forgets what waits, once nothing more is sent; how many.
+    pub(super) fn forget(&self) -> u64 {
         std::mem::take(&mut *self.lock()).waiting.len() as u64
     }
 }
@@ -213,15 +234,17 @@ async fn pump(owner: Weak<Connection>, socket: Weak<Transport>) {
         if connection.is_closed() {
             return;
         }
-        if !outbox.overflown() {
+        let mut why = outbox.given_up();
+        if why.is_none() {
             match outbox.flush(&socket) {
                 None => return,
                 Some(0) => {}
                 Some(_) => progress = Instant::now(),
             }
+            why = (progress.elapsed() >= STALLED).then_some(Drop::SlowReader).or(outbox.given_up());
         }
-        if outbox.overflown() || progress.elapsed() >= STALLED {
-            connection.cut();
+        if let Some(why) = why {
+            connection.cut(why);
             break;
         }
         drop((connection, socket));

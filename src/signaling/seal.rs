@@ -1,6 +1,7 @@
 //! Resume tokens: what a seat is, sealed. Whoever shows one had the seat; so nothing need be kept to know it again, and it is known
 //! even to the next process, which has no seats yet.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) struct Opened {
     pub(super) peer: PeerId,
     /// The seat was taken with a user's token.
     pub(super) proven: bool,
+    /// It was made by an earlier process: whoever shows it has heard nothing of this one.
+    pub(super) earlier: bool,
     /// The seat was of an earlier process, and may be taken again.
     pub(super) restore: Option<Restore>,
 }
@@ -107,7 +110,7 @@ impl Seal {
         let [flags] = rest.take()?;
         let proven = flags & 64 != 0;
         if boot == self.boot {
-            return Some(Opened { peer, proven, restore: None });
+            return Some(Opened { peer, proven, earlier: false, restore: None });
         }
         let rank = [Rank::Member, Rank::Moderator, Rank::Creator];
         let who = Who { user: rest.label()?, name: rest.label()?, rank: *rank.get(usize::from(flags & 15))? };
@@ -121,7 +124,7 @@ impl Seal {
             order,
             joined_at,
         });
-        Some(Opened { peer, proven, restore })
+        Some(Opened { peer, proven, earlier: true, restore })
     }
 
     /// Over the room, too, which the token does not hold.
@@ -131,6 +134,14 @@ impl Seal {
         context.update(room.as_str().as_bytes());
         context.update(content);
         context.sign()
+    }
+
+    /// Tells the events of this peer's seat from those of any other seat, and of any other process.
+    pub(super) fn mark(&self, peer: PeerId) -> NonZeroU32 {
+        let [a, b, c, d, ..] = self.boot;
+        let [e, f, g, h, ..] = *peer.bytes();
+        let mark = u32::from_be_bytes([a, b, c, d]) ^ u32::from_be_bytes([e, f, g, h]);
+        NonZeroU32::new(mark).unwrap_or(NonZeroU32::MIN)
     }
 
     /// A number for an account (`Room::maker`), the same after a restart and not to be guessed: odd if many `share` it.

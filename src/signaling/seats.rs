@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -15,8 +16,10 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
+use super::dialect::Seen;
 use super::kept::Kept;
 use super::kept::Parcel;
+use super::offset::Offset;
 use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Relayed;
@@ -36,6 +39,8 @@ pub(super) struct Seat {
     /// When to push fresh credentials; none: it has no right to any yet, being in the lobby.
     pub(super) renew: Option<Instant>,
     pub(super) kept: Kept,
+    /// What its offsets begin with, if its client asks for them.
+    pub(super) mark: Option<NonZeroU32>,
     /// What the token that it was taken with says of every room.
     pub(super) role: Rank,
     /// It was taken with a token: nobody takes it again without one.
@@ -49,12 +54,17 @@ impl Seat {
         counters.dropped(Drop::MissedOverflow, self.kept.unsent(events));
     }
 
-    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away.
+    /// Its client says which events it has when it comes back.
+    pub(super) fn counts(&self) -> bool {
+        self.dialect.counts || self.mark.is_some()
+    }
+
+    /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away. `seen`: the same for all who are told.
     pub(super) fn tell(
         &mut self,
         me: PeerId,
         event: &Event<'_>,
-        room: Option<&Room>,
+        (room, seen): (Option<&Room>, &Seen),
         now: Instant,
         counters: &Counters,
     ) {
@@ -67,10 +77,12 @@ impl Seat {
         let Some(row) = self.dialect.row(event) else { return };
         let message = if let Event::Chat(message) = event { Some(message.id) } else { None };
         let seq = self.kept.number();
-        let body = Rendered(row, Pieces { seq: Some(seq), ..Pieces::of(event, &self.room, room, me) });
+        let offset = self.mark.map(|mark| Offset { mark, seq });
+        let body =
+            Rendered(row, Pieces { seq: Some(seq), offset, ..Pieces::of(event, &self.room, room, me, seen) });
         match &self.connection {
             // What may have to be said again is written once.
-            Some(connection) if self.dialect.counts => {
+            Some(connection) if self.counts() => {
                 if let Ok(body) = serde_json::value::to_raw_value(&body) {
                     let sent = connection.tell(me, seq, row.event, &body).is_ok();
                     let lost = self.kept.keep(Parcel { seq, at: now, sent, event: row.event, body, message });
@@ -164,7 +176,10 @@ impl Seats {
     pub(super) fn sweep(&self, now: Instant) {
         for shard in &self.0 {
             for seat in lock(shard).seats.values_mut() {
-                seat.kept.forget(now);
+                // Of a connection that is lost nobody knows when it was last heard.
+                if seat.connection.is_some() {
+                    seat.kept.forget(now);
+                }
             }
         }
     }

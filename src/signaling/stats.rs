@@ -57,16 +57,18 @@ pub enum Drop {
     MissedOverflow,
     /// The connection had closed, and nobody came back for it.
     Closed,
-    /// More commands waiting than a connection may have.
+    /// More commands waiting than a connection may have: each is answered.
     InboxFull,
+    /// So many events beyond its rate that their answers pile up: cut off.
+    Flood,
     /// A change of the directory, for one that reads slowly or because there were too many.
     Directory,
 }
 
 impl Drop {
     /// Every reason, in the order of `Stats::drops`.
-    pub const ALL: [Drop; 5] =
-        [Drop::SlowReader, Drop::MissedOverflow, Drop::Closed, Drop::InboxFull, Drop::Directory];
+    pub const ALL: [Drop; 6] =
+        [Drop::SlowReader, Drop::MissedOverflow, Drop::Closed, Drop::InboxFull, Drop::Flood, Drop::Directory];
 
     /// Its name in metrics.
     #[must_use]
@@ -76,6 +78,7 @@ impl Drop {
             Drop::MissedOverflow => "missed-overflow",
             Drop::Closed => "connection-closed",
             Drop::InboxFull => "inbox-full",
+            Drop::Flood => "flood",
             Drop::Directory => "directory",
         }
     }

@@ -18,21 +18,26 @@ use crate::rooms::Kind;
 use crate::rooms::RoomId;
 use crate::rooms::Standing;
 
-/// The most rooms of a user that are looked at for contacts and invitations.
+/// The most rooms of a user that are looked at for contacts, and the most invitations that are told.
 const MOST_ROOMS: usize = 64;
 /// The most contacts that are told.
 const MOST_CONTACTS: usize = 512;
 
-/// How many locks the comings and goings are spread over.
-const EDGES: usize = 16;
+/// How many locks the comings and goings are spread over: telling hundreds of contacts takes a while.
+const EDGES: usize = 256;
 
 /// The connections of users who said who they are on connecting.
-#[derive(Default)]
 pub(super) struct Users {
     known: Mutex<HashMap<Arc<str>, Vec<Weak<Connection>>>>,
     /// Held while others are told that a user has come or gone, so that the last they hear is how it is. Taken before all
     /// other locks.
-    edges: [Mutex<()>; EDGES],
+    edges: Box<[Mutex<()>]>,
+}
+
+impl Default for Users {
+    fn default() -> Users {
+        Users { known: Mutex::default(), edges: (0..EDGES).map(|_| Mutex::default()).collect() }
+    }
 }
 
 impl Users {
@@ -76,29 +81,29 @@ impl Hub {
     pub(super) fn user_came(&self, connection: &Arc<Connection>) {
         let Some(identity) = connection.identity() else { return };
         let Some(user) = &identity.user else { return };
-        let _edge = self.users.edge(user);
-        let first = self.users.add(user, connection);
-        let rooms = self.store.rooms_of(user, MOST_ROOMS);
-        if rooms.is_empty() {
-            return;
+        let contacts = self.contacts(user, &self.store.rooms_of(user, MOST_ROOMS));
+        {
+            let _edge = self.users.edge(user);
+            if self.users.add(user, connection) {
+                for contact in &contacts {
+                    self.presence(&self.users.of(contact), user, identity.name.as_deref(), true);
+                }
+            }
         }
         let dialect = connection.dialect();
-        for contact in self.contacts(user, &rooms) {
-            let there = self.users.of(&contact);
-            if there.is_empty() {
-                continue;
-            }
-            if let Some(row) = dialect.online {
-                let name = there.first().and_then(|it| it.identity()).and_then(|it| it.name.clone());
-                let pieces = Pieces { user: Some(&contact), name: name.as_deref(), ..Pieces::default() };
-                self.push(connection, row.event, &Rendered(row, pieces));
-            }
-            if first {
-                self.presence(&there, user, identity.name.as_deref(), true);
+        if let Some(row) = dialect.online {
+            for contact in &contacts {
+                // Nobody goes between the look and the word.
+                let _edge = self.users.edge(contact);
+                if let Some(there) = self.users.of(contact).first() {
+                    let name = there.identity().and_then(|it| it.name.clone());
+                    let pieces = Pieces { user: Some(contact), name: name.as_deref(), ..Pieces::default() };
+                    self.push(connection, row.event, &Rendered(row, pieces));
+                }
             }
         }
         if let Some(row) = dialect.invited {
-            for room in &rooms {
+            for room in &self.store.invitations_of(user, MOST_ROOMS) {
                 let mut facts = None;
                 self.store.look(room, &mut |room| {
                     facts = room
@@ -117,12 +122,13 @@ impl Hub {
     pub(super) fn user_went(&self, connection: &Arc<Connection>) {
         let Some(identity) = connection.identity() else { return };
         let Some(user) = &identity.user else { return };
+        // Looked up before others have to wait for it; most users have one connection.
+        let contacts = self.contacts(user, &self.store.rooms_of(user, MOST_ROOMS));
         let _edge = self.users.edge(user);
         if !self.users.remove(user, connection) {
             return;
         }
-        let rooms = self.store.rooms_of(user, MOST_ROOMS);
-        for contact in self.contacts(user, &rooms) {
+        for contact in contacts {
             self.presence(&self.users.of(&contact), user, identity.name.as_deref(), false);
         }
     }

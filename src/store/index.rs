@@ -1,4 +1,6 @@
-//! Which rooms know a user, which are in the directory, and on whose account they are.
+//! Which rooms know a user, which are in the directory, and on whose account they are; and how many of each there may be.
+//!
+//! What is made or given counts from the moment that it is decided: while it is written, others are decided.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -9,47 +11,143 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use super::Place;
+use super::live::Limits;
+use crate::rooms::Change;
+use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
+use crate::rooms::Standing;
+
+/// How many accounts one that is shared is worth.
+const SHARED: u32 = 20;
+
+/// The most invitations that a user has at a time: anybody may invite anybody.
+pub(super) const MOST_INVITATIONS: usize = 64;
 
 /// What rooms are found by, beside their names. Taken with a room locked, and takes no lock of a room's.
 #[derive(Default)]
 pub(super) struct Index {
-    users: Mutex<HashMap<Arc<str>, BTreeSet<RoomId>>>,
+    users: Mutex<HashMap<Arc<str>, Known>>,
     listed: Mutex<BTreeSet<(Reverse<u64>, RoomId)>>,
-    makers: Mutex<HashMap<u64, u32>>,
+    makers: Mutex<Makers>,
+}
+
+/// The rooms of a user. Those that it is banned from are nobody's business here.
+#[derive(Default)]
+struct Known {
+    belongs: BTreeSet<RoomId>,
+    invited: BTreeSet<RoomId>,
+}
+
+#[derive(Default)]
+struct Makers {
+    /// Rooms on nobody's account, too.
+    all: u64,
+    of: HashMap<u64, u32>,
+}
+
+/// What a command has taken of what is limited: given back if it is not carried out.
+#[derive(Default)]
+pub(super) enum Held {
+    #[default]
+    Nothing,
+    /// A room on this account.
+    Room(u64),
+    /// This user's invitation.
+    Invitation(Arc<str>),
 }
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Index {
-    /// A room is there now.
-    pub(super) fn made(&self, room: &Room) {
-        if room.maker != 0 {
-            *lock(&self.makers).entry(room.maker).or_default() += 1;
+impl Makers {
+    fn add(&mut self, maker: u64, limits: Limits) -> Result<(), Refusal> {
+        if self.all >= limits.rooms {
+            return Err(Refusal::TooManyRooms);
         }
+        if maker != 0 {
+            let share = if maker % 2 == 1 { SHARED } else { 1 };
+            let most = limits.rooms_of_one.saturating_mul(share);
+            let count = self.of.entry(maker).or_default();
+            if most != 0 && *count >= most {
+                return Err(Refusal::TooManyOfYours);
+            }
+            *count += 1;
+        }
+        self.all += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, maker: u64) {
+        self.all = self.all.saturating_sub(1);
+        if let Some(count) = self.of.get_mut(&maker) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of.remove(&maker);
+            }
+        }
+    }
+}
+
+impl Index {
+    /// Takes what these changes need of what is limited.
+    ///
+    /// # Errors
+    /// There is no more of it.
+    pub(super) fn take(&self, id: &RoomId, changes: &[Change], limits: Limits) -> Result<Held, Refusal> {
+        for change in changes {
+            match change {
+                Change::Create(room) => {
+                    lock(&self.makers).add(room.maker, limits)?;
+                    return Ok(Held::Room(room.maker));
+                }
+                Change::Person { user, person: Some(person) } if person.standing == Standing::Invited => {
+                    let mut users = lock(&self.users);
+                    let known = users.entry(user.clone()).or_default();
+                    if known.invited.len() >= MOST_INVITATIONS {
+                        return Err(Refusal::TooManyInvitations);
+                    }
+                    known.invited.insert(id.clone());
+                    return Ok(Held::Invitation(user.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(Held::Nothing)
+    }
+
+    /// What was taken for this room came to nothing.
+    pub(super) fn give_back(&self, id: &RoomId, held: Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Room(maker) => lock(&self.makers).remove(maker),
+            Held::Invitation(user) => self.forgets(&user, id),
+        }
+    }
+
+    /// A room is there from before.
+    pub(super) fn loaded(&self, room: &Room) {
+        // Limits are for what is made from now on.
+        let none = Limits { rooms: u64::MAX, rooms_of_one: 0 };
+        let _ = lock(&self.makers).add(room.maker, none);
+        self.made(room);
+    }
+
+    /// A room is there now, for which there was a place.
+    pub(super) fn made(&self, room: &Room) {
         let details = room.details();
         if details.listed {
             lock(&self.listed).insert((Reverse(room.created_at), room.id.clone()));
         }
-        for user in details.people.keys() {
-            self.knows(user, &room.id);
+        for (user, person) in &details.people {
+            self.knows(user, &room.id, person.standing);
         }
     }
 
     /// A room is no longer there.
     pub(super) fn gone(&self, room: &Room) {
-        if room.maker != 0 {
-            let mut makers = lock(&self.makers);
-            if let Some(count) = makers.get_mut(&room.maker) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    makers.remove(&room.maker);
-                }
-            }
-        }
+        lock(&self.makers).remove(room.maker);
         let details = room.details();
         if details.listed {
             lock(&self.listed).remove(&(Reverse(room.created_at), room.id.clone()));
@@ -59,29 +157,39 @@ impl Index {
         }
     }
 
-    /// A room knows a user.
-    pub(super) fn knows(&self, user: &Arc<str>, room: &RoomId) {
-        lock(&self.users).entry(user.clone()).or_default().insert(room.clone());
+    /// A room knows a user as this.
+    pub(super) fn knows(&self, user: &Arc<str>, room: &RoomId, standing: Standing) {
+        if standing == Standing::Banned {
+            return self.forgets(user, room);
+        }
+        let mut users = lock(&self.users);
+        let Known { belongs, invited } = users.entry(user.clone()).or_default();
+        let (into, from) =
+            if standing == Standing::Invited { (invited, belongs) } else { (belongs, invited) };
+        from.remove(room);
+        into.insert(room.clone());
     }
 
     /// A room knows a user no more.
     pub(super) fn forgets(&self, user: &Arc<str>, room: &RoomId) {
         let mut users = lock(&self.users);
-        if let Some(rooms) = users.get_mut(user) {
-            rooms.remove(room);
-            if rooms.is_empty() {
+        if let Some(known) = users.get_mut(user) {
+            known.belongs.remove(room);
+            known.invited.remove(room);
+            if known.belongs.is_empty() && known.invited.is_empty() {
                 users.remove(user);
             }
         }
     }
 
-    /// How many rooms are on this account.
-    pub(super) fn made_by(&self, maker: u64) -> u32 {
-        lock(&self.makers).get(&maker).copied().unwrap_or(0)
+    pub(super) fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId> {
+        let users = lock(&self.users);
+        users.get(user).into_iter().flat_map(|known| &known.belongs).take(most).cloned().collect()
     }
 
-    pub(super) fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId> {
-        lock(&self.users).get(user).into_iter().flatten().take(most).cloned().collect()
+    pub(super) fn invitations_of(&self, user: &str, most: usize) -> Vec<RoomId> {
+        let users = lock(&self.users);
+        users.get(user).into_iter().flat_map(|known| &known.invited).take(most).cloned().collect()
     }
 
     pub(super) fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place> {

@@ -28,6 +28,7 @@ use super::Place;
 use super::Store;
 use super::Ticket;
 use super::Waits;
+use super::index::Held;
 use super::index::Index;
 use super::record;
 use crate::rooms;
@@ -70,11 +71,14 @@ struct Shard {
     rooms: HashTable<Room>,
     deadlines: BTreeSet<(Instant, RoomId)>,
     /// Rooms of which something is being written: nothing else changes them meanwhile.
-    writing: HashMap<RoomId, Arc<Semaphore>>,
+    writing: HashMap<RoomId, Writing>,
 }
 
-/// How many accounts one that is shared is worth.
-const SHARED: u32 = 20;
+struct Writing {
+    /// Closed when it is written, or cannot be.
+    over: Arc<Semaphore>,
+    held: Held,
+}
 
 /// How many locks the rooms are spread over.
 const SHARDS: usize = 32;
@@ -119,7 +123,7 @@ impl Live {
             room.status = Status::Waiting;
             room.expires = rooms::expires_when_loaded(&room, &live.rules, now);
             live.count(None, Some(&room));
-            live.index.made(&room);
+            live.index.loaded(&room);
             let hash = live.hasher.hash_one(&room.id);
             let mut shard = live.shard(hash);
             if let Some(at) = room.deadline() {
@@ -134,20 +138,6 @@ impl Live {
     /// bits between.
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         lock(&self.shards[(hash >> 48) as usize % SHARDS])
-    }
-
-    /// Whether one more room may be made, on this account.
-    fn takes(&self, changes: &[Change]) -> Result<(), Refusal> {
-        let Some(Change::Create(room)) = changes.first() else { return Ok(()) };
-        if self.rooms.iter().map(|n| n.load(Ordering::Relaxed)).sum::<u64>() >= self.limits.rooms {
-            return Err(Refusal::TooManyRooms);
-        }
-        let share = if room.maker % 2 == 1 { SHARED } else { 1 };
-        let most = self.limits.rooms_of_one.saturating_mul(share);
-        if most != 0 && room.maker != 0 && self.index.made_by(room.maker) >= most {
-            return Err(Refusal::TooManyOfYours);
-        }
-        Ok(())
     }
 
     fn count(&self, before: Option<(Kind, usize)>, after: Option<&Room>) {
@@ -193,8 +183,10 @@ impl Store for Live {
         let mut kept = true;
         if let Some(Ticket(Waits::Written(written))) = ticket {
             // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
-            if let Some(turn) = shard.writing.remove(id) {
-                turn.close();
+            let mut held = Held::Nothing;
+            if let Some(writing) = shard.writing.remove(id) {
+                writing.over.close();
+                held = writing.held;
                 let Shard { rooms, deadlines, .. } = &mut *shard;
                 let at = rooms.find(hash, |room| room.id == *id).and_then(Room::deadline);
                 deadlines.extend(at.map(|at| (at, id.clone())));
@@ -209,6 +201,7 @@ impl Store for Live {
                 }
                 Err(_) if record::need(command) == record::Need::Should => kept = false,
                 Err(_) => {
+                    self.index.give_back(id, held);
                     then(Err(Refusal::NotStored));
                     return None;
                 }
@@ -270,6 +263,10 @@ impl Store for Live {
 
     fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId> {
         self.index.rooms_of(user, most)
+    }
+
+    fn invitations_of(&self, user: &str, most: usize) -> Vec<RoomId> {
+        self.index.invitations_of(user, most)
     }
 
     fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place> {
@@ -349,14 +346,17 @@ impl Live {
             then(Ok(Committed::unchanged(room, decision.answer, &decision.notices)));
             return None;
         }
-        if let Some(turn) = shard.writing.get(id) {
-            return Some(Ticket(Waits::Turn(Arc::clone(turn))));
+        if let Some(writing) = shard.writing.get(id) {
+            return Some(Ticket(Waits::Turn(Arc::clone(&writing.over))));
         }
         if written.is_none() {
-            if let Err(refusal) = self.takes(&decision.changes) {
-                then(Err(refusal));
-                return None;
-            }
+            let held = match self.index.take(id, &decision.changes, self.limits) {
+                Ok(held) => held,
+                Err(refusal) => {
+                    then(Err(refusal));
+                    return None;
+                }
+            };
             let records = record::of(id, room, &decision.changes);
             if records.is_empty() {
             } else if record::need(command) == record::Need::May {
@@ -366,7 +366,7 @@ impl Live {
                 if let Some(at) = room.and_then(Room::deadline) {
                     shard.deadlines.remove(&(at, id.clone()));
                 }
-                shard.writing.insert(id.clone(), Arc::new(Semaphore::new(0)));
+                shard.writing.insert(id.clone(), Writing { over: Arc::new(Semaphore::new(0)), held });
                 return Some(Ticket(Waits::Write(self.ledger.write(records))));
             }
         }
@@ -391,7 +391,7 @@ impl Live {
                 }
                 Change::Unwait(peer) => committed.waited.push(*peer),
                 Change::Create(room) => self.index.made(room),
-                Change::Person { user, person: Some(_) } => self.index.knows(user, id),
+                Change::Person { user, person: Some(person) } => self.index.knows(user, id, person.standing),
                 Change::Person { user, person: None } => self.index.forgets(user, id),
                 Change::Delete | Change::CallOver => {
                     if let Some(room) = &room

@@ -153,8 +153,11 @@ pub trait Store: Send + Sync {
     /// The rooms with the most members, most first, at most `most` of them. Walks through all rooms.
     fn biggest(&self, most: usize) -> Vec<RoomId>;
 
-    /// The rooms that know this user (invited, belonging or banned), at most `most`.
+    /// The rooms that this user belongs to, at most `most`.
     fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId>;
+
+    /// The rooms that this user is invited to, at most `most`.
+    fn invitations_of(&self, user: &str, most: usize) -> Vec<RoomId>;
 
     /// The rooms in the directory after that place, newest first, at most `most`.
     fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place>;

@@ -6,6 +6,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ahash::RandomState;
+use hashbrown::HashMap;
+
 use super::meter::SharedBucket;
 use super::peers::Cidr;
 use super::usage::Usage;
@@ -14,13 +17,21 @@ use super::usage::Usage;
 const MOST_SIGNALED: usize = 32;
 const MOST_OBSERVED: usize = 8;
 
-/// Ordered, for clients choose the names of rooms.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Seats {
-    pub(super) members: BTreeMap<Box<str>, Member>,
+    /// Their ids are chosen here, at random: nobody aims at one bucket.
+    pub(super) members: HashMap<Box<str>, Member, RandomState>,
+    /// Ordered, for clients choose the names of rooms.
     pub(super) rooms: BTreeMap<Box<str>, Entry>,
     /// How many rooms there have been.
     numbers: u64,
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        let members = HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4));
+        Seats { members, rooms: BTreeMap::new(), numbers: 0 }
+    }
 }
 
 /// Somebody in a room.
@@ -138,7 +149,6 @@ impl Seats {
     /// `member` has this address, too.
     pub(super) fn add(&mut self, member: &str, ip: IpAddr, source: Source) {
         let Some(member) = self.members.get_mut(member) else { return };
-        let Some(entry) = self.rooms.get_mut(&member.room.name) else { return };
         let ip = canonical(ip);
         let known = member.has(ip);
         let (list, most) = match source {
@@ -155,6 +165,10 @@ impl Seats {
         }
         let oldest = if list.len() < most { None } else { list.pop_front() };
         list.push_back(ip);
+        if known && oldest.is_none() {
+            return;
+        }
+        let Some(entry) = self.rooms.get_mut(&member.room.name) else { return };
         if !known {
             *entry.addresses.entry(ip).or_default() += 1;
         }

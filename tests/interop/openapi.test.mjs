@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -19,6 +19,7 @@ let folder;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'callgate-openapi-'));
+  await writeFile(join(folder, 'schemathesis.toml'), config.join('\n'));
   const auth = { key: 'a key of thirty-two characters..', api_keys: [key] };
   daemon = await start({ config: { admin: { token: admin }, auth } });
 });
@@ -27,9 +28,14 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+// A user's name is measured in bytes, which a JSON schema cannot say: these may answer 400 to one that it allows.
+const named = ['POST /api/rooms', 'POST /api/rooms/{roomId}/kick', 'POST /api/rooms/{roomId}/invite'];
+const accepted = JSON.stringify(['2xx', '3xx', '400', '401', '403', '404', '409', '429', '5xx']);
+const config = named.map((name) => `[[operations]]\ninclude-name = "${name}"\nchecks.positive_data_acceptance.expected-statuses = ${accepted}\n`);
+
 /** Runs all checks for a while; what it found is in the error. */
 async function run(...more) {
-  const args = ['run', `${daemon.url}/openapi.json`, '--checks', 'all', '--max-time', `${seconds}`];
+  const args = ['--config-file', join(folder, 'schemathesis.toml'), 'run', `${daemon.url}/openapi.json`, '--checks', 'all', '--max-time', `${seconds}`];
   args.push('--max-response-time', '5', '--request-timeout', '10', '--warnings', 'off', '--no-color', ...more);
   const { stdout } = await execute(schemathesis, args, { cwd: folder, timeout: 90_000, maxBuffer: 1 << 24 }).catch((error) => {
     const text = `${error.stdout}`;

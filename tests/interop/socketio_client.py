@@ -1,11 +1,16 @@
-"""PyPI's python-socketio as two clients in a call: `socketio_client.py URL DIALECT TRANSPORT [CA]`. Ends with 0 if all went well."""
+"""PyPI's python-socketio as two clients in a call: `socketio_client.py URL DIALECT TRANSPORT [CA]`. Ends with 0 if all went well.
 
-import queue
+Its AsyncClient: the other one takes in every packet on a thread of its own, so that their order is left to chance, and reads and
+writes TLS on two threads at once, which CPython guards since 3.13.1 only.
+"""
+
+import asyncio
 import socket
+import ssl
 import sys
 import time
 
-import requests
+import aiohttp
 import socketio
 from engineio.payload import Payload
 
@@ -62,54 +67,67 @@ WORDS = {
 class Person:
     """A client that keeps what it hears."""
 
-    def __init__(self, user, before=""):
+    def __init__(self, user):
         self.user = user
         self.heard = {}
-        session = requests.Session()
-        if CA:
-            session.verify = CA
-        self.client = socketio.Client(reconnection=False, http_session=session)
-        self.client.on("*", self.hear)
+
+    @classmethod
+    async def connect(cls, user, before=""):
+        person = cls(user)
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=CA)) if CA else None
+        person.http = aiohttp.ClientSession(connector=connector)
+        person.client = socketio.AsyncClient(reconnection=False, http_session=person.http)
+        person.client.on("*", person.hear)
         query = f"?userId={user}&reconnecting={before}" if DIALECT == "community" or before else ""
-        self.client.connect(URL + query, transports=[TRANSPORT], auth={"dialect": DIALECT}, wait_timeout=PATIENCE)
-        self.sid = self.client.get_sid()
+        auth = {"dialect": DIALECT}
+        await person.client.connect(URL + query, transports=[TRANSPORT], auth=auth, wait_timeout=PATIENCE)
+        person.sid = person.client.get_sid()
+        return person
 
     def events(self, name):
-        return self.heard.setdefault(name, queue.Queue())
+        return self.heard.setdefault(name, asyncio.Queue())
 
-    def hear(self, event, *data):
-        self.events(event).put(data[0] if data else None)
+    async def hear(self, event, *data):
+        self.events(event).put_nowait(data[0] if data else None)
 
-    def next(self, event):
+    async def next(self, event):
         try:
-            return self.events(event).get(timeout=PATIENCE)
-        except queue.Empty:
-            seen = {name: list(all.queue) for name, all in self.heard.items()}
+            return await asyncio.wait_for(self.events(event).get(), PATIENCE)
+        except asyncio.TimeoutError:
+            seen = {name: list(all._queue) for name, all in self.heard.items()}
             raise AssertionError(f"{self.user} hears no {event}: {str(seen)[:1500]}") from None
 
-    def enter(self, room):
+    async def call(self, event, body):
+        return await self.client.call(event, body, timeout=PATIENCE)
+
+    async def enter(self, room):
         event, body = WORDS["enter"](room, self.user)
         if "entered" not in WORDS:
-            answer = self.client.call(event, body, timeout=PATIENCE)
+            answer = await self.call(event, body)
             assert answer["ok"], answer
             return answer
-        self.client.emit(event, body)
-        return self.next(WORDS["entered"])
+        await self.client.emit(event, body)
+        return await self.next(WORDS["entered"])
 
-    def say(self, what, *of):
-        self.client.emit(*WORDS[what](*of))
+    async def say(self, what, *of):
+        await self.client.emit(*WORDS[what](*of))
 
-    def hears(self, event, expected):
-        got = self.next(event)[WORDS["hears"][event]]
+    async def hears(self, event, expected):
+        got = (await self.next(event))[WORDS["hears"][event]]
         assert got == expected, (self.user, event, got, expected)
 
-    def kill(self):
+    async def kill(self):
         """As a network dies: without a word."""
         if TRANSPORT == "websocket":
-            self.client.eio.ws.sock.shutdown(socket.SHUT_RDWR)
+            self.client.eio.ws.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         else:
             # Of Engine.IO, not of Socket.IO: nobody has taken leave.
-            self.client.eio.http.post(f"{self.client.eio.base_url}&sid={self.client.eio.sid}", data="1")
+            eio = self.client.eio
+            await (await eio.http.post(f"{eio.base_url}&sid={eio.sid}", data="1")).release()
+
+    async def close(self):
+        await self.client.disconnect()
+        await self.http.close()
 
 
 def events():
@@ -125,50 +143,55 @@ def other(answer):
     return peers[0] if DIALECT == "call" else peers[0].get("userId", peers[0]["peerId"])
 
 
-offer, candidate, chat = events()
-room = f"python-{DIALECT}-{TRANSPORT}-{time.time_ns()}"
-ada = Person("ada")
-if DIALECT == "community":
-    made = ada.client.call("createRoom", {"name": "Python", "isPrivate": False, "maxUsers": None}, timeout=PATIENCE)
-    assert made["success"], made
-    room = made["roomId"]
-else:
-    ada.enter(room)
-ben = Person("ben")
-answer = ben.enter(room)
-assert answer["iceServers"], answer
-ada.next(WORDS["came"])
-to = other(answer)
+async def main():
+    offer, candidate, chat = events()
+    room = f"python-{DIALECT}-{TRANSPORT}-{time.time_ns()}"
+    ada = await Person.connect("ada")
+    if DIALECT == "community":
+        made = await ada.call("createRoom", {"name": "Python", "isPrivate": False, "maxUsers": None})
+        assert made["success"], made
+        room = made["roomId"]
+    else:
+        await ada.enter(room)
+    ben = await Person.connect("ben")
+    answer = await ben.enter(room)
+    assert answer["iceServers"], answer
+    await ada.next(WORDS["came"])
+    to = other(answer)
 
-ben.say("offer", room, to, {"type": "offer", "sdp": "v=0"})
-ada.hears(offer, {"type": "offer", "sdp": "v=0"})
-for n in range(30):
-    ben.say("candidate", room, to, {"candidate": f"c{n}"})
-for n in range(30):
-    ada.hears(candidate, {"candidate": f"c{n}"})
-ben.say("chat", room, "grüße")
-ada.hears(chat, "grüße")
-if DIALECT == "community":
-    ben.hears(chat, "grüße")
-    answer = ben.client.call("sendMessage", {"roomId": room, "text": "x"}, timeout=PATIENCE)
-    assert answer["success"] and answer["messageId"], answer
-    answer = ben.client.call("joinRoom", "no-such-room", timeout=PATIENCE)
-    assert answer["success"] is False and isinstance(answer["error"], str), answer
-    ada.hears(chat, "x")
+    await ben.say("offer", room, to, {"type": "offer", "sdp": "v=0"})
+    await ada.hears(offer, {"type": "offer", "sdp": "v=0"})
+    for n in range(30):
+        await ben.say("candidate", room, to, {"candidate": f"c{n}"})
+    for n in range(30):
+        await ada.hears(candidate, {"candidate": f"c{n}"})
+    await ben.say("chat", room, "grüße")
+    await ada.hears(chat, "grüße")
+    if DIALECT == "community":
+        await ben.hears(chat, "grüße")
+        answer = await ben.call("sendMessage", {"roomId": room, "text": "x"})
+        assert answer["success"] and answer["messageId"], answer
+        answer = await ben.call("joinRoom", "no-such-room")
+        assert answer["success"] is False and isinstance(answer["error"], str), answer
+        await ada.hears(chat, "x")
 
-# Ben's connection breaks, and he comes back by its id.
-ben.kill()
-time.sleep(0.3)
-ada.say("chat", room, "still there?")
-ben = Person("ben", ben.sid)
-back = ben.next(WORDS.get("entered", "room.admitted"))
-assert back["resumed"] is True, back
-ben.hears(chat, "still there?")
-ada.next(WORDS["back"])
+    # Ben's connection breaks, and he comes back by its id.
+    await ben.kill()
+    await asyncio.sleep(0.3)
+    await ada.say("chat", room, "still there?")
+    broken, ben = ben, await Person.connect("ben", ben.sid)
+    back = await ben.next(WORDS.get("entered", "room.admitted"))
+    assert back["resumed"] is True, back
+    await ben.hears(chat, "still there?")
+    await ada.next(WORDS["back"])
 
-ben.say("leave", room)
-ada.next(WORDS["went"])
-for person in (ada, ben):
-    assert person.events("error").empty(), list(person.events("error").queue)
-    person.client.disconnect()
+    await ben.say("leave", room)
+    await ada.next(WORDS["went"])
+    for person in (ada, ben):
+        assert person.events("error").empty(), person.events("error").get_nowait()
+    for person in (ada, ben, broken):
+        await person.close()
+
+
+asyncio.run(main())
 print("ok")

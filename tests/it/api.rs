@@ -27,7 +27,7 @@ fn daemon(auth: &str) -> Callgate {
 }
 
 fn with_keys() -> Callgate {
-    daemon(&format!("api_keys = [\"first-key\", \"second-key\"]\nkey = \"{KEY}\""))
+    daemon(&format!("api_keys = [\"first-key-of-two\", \"second-key-of-two\"]\nkey = \"{KEY}\""))
 }
 
 async fn ask(request: RequestBuilder) -> (StatusCode, Value) {
@@ -72,7 +72,7 @@ fn id_of(username: &Value, password: &Value) -> String {
 #[tokio::test]
 async fn a_back_end_with_a_key_gets_ice_servers_for_its_user() {
     let daemon = with_keys();
-    for key in ["first-key", "second-key"] {
+    for key in ["first-key-of-two", "second-key-of-two"] {
         let request = Client::new().get(daemon.url("/api/ice?user=ada%40example.org")).bearer_auth(key);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -86,7 +86,8 @@ async fn a_back_end_with_a_key_gets_ice_servers_for_its_user() {
         assert_eq!(id_of(&turn["username"], &turn["credential"]), "ada@example.org");
     }
     for bad in ["a%20b", "", "room-member%2Fx", &"x".repeat(65)] {
-        let request = Client::new().get(daemon.url(&format!("/api/ice?user={bad}"))).bearer_auth("first-key");
+        let request =
+            Client::new().get(daemon.url(&format!("/api/ice?user={bad}"))).bearer_auth("first-key-of-two");
         let (status, body) = ask(request).await;
         assert_eq!((status, code(&body)), (StatusCode::BAD_REQUEST, "bad-request"), "{bad}");
     }
@@ -182,10 +183,10 @@ async fn turn_rest_clients_get_their_form() {
         request.header("content-type", "application/x-www-form-urlencoded")
     };
     for request in [
-        client.get(daemon.url("/turn?service=turn&username=ada&key=first-key")),
-        client.get(daemon.url("/turn?service=turn&username=ada")).bearer_auth("first-key"),
-        client.post(daemon.url("/turn?service=turn&username=ada&key=first-key")),
-        form("service=turn&username=ada&key=second-key"),
+        client.get(daemon.url("/turn?service=turn&username=ada&key=first-key-of-two")),
+        client.get(daemon.url("/turn?service=turn&username=ada")).bearer_auth("first-key-of-two"),
+        client.post(daemon.url("/turn?service=turn&username=ada&key=first-key-of-two")),
+        form("service=turn&username=ada&key=second-key-of-two"),
     ] {
         let (status, body) = ask(request).await;
         assert_eq!(status, StatusCode::OK, "{body}");
@@ -196,16 +197,17 @@ async fn turn_rest_clients_get_their_form() {
     }
     for (query, expected) in [
         ("", StatusCode::BAD_REQUEST),
-        ("?service=stun&key=first-key", StatusCode::BAD_REQUEST),
-        ("?service=turn&key=first-key&username=a%20b", StatusCode::BAD_REQUEST),
+        ("?service=stun&key=first-key-of-two", StatusCode::BAD_REQUEST),
+        ("?service=turn&key=first-key-of-two&username=a%20b", StatusCode::BAD_REQUEST),
         ("?service=turn", StatusCode::FORBIDDEN),
         ("?service=turn&key=", StatusCode::FORBIDDEN),
         ("?service=turn&key=third-key", StatusCode::FORBIDDEN),
     ] {
         assert_eq!(get(&daemon.url(&format!("/turn{query}"))).await.0, expected, "{query}");
     }
-    let foreign =
-        client.get(daemon.url("/turn?service=turn&key=first-key")).header("origin", "https://evil.example");
+    let foreign = client
+        .get(daemon.url("/turn?service=turn&key=first-key-of-two"))
+        .header("origin", "https://evil.example");
     assert_eq!(ask(foreign).await.0, StatusCode::FORBIDDEN);
 }
 

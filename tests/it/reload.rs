@@ -67,19 +67,20 @@ fn what_can_change_changes_and_the_rest_is_said_to_need_a_restart() {
     let daemon = daemon("[log]\nfilter = \"info\"\n");
     let is_debug = |line: &Value| line["level"] == "DEBUG";
     assert!(!daemon.log().iter().any(is_debug));
-    write(
-        &daemon,
-        "realm = \"elsewhere\"\n[log]\nfilter = \"info,callgate=debug\"\n[rooms]\ngrace = \"7s\"\n",
-    );
+    let more = "realm = \"elsewhere\"\n[log]\nfilter = \"info,callgate=debug\"\n[rooms]\ngrace = \"7s\"\n";
+    // Which pages may ask is known to the ports from the start; as is all that hangs on it, cookies among others.
+    let text = config(more).replace("[http]\n", "[http]\norigins = [\"https://call.example.org\"]\n");
+    fs::write(daemon.folder.path().join("callgate.toml"), text).unwrap();
     let out = reload(&daemon.folder);
     assert_eq!(out.code, Some(0), "{}", out.stderr);
     assert!(out.stdout.contains(&daemon.process().to_string()), "{}", out.stdout);
     lines(&daemon, RELOADED, 1);
     let live = lines(&daemon, "changed, and in force", 1);
     assert_eq!(live.iter().map(|line| &line["key"]).collect::<Vec<_>>(), ["log.filter"]);
-    let waiting = lines(&daemon, "changed, and needs a restart to be in force", 2);
-    assert_eq!(waiting.iter().map(|line| &line["key"]).collect::<Vec<_>>(), ["rooms.grace", "turn.realm"]);
-    assert!(waiting[1]["place"].as_str().unwrap().contains("callgate.toml:"), "{waiting:?}");
+    let waiting = lines(&daemon, "changed, and needs a restart to be in force", 3);
+    let keys: Vec<_> = waiting.iter().map(|line| &line["key"]).collect();
+    assert_eq!(keys, ["http.origins", "rooms.grace", "turn.realm"]);
+    assert!(waiting[2]["place"].as_str().unwrap().contains("callgate.toml:"), "{waiting:?}");
     // A request that breaks off is a debug line.
     let mut broken = std::net::TcpStream::connect(daemon.http()).unwrap();
     broken.write_all(b"GET / HTTP/1.1\r\nHost: x").unwrap();
@@ -88,7 +89,7 @@ fn what_can_change_changes_and_the_rest_is_said_to_need_a_restart() {
     // Again: nothing is new in force, and the same keys wait.
     daemon.signal("HUP");
     lines(&daemon, RELOADED, 2);
-    assert_eq!(lines(&daemon, "changed, and needs a restart to be in force", 4).len(), 4);
+    assert_eq!(lines(&daemon, "changed, and needs a restart to be in force", 6).len(), 6);
     assert_eq!(lines(&daemon, "changed, and in force", 1).len(), 1);
 }
 
@@ -195,7 +196,7 @@ async fn who_may_changes_without_a_restart() {
     let auth = |key: &str, api: &str, admin: &str, more: &str| {
         format!("[auth]\nkey = \"{key}\"\napi_keys = [\"{api}\"]\n{more}[admin]\ntoken = \"{admin}\"\n")
     };
-    let daemon = daemon(&auth(OLD, "old-api-key", "old-admin-token", ""));
+    let daemon = daemon(&auth(OLD, "old-api-key-of-it", "old-admin-token", ""));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let token = |key: &str| {
         let minted = callgate::auth::Minted {
@@ -220,7 +221,7 @@ async fn who_may_changes_without_a_restart() {
     let opens = async || {
         let mut opens = Vec::new();
         for (key, api, admin) in
-            [(OLD, "old-api-key", "old-admin-token"), (NEW, "new-api-key", "new-admin-token")]
+            [(OLD, "old-api-key-of-it", "old-admin-token"), (NEW, "new-api-key-of-it", "new-admin-token")]
         {
             opens.push(status("/api/ice", &token(key)).await);
             opens.push(status("/api/ice", api).await);
@@ -229,7 +230,7 @@ async fn who_may_changes_without_a_restart() {
         opens
     };
     assert_eq!(opens().await, [200, 200, 200, 401, 401, 401]);
-    write(&daemon, &auth(NEW, "new-api-key", "new-admin-token", ""));
+    write(&daemon, &auth(NEW, "new-api-key-of-it", "new-admin-token", ""));
     assert_eq!(reload(&daemon.folder).code, Some(0));
     lines(&daemon, RELOADED, 1);
     assert_eq!(opens().await, [401, 401, 401, 200, 200, 200]);
@@ -239,14 +240,14 @@ async fn who_may_changes_without_a_restart() {
     // A set of keys that nobody can read changes nothing.
     let jwks = daemon.folder.path().join("jwks.json");
     fs::write(&jwks, "{").unwrap();
-    write(&daemon, &auth(OLD, "old-api-key", "old-admin-token", &format!("jwks = {jwks:?}\n")));
+    write(&daemon, &auth(OLD, "old-api-key-of-it", "old-admin-token", &format!("jwks = {jwks:?}\n")));
     daemon.signal("HUP");
     lines(&daemon, "the configuration was not reloaded: all stays as it was", 1);
     assert_eq!(opens().await, [401, 401, 401, 200, 200, 200]);
     // The set alone has changed: read at once by the signal, and by itself otherwise.
     let oct = |key: &str| format!(r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#, base64_url(key));
     fs::write(&jwks, oct(OLD)).unwrap();
-    write(&daemon, &auth(NEW, "new-api-key", "new-admin-token", &format!("jwks = {jwks:?}\n")));
+    write(&daemon, &auth(NEW, "new-api-key-of-it", "new-admin-token", &format!("jwks = {jwks:?}\n")));
     daemon.signal("HUP");
     lines(&daemon, RELOADED, 2);
     assert_eq!(opens().await, [200, 401, 401, 200, 200, 200]);

@@ -236,7 +236,7 @@ fn describe(event: &Event<'_>) -> String {
         Event::PeerNotWaiting { .. } => "waits-not".into(),
         Event::Admitted => "admitted".into(),
         Event::Denied => "denied".into(),
-        Event::RoomChanged => "changed".into(),
+        Event::RoomChanged { .. } => "changed".into(),
         Event::RoomClosed { reason } => format!("closed:{}", reason.name()),
         Event::RoomTimeout => "timeout".into(),
         Event::Signal { data, .. } => data.get().trim_matches('"').into(),

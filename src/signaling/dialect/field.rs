@@ -60,6 +60,8 @@ pub(in crate::signaling) enum Field {
     /// The others, each as `Peer`.
     Peers,
     PeerIds,
+    /// Those of the others whose rank is another now, each as `Peer`; only if there are any.
+    Ranks,
 
     // Of whom the event is about.
     /// `{peerId, userId?, name?, polite, rank, away?}`

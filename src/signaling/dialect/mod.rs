@@ -7,6 +7,7 @@ mod field;
 mod mesh;
 mod native;
 mod render;
+mod seen;
 
 pub(super) use call::CALL;
 pub(super) use community::COMMUNITY;
@@ -15,6 +16,7 @@ pub(super) use mesh::MESH;
 pub(super) use native::NATIVE;
 pub(super) use render::Pieces;
 pub(super) use render::Rendered;
+pub(super) use seen::Seen;
 
 use field::Fields;
 
@@ -96,7 +98,7 @@ pub(super) struct Dialect {
     /// What a client of it can say.
     verbs: &'static [(&'static str, Verb)],
     pub(super) acks: Acks,
-    /// Events are numbered, and a client that comes back says which it has.
+    /// Events are numbered for every client, and one that comes back says which it has. (Elsewhere for those that ask: `offset`.)
     pub(super) counts: bool,
     /// What somebody says comes back to it as an event, too.
     pub(super) echoes: bool,
@@ -214,7 +216,7 @@ impl Dialect {
             // Said with the seat (`session::enter`).
             Event::Admitted => None,
             Event::Denied => self.denied,
-            Event::RoomChanged => self.room_changed,
+            Event::RoomChanged { .. } => self.room_changed,
             Event::RoomClosed { reason: crate::rooms::ClosedReason::Kicked } => {
                 self.kicked.or(self.room_closed)
             }

@@ -60,7 +60,7 @@ pub(in crate::signaling) static NATIVE: Dialect = Dialect {
     denied: Some(row("room.denied", &[SEQ, ("room", Field::RoomId), ("reason", Field::Reason)])),
     room_changed: Some(row(
         "room.changed",
-        &[SEQ, ("room", Field::RoomId), ("state", Field::Room), ("self", Field::Me), ("peers", Field::Peers)],
+        &[SEQ, ("room", Field::RoomId), ("state", Field::Room), ("self", Field::Me), ("ranks", Field::Ranks)],
     )),
     room_closed: Some(row("room.closed", &[SEQ, ("room", Field::RoomId), ("reason", Field::Reason)])),
     kicked: None,

@@ -1,14 +1,16 @@
 //! From an event and its pieces to JSON, as a row of a dialect's table says.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
+use serde::ser::SerializeSeq;
 use serde_json::value::RawValue;
 
 use super::Facts;
 use super::Row;
+use super::Seen;
 use super::field::Field;
 use super::field::Fields;
 use crate::ice::Minted;
@@ -23,6 +25,7 @@ use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::signaling::error::Failure;
 use crate::signaling::hub::Hub;
+use crate::signaling::offset::Offset;
 
 /// Everything a row may ask for.
 #[derive(Clone, Copy, Default)]
@@ -30,16 +33,22 @@ pub(in crate::signaling) struct Pieces<'a> {
     pub(in crate::signaling) room_id: Option<&'a RoomId>,
     /// As it is now; none when it is no longer there, or is only seen from outside.
     pub(in crate::signaling) room: Option<&'a Room>,
+    /// What was looked up in it already, for others who are told the same.
+    pub(in crate::signaling) seen: Option<&'a Seen>,
     /// The room seen from outside.
     pub(in crate::signaling) facts: Option<&'a Facts>,
     /// Who is told.
     pub(in crate::signaling) me: Option<PeerId>,
     /// Whom it is about.
     pub(in crate::signaling) peer: Option<PeerId>,
+    /// Whose rank is another now.
+    pub(in crate::signaling) ranks: &'a [PeerId],
     /// The same, where it has no seat (any more).
     pub(in crate::signaling) user: Option<&'a str>,
     pub(in crate::signaling) name: Option<&'a str>,
     pub(in crate::signaling) seq: Option<u64>,
+    /// Which event it is, for a client that asks for that.
+    pub(in crate::signaling) offset: Option<Offset>,
     pub(in crate::signaling) reason: Option<&'static str>,
     pub(in crate::signaling) kind: Option<&'a str>,
     pub(in crate::signaling) data: Option<&'a RawValue>,
@@ -66,8 +75,10 @@ impl<'a> Pieces<'a> {
         room_id: &'a RoomId,
         room: Option<&'a Room>,
         me: PeerId,
+        seen: &'a Seen,
     ) -> Pieces<'a> {
-        let mut it = Pieces { room_id: Some(room_id), room, me: Some(me), ..Pieces::default() };
+        let seen = Some(seen);
+        let mut it = Pieces { room_id: Some(room_id), room, seen, me: Some(me), ..Pieces::default() };
         match event {
             Event::PeerJoined { peer }
             | Event::PeerAway { peer }
@@ -88,7 +99,8 @@ impl<'a> Pieces<'a> {
             Event::RoomClosed { reason } => it.reason = Some(reason.name()),
             Event::Denied => it.reason = Some("denied"),
             Event::RoomTimeout => it.reason = Some("timeout"),
-            Event::Admitted | Event::RoomChanged => {}
+            Event::Admitted => {}
+            Event::RoomChanged { ranks } => it.ranks = ranks,
             Event::Signal { from, kind, data } => {
                 it.peer = Some(*from);
                 it.kind = Some(kind);
@@ -110,11 +122,13 @@ impl<'a> Pieces<'a> {
     }
 
     fn my_seat(&self) -> Option<&'a Member> {
-        self.room.zip(self.me).and_then(|(room, me)| room.member(me))
+        let (room, me) = self.room.zip(self.me)?;
+        self.seen.map_or_else(|| room.member(me), |seen| seen.me(room, me))
     }
 
     fn their_seat(&self) -> Option<&'a Member> {
-        self.room.zip(self.peer).and_then(|(room, peer)| room.member(peer))
+        let (room, peer) = self.room.zip(self.peer)?;
+        self.seen.map_or_else(|| room.member(peer), |seen| seen.them(room, peer))
     }
 
     fn their_user(&self) -> Option<&'a str> {
@@ -142,6 +156,12 @@ impl<'a> Pieces<'a> {
             Field::Me => some(map, key, self.my_seat().map(|it| PeerBody { it, me: None })),
             Field::MyId => some(map, key, self.me.map(Id)),
             Field::Peers => some(map, key, self.room.zip(self.my_seat()).map(|(r, me)| PeerList(r, me))),
+            Field::Ranks => match (self.room, self.seen, self.my_seat()) {
+                (Some(room), Some(seen), Some(me)) if self.ranks.iter().any(|it| *it != me.peer) => {
+                    map.serialize_entry(key, &RankList { room, seen, ranks: self.ranks, me })
+                }
+                _ => Ok(()),
+            },
             Field::PeerIds => some(map, key, self.room.zip(self.me).map(|(room, me)| IdList(room, me))),
             Field::Peer => match self.their_seat() {
                 Some(it) => map.serialize_entry(key, &PeerBody { it, me: self.my_seat() }),
@@ -202,14 +222,15 @@ impl<'a> Pieces<'a> {
             Field::OtherUsers => return some(map, key, self.room.map(|room| UserList(room, self.me))),
             _ => {}
         }
-        let seen;
-        let facts = match (self.facts, self.room) {
-            (Some(facts), _) => facts,
-            (None, Some(room)) => {
-                seen = Facts::of(room);
-                &seen
+        let own;
+        let facts = match (self.facts, self.room, self.seen) {
+            (Some(facts), ..) => facts,
+            (None, Some(room), Some(seen)) => seen.facts(room),
+            (None, Some(room), None) => {
+                own = Facts::of(room);
+                &own
             }
-            (None, None) => return Ok(()),
+            (None, None, _) => return Ok(()),
         };
         match field {
             Field::Room => map.serialize_entry(key, &RoomBody(facts)),
@@ -277,8 +298,35 @@ impl Serialize for Rendered<'_> {
             ([("", Field::Rooms(fields))], rooms) => {
                 RoomList(rooms.unwrap_or_default(), fields).serialize(serializer)
             }
+            (fields, _) if self.1.offset.is_some() => Numbered(fields, self.1).serialize(serializer),
             (fields, _) => Object(fields, self.1).serialize(serializer),
         }
+    }
+}
+
+/// An event that says which one it is, and of which room.
+struct Numbered<'a>(Fields, Pieces<'a>);
+
+impl Serialize for Numbered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        some(&mut map, "offset", self.1.offset.as_ref().map(Text))?;
+        if !self.0.iter().any(|(_, field)| matches!(field, Field::RoomId)) {
+            self.1.write(&mut map, "roomId", Field::RoomId)?;
+        }
+        for (key, field) in self.0 {
+            self.1.write(&mut map, key, *field)?;
+        }
+        map.end()
+    }
+}
+
+/// As it is displayed.
+struct Text<'a>(&'a Offset);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
     }
 }
 
@@ -397,6 +445,21 @@ impl Serialize for PeerList<'_> {
     }
 }
 
+struct RankList<'a> {
+    room: &'a Room,
+    seen: &'a Seen,
+    ranks: &'a [PeerId],
+    me: &'a Member,
+}
+
+impl Serialize for RankList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let me = self.me;
+        let others = self.seen.some(self.room, self.ranks).filter(|it| it.peer != me.peer);
+        serializer.collect_seq(others.map(|it| PeerBody { it, me: Some(me) }))
+    }
+}
+
 struct IdList<'a>(&'a Room, PeerId);
 
 impl Serialize for IdList<'_> {
@@ -410,14 +473,16 @@ struct UserList<'a>(&'a Room, Option<PeerId>);
 
 impl Serialize for UserList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut users: Vec<Arc<str>> = Vec::new();
+        let mut users: HashSet<&str> = HashSet::new();
+        let mut list = serializer.serialize_seq(None)?;
         for member in self.0.members.iter().filter(|member| Some(member.peer) != self.1) {
-            let user = member.user.clone().unwrap_or_else(|| member.peer.with_text(|text| text.into()));
-            if !users.contains(&user) {
-                users.push(user);
+            match member.user.as_deref() {
+                Some(user) if !users.insert(user) => {}
+                Some(user) => list.serialize_element(user)?,
+                None => list.serialize_element(&Id(member.peer))?,
             }
         }
-        serializer.collect_seq(users.iter().map(|user| &**user))
+        list.end()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::rooms::ClosedReason;
 use crate::rooms::LeftReason;
 use crate::rooms::Message;
 use crate::rooms::PeerId;
+use crate::rooms::Peers;
 
 /// Where one has no word for something, and why.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
@@ -81,7 +82,7 @@ fn name_of(event: &Event<'_>) -> &'static str {
         Event::PeerNotWaiting { .. } => "PeerNotWaiting",
         Event::Admitted => "Admitted",
         Event::Denied => "Denied",
-        Event::RoomChanged => "RoomChanged",
+        Event::RoomChanged { .. } => "RoomChanged",
         Event::RoomClosed { .. } => "RoomClosed",
         Event::RoomTimeout => "RoomTimeout",
         Event::Signal { .. } => "Signal",
@@ -105,7 +106,7 @@ fn every<'a>(data: &'a RawValue, message: &'a Arc<Message>) -> Vec<Event<'a>> {
         Event::PeerNotWaiting { peer },
         Event::Admitted,
         Event::Denied,
-        Event::RoomChanged,
+        Event::RoomChanged { ranks: Peers::new() },
         Event::RoomClosed { reason: ClosedReason::PeerLeft },
         Event::RoomClosed { reason: ClosedReason::Kicked },
         Event::RoomTimeout,

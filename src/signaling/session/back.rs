@@ -15,6 +15,7 @@ use super::super::lost::Past;
 use super::super::seal::Opened;
 use super::Asked;
 use super::enter::HISTORY;
+use super::enter::Heard;
 use super::enter::Welcome;
 use super::enter::greet;
 use crate::rooms::Command;
@@ -73,7 +74,7 @@ async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: 
         if let Some(own) = connection.seat_in(room.as_str()) {
             asked.need_not(&room, peer, past.number, own.peer).await;
         } else if connection.seats().len() < MOST_ROOMS {
-            asked.take_again(&room, Opened { peer, proven: false, restore: None }).await;
+            asked.take_again(&room, Opened { peer, proven: false, earlier: false, restore: None }).await;
         }
     }
 }
@@ -86,10 +87,12 @@ impl Asked<'_> {
             return;
         }
         self.hub.speaks(self.connection, self.dialect);
-        let Opened { peer, restore, .. } = opened;
+        let Opened { peer, earlier, restore, .. } = opened;
         let (session, customer) = (self.connection.number, self.customer());
         let command = Command::Resume { peer, session, customer, restore };
-        if let Err(failure) = self.sit(room, &command, (None, self.dialect.admitted), None).await {
+        if let Err(failure) =
+            self.sit(room, &command, (None, self.dialect.admitted), Heard { have: None, earlier }).await
+        {
             tracing::debug!(message = %failure.message, "a seat was gone already");
         }
     }
@@ -138,7 +141,8 @@ impl Asked<'_> {
                 peer,
                 resumed: true,
                 restored: false,
-                have: None,
+                heard: Heard::default(),
+                again: true,
             };
             self.hub.seats.with(peer, |seat| {
                 let messages = Some(messages.as_slice());

@@ -13,6 +13,7 @@ use super::super::dialect::Dialect;
 use super::super::dialect::Pieces;
 use super::super::dialect::Rendered;
 use super::super::dialect::Row;
+use super::super::dialect::Seen;
 use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::error::LATER;
@@ -21,6 +22,7 @@ use super::super::hub::member_id;
 use super::super::kept::Kept;
 use super::super::kept::Parcel;
 use super::super::news::Candidate;
+use super::super::offset::Offset;
 use super::super::seal::Opened;
 use super::super::seats::Seat;
 use super::super::stats::Drop;
@@ -64,8 +66,18 @@ pub(super) struct Welcome {
     pub(super) peer: PeerId,
     pub(super) resumed: bool,
     pub(super) restored: bool,
-    /// The last event that it has, if it counts.
+    pub(super) heard: Heard,
+    /// It was here all the time: it has missed nothing.
+    pub(super) again: bool,
+}
+
+/// What somebody who comes back says that it has heard.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// The number of the last event, if it counts.
     pub(super) have: Option<u64>,
+    /// All of it from an earlier process.
+    pub(super) earlier: bool,
 }
 
 impl Asked<'_> {
@@ -85,6 +97,7 @@ impl Asked<'_> {
         }
         self.may_sit(&room)?;
         let session = self.connection.number;
+        let mut heard = Heard { have: it.have, earlier: false };
         let command = match it.resume.as_deref() {
             Some(token) => {
                 let opened = self.hub.open_token(&room, token, self.now.unix_ms);
@@ -92,6 +105,7 @@ impl Asked<'_> {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;
                 self.is_own(&room, &mut opened)?;
+                heard.earlier = opened.earlier;
                 Command::Resume {
                     peer: opened.peer,
                     session,
@@ -111,7 +125,7 @@ impl Asked<'_> {
             }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
-        let done = self.sit(&room, &command, words, it.have).await;
+        let done = self.sit(&room, &command, words, heard).await;
         if let Err(failure) = &done
             && failure.code == Code::RoomFull
             && let Some(row) = self.dialect.full
@@ -253,7 +267,7 @@ impl Asked<'_> {
         room: &RoomId,
         command: &Command<'_>,
         (ack, events): (Option<Row>, &'static [Row]),
-        have: Option<u64>,
+        heard: Heard,
     ) -> Result<(), Failure> {
         let mut later = None;
         self.commit(room, command, |committed| match committed.answer {
@@ -261,11 +275,11 @@ impl Asked<'_> {
                 if restored {
                     self.hub.left.returned(peer);
                 }
-                let have = have.filter(|_| self.dialect.counts && !restored);
-                let welcome = Welcome { dialect: self.dialect, ack, events, peer, resumed, restored, have };
+                let (dialect, again) = (self.dialect, false);
+                let mut welcome = Welcome { dialect, ack, events, peer, resumed, restored, heard, again };
                 let stored = committed.room.is_some_and(Room::is_stored);
                 let wants = stored && welcome.dialect.history && !resumed;
-                self.take_seat(&welcome, room, committed, !wants);
+                self.take_seat(&mut welcome, room, committed, !wants);
                 later = committed.room.filter(|_| wants).map(|room| (welcome, room.clone()));
             }
             Answer::Waits { peer } => self.wait(room, peer, committed),
@@ -283,6 +297,16 @@ impl Asked<'_> {
             lose(hub, connection, seat, false, Hub::now()).await;
         }
         Ok(())
+    }
+
+    /// The number of the last event of this seat that the client has, if it counts and did so before.
+    fn has(&self, heard: Heard, old: &Seat) -> Option<u64> {
+        if let Some(have) = heard.have.filter(|_| self.dialect.counts && old.dialect.counts) {
+            // What an earlier process has said has numbers of its own.
+            return Some(if heard.earlier { 0 } else { have });
+        }
+        let offsets = self.connection.offsets()?;
+        old.mark.map(|mark| offsets.of(mark))
     }
 
     /// Greets a newcomer with what was said before it came. What is said meanwhile waits with its seat.
@@ -310,7 +334,7 @@ impl Asked<'_> {
     }
 
     /// The seat is ours; the room is locked, so what is said here is heard before anything said in the room.
-    fn take_seat(&self, welcome: &Welcome, id: &RoomId, committed: &Committed<'_>, at_once: bool) {
+    fn take_seat(&self, welcome: &mut Welcome, id: &RoomId, committed: &Committed<'_>, at_once: bool) {
         let Some(room) = committed.room else { return };
         let peer = welcome.peer;
         let from = self.connection.socket().and_then(|socket| Connection::address(&socket));
@@ -321,8 +345,10 @@ impl Asked<'_> {
         }
         let old = put_seat(self.hub, self.connection, welcome.dialect, id, peer, self.now, at_once);
         self.hub.counters.seated(welcome.resumed);
+        welcome.heard.have = old.as_ref().and_then(|old| self.has(welcome.heard, old));
         let kept = old.map(|mut old| {
             if let Some(before) = old.connection.take().filter(|it| it.number != self.connection.number) {
+                // No transport has taken it: it goes to this one.
                 old.takes_back(peer, &before, self.now.at, &self.hub.counters);
                 before.rises(peer);
             }
@@ -345,6 +371,7 @@ impl Asked<'_> {
                 room: id.clone(),
                 renew: None,
                 kept: Kept::default(),
+                mark: None,
                 role: role(self.connection),
                 proven: proven(self.connection),
             },
@@ -426,7 +453,7 @@ impl Asked<'_> {
             customer: self.customer(),
         });
         let words = (Some(self.dialect.acks.created), self.dialect.created);
-        let seated = self.sit(&id, &join, words, None).await;
+        let seated = self.sit(&id, &join, words, Heard::default()).await;
         if seated.is_err() {
             // Nobody knows of it, and it is on its maker's account.
             self.commit(&id, &Command::Close { by: By::Operator }, |_| ()).await?;
@@ -449,7 +476,16 @@ pub(in crate::signaling) fn admitted(hub: &Arc<Hub>, peer: PeerId, committed: &C
     put_seat(hub, &connection, dialect, &room.id, peer, now, true);
     hub.counters.seated(false);
     let (ack, events) = (None, dialect.admitted);
-    let welcome = Welcome { dialect, ack, events, peer, resumed: false, restored: false, have: None };
+    let welcome = Welcome {
+        dialect,
+        ack,
+        events,
+        peer,
+        resumed: false,
+        restored: false,
+        heard: Heard::default(),
+        again: false,
+    };
     hub.seats.with(peer, |seat| greet(hub, &connection, None, &welcome, room, None, seat, now));
 }
 
@@ -479,6 +515,7 @@ fn put_seat(
         room: room.clone(),
         renew: Some(renew),
         kept: Kept::default(),
+        mark: connection.offsets().map(|_| hub.seal.mark(peer)),
         role: role(connection),
         proven: proven(connection),
     };
@@ -504,17 +541,23 @@ pub(super) fn greet(
     let Some(member) = room.member(peer) else { return };
     let ice = mint(hub, connection, peer, now);
     let resume = hub.seal.token(room, member, seat.role, seat.proven);
-    let (missed, lost) = seat.kept.replay(welcome.have, now.at);
+    let (missed, lost) = match welcome.again {
+        true => (Vec::new(), 0),
+        false => seat.kept.replay(welcome.heard.have, now.at),
+    };
     let none: &[Message] = &[];
+    let seen = Seen::default();
     let pieces = Pieces {
         room_id: Some(&room.id),
         room: Some(room),
+        seen: Some(&seen),
         me: Some(peer),
         peer: Some(peer),
         ice: Some(&ice),
         resume: Some(&resume),
         resumed: welcome.resumed,
-        restored: welcome.restored,
+        // Until it has heard so, and has a new token.
+        restored: welcome.restored || welcome.heard.earlier,
         missed: lost,
         messages: Some(messages.unwrap_or(none)),
         ..Pieces::default()
@@ -526,10 +569,15 @@ pub(super) fn greet(
     for row in welcome.events {
         unsent += u64::from(connection.emit(row.event, &Rendered(*row, pieces)).is_err());
     }
-    for parcel in missed {
+    for mut parcel in missed {
+        if let Some(mark) = seat.mark {
+            // It may have been kept for a client that did not ask.
+            parcel.body = Offset { mark, seq: parcel.seq }.put_into(&room.id, parcel.body);
+        }
         let sent = connection.tell(peer, parcel.seq, parcel.event, &parcel.body).is_ok();
-        if !sent || welcome.dialect.counts {
-            hub.counters.dropped(Drop::MissedOverflow, seat.kept.keep(Parcel { sent, ..parcel }));
+        if !sent || seat.counts() {
+            let parcel = Parcel { sent, at: now.at, ..parcel };
+            hub.counters.dropped(Drop::MissedOverflow, seat.kept.keep(parcel));
         }
     }
     hub.counters.dropped(Drop::Closed, unsent);

@@ -87,7 +87,8 @@ pub(super) async fn gone(hub: Arc<Hub>, connection: Arc<Connection>, said: bool,
             tokio::spawn(rest);
         }
     }
-    hub.counters.dropped(Drop::Closed, connection.outbox().discard());
+    // Of no use to anybody who comes back.
+    hub.counters.dropped(Drop::Closed, connection.outbox().forget());
     hub.user_went(&connection);
     hub.forget(&connection);
     if let Some(named) = named {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
+use std::time::Duration;
 
 use socketioxide::handler::Value;
 use uuid::Uuid;
@@ -65,7 +66,11 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
                 Life::Closed => return None,
             }
             let bytes = value.as_str().map_or(0, |text| text.len());
-            if !within_rate(hub, connection, bytes, ack, now) || pass_on(hub, connection, &value, ack, now) {
+            if let Err(wait) = hub.bank.event(connection.accounts(), bytes, now.at) {
+                refuse(hub, connection, &value, ack, wait, "more events or bytes than allowed");
+                return None;
+            }
+            if pass_on(hub, connection, &value, ack, now) {
                 return None;
             }
             try_now(event(Arc::clone(hub), Arc::clone(connection), value, ack, now))
@@ -86,15 +91,24 @@ fn try_now(task: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
     }
 }
 
-fn within_rate(hub: &Hub, connection: &Arc<Connection>, bytes: usize, ack: Option<i64>, now: Now) -> bool {
-    let Err(over) = hub.bank.event(connection.accounts(), bytes, now.at) else { return true };
-    let failure = Failure::too_many(over.wait, "more events or bytes than allowed");
-    if ack.is_some() || over.first {
-        hub.fail(connection, connection.dialect(), ack, None, &failure);
-    } else {
-        hub.counters.failed(failure.code);
+/// Answers an event that is not carried out, as there were too many before it: every one of them, and for less than carrying it
+/// out would take. It is not read but for its name.
+pub(in crate::signaling) fn refuse(
+    hub: &Hub,
+    connection: &Arc<Connection>,
+    value: &Value,
+    ack: Option<i64>,
+    wait: Duration,
+    why: &'static str,
+) {
+    if connection.outbox().is_flooded() {
+        hub.counters.failed(Code::TooManyRequests);
+        return hub.counters.dropped(Drop::Closed, 1);
     }
-    false
+    let spoken = connection.dialect();
+    let command = value.as_str().map(|text| name_in(text)).filter(|name| !name.is_empty());
+    let dialect = command.and_then(|name| Dialect::verb(name, spoken)).map_or(spoken, |(dialect, _)| dialect);
+    hub.fail(connection, dialect, ack, command, &Failure::too_many(wait, why));
 }
 
 /// One event on its way through.
@@ -209,7 +223,7 @@ impl Asked<'_> {
             Verb::Signal(kind) => self.signal(kind, it),
             Verb::Chat => self.chat(it).await,
             Verb::History => self.history(it).await,
-            Verb::List => self.list(it),
+            Verb::List => self.list(it).await,
             Verb::Invite => self.invite(it).await,
             Verb::Kick => self.kick(it.ban.unwrap_or(false), it).await,
             Verb::Ban => self.kick(true, it).await,

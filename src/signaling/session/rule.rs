@@ -133,7 +133,7 @@ impl Asked<'_> {
     }
 
     /// A page of the directory; who has asked for one hears of its changes from then on.
-    pub(super) fn list(&self, it: &Arguments<'_>) -> Result<(), Failure> {
+    pub(super) async fn list(&self, it: &Arguments<'_>) -> Result<(), Failure> {
         let after = match it.from.as_deref() {
             None => None,
             Some(text) => {
@@ -142,7 +142,10 @@ impl Asked<'_> {
         };
         let most = it.limit.and_then(|most| usize::try_from(most).ok()).unwrap_or(directory::LONGEST_PAGE);
         self.hub.directory.watch(self.connection);
-        let page = self.hub.page(after.as_ref(), most, it.search.as_deref());
+        let page = match it.search.as_deref().filter(|search| !search.is_empty()) {
+            None => self.hub.page(after.as_ref(), most),
+            Some(search) => self.hub.search(after, most, search).await?,
+        };
         let pieces = Pieces { rooms: Some(&page.rooms), next: page.next.as_deref(), ..Pieces::default() };
         self.say(self.dialect.acks.list, pieces);
         Ok(())

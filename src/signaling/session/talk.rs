@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::super::candidates;
 use super::super::decode::Arguments;
 use super::super::dialect::Pieces;
+use super::super::dialect::Seen;
 use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::hub::Tried;
@@ -58,7 +59,9 @@ impl Asked<'_> {
             if kind == "action" && self.dialect.echoes {
                 let event = Event::Signal { from: seat.peer, kind, data };
                 self.hub.seats.with(seat.peer, |mine| {
-                    mine.tell(seat.peer, &event, committed.room, self.now.at, &self.hub.counters);
+                    let seen = Seen::default();
+                    let room = (committed.room, &seen);
+                    mine.tell(seat.peer, &event, room, self.now.at, &self.hub.counters);
                 });
             }
         });
@@ -115,8 +118,11 @@ impl Asked<'_> {
             Some(id) => Some(PeerId::parse(id).ok_or_else(|| Failure::bad("before is a message's id"))?),
         };
         let most = usize::try_from(it.limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE)).unwrap_or(1);
-        let messages = self.messages(&room, before, most).await?;
-        let oldest = messages.last().filter(|_| messages.len() == most).map(|it| it.id.to_string());
+        // One more than asked for: whether there is more is to be said.
+        let mut messages = self.messages(&room, before, most + 1).await?;
+        let more = messages.len() > most;
+        messages.truncate(most);
+        let oldest = messages.last().filter(|_| more).map(|it| it.id.to_string());
         let pieces = Pieces {
             room_id: Some(&room),
             messages: Some(&messages),

@@ -107,6 +107,25 @@ fn what_cannot_be_kept_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn what_was_taken_for_something_that_cannot_be_kept_is_given_back() {
+    let (disk, now, amy) = (Arc::<Disk>::default(), now(), user("amy"));
+    let ledger = Ledgered(Arc::clone(&disk), Volatile::new(HISTORY));
+    let store = Live::open(rules(), Limits { rooms: 2, rooms_of_one: 1 }, Box::new(ledger), now.at).unwrap();
+    let new = create(Kind::Channel, amy, 6);
+    disk.full.store(true, Relaxed);
+    for _ in 0..5 {
+        assert_eq!(run(&store, &id("a"), &new, now), Err(Refusal::NotStored));
+    }
+    disk.full.store(false, Relaxed);
+    run(&store, &id("a"), &new, now).unwrap();
+    assert_eq!(run(&store, &id("b"), &new, now), Err(Refusal::TooManyOfYours));
+    disk.full.store(true, Relaxed);
+    let invite = Command::Invite { by: By::User("amy"), user: "dan" };
+    assert_eq!(run(&store, &id("a"), &invite, now), Err(Refusal::NotStored));
+    assert!(store.invitations_of("dan", 9).is_empty());
+}
+
+#[test]
 fn who_goes_is_gone_whether_or_not_that_can_be_kept() {
     let (disk, now, a) = (Arc::<Disk>::default(), now(), id("a"));
     let store = open(&disk, now);

@@ -2,6 +2,7 @@
 
 mod faults;
 mod model;
+mod shares;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -228,45 +229,6 @@ fn the_biggest_rooms_come_first_and_no_more_than_asked_for() {
 }
 
 #[test]
-fn a_full_house_takes_no_new_rooms_but_new_members() {
-    for way in Way::all() {
-        let now = now();
-        let store = way.open(Limits { rooms: 1, rooms_of_one: 0 }, now.at);
-        let [a, b] = ["a", "b"].map(id);
-        let call = |n| join(Some(Kind::Call), n, Who::default());
-        run(&store, &a, &call(1), now).unwrap();
-        assert_eq!(run(&store, &b, &call(2), now), Err(Refusal::TooManyRooms));
-        assert_eq!(run(&store, &b, &create(Kind::Room, Who::default(), 0), now), Err(Refusal::TooManyRooms));
-        run(&store, &a, &call(2), now).unwrap();
-        assert_eq!(store.counts(), Counts { rooms: [1, 0, 0], empty: 0, members: 2 });
-        run(&store, &a, &Command::Leave { peer: peer(1), session: None }, now).unwrap();
-        assert_eq!(store.counts(), Counts::default());
-        run(&store, &b, &call(2), now).unwrap();
-    }
-}
-
-#[test]
-fn an_account_has_its_share_of_rooms_after_the_next_start_too() {
-    for way in Way::all() {
-        let (now, limits) = (now(), Limits { rooms: 100, rooms_of_one: 2 });
-        let store = way.open(limits, now.at);
-        for name in ["a", "b"] {
-            run(&store, &id(name), &create(Kind::Channel, user("amy"), 6), now).unwrap();
-        }
-        let another = create(Kind::Channel, user("amy"), 6);
-        assert_eq!(run(&store, &id("c"), &another, now), Err(Refusal::TooManyOfYours));
-        run(&store, &id("c"), &create(Kind::Channel, user("bob"), 8), now).unwrap();
-        drop(store);
-        if way.lasts() {
-            let store = way.open(limits, now.at);
-            assert_eq!(run(&store, &id("d"), &another, now), Err(Refusal::TooManyOfYours));
-            run(&store, &id("a"), &Command::Close { by: By::User("amy") }, now).unwrap();
-            run(&store, &id("d"), &another, now).unwrap();
-        }
-    }
-}
-
-#[test]
 fn rooms_made_on_purpose_last_with_their_people_and_others_do_not() {
     for way in Way::all() {
         let now = now();
@@ -290,7 +252,7 @@ fn rooms_made_on_purpose_last_with_their_people_and_others_do_not() {
         for standing in ["Moderator", "Invited", "Banned"] {
             assert!(before.contains(standing), "{before}");
         }
-        assert_eq!(store.rooms_of("dan", 9), std::slice::from_ref(&kept));
+        assert_eq!(store.invitations_of("dan", 9), std::slice::from_ref(&kept));
         drop(store);
         let store = way.open(MANY, now.at);
         assert!(look(&store, &passing, |room| room.is_none()));
@@ -299,7 +261,9 @@ fn rooms_made_on_purpose_last_with_their_people_and_others_do_not() {
         assert_eq!(after, way.lasts().then_some(before));
         if way.lasts() {
             assert_eq!(store.counts(), Counts { rooms: [0, 0, 1], empty: 1, members: 0 });
-            assert_eq!(store.rooms_of("dan", 9), std::slice::from_ref(&kept));
+            assert_eq!(store.invitations_of("dan", 9), std::slice::from_ref(&kept));
+            assert_eq!(store.rooms_of("bob", 9), std::slice::from_ref(&kept));
+            assert!(store.rooms_of("dan", 9).is_empty() && store.rooms_of("cy", 9).is_empty());
             assert_eq!(store.listed(None, 9), [(1000, kept.clone())]);
             // And its rules go on.
             assert_eq!(run(&store, &kept, &join(None, 4, user("cy")), now), Err(Refusal::Banned));

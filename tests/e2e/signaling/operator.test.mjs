@@ -11,7 +11,7 @@ let daemon;
 before(async () => {
   daemon = await startDaemon({
     ADMIN__TOKEN: TOKEN,
-    AUTH__API_KEYS: '["a-back-ends-key"]',
+    AUTH__API_KEYS: '["a-key-of-a-back-end"]',
     AUTH__KEY: KEY,
     ROOMS__WAITING_TIMEOUT: '0s',
   });
@@ -130,7 +130,7 @@ test('a room shows its members to the operator and its outline to everybody', as
 test('a back end and a user get credentials signed by the secret of the relay', async () => {
   const valid = ({ username, credential }) =>
     assert.equal(credential, createHmac('sha1', 'north-wind').update(username).digest('base64'));
-  const { iceServers, ttl } = await (await api('/api/ice?user=ada', { token: 'a-back-ends-key' })).json();
+  const { iceServers, ttl } = await (await api('/api/ice?user=ada', { token: 'a-key-of-a-back-end' })).json();
   valid(iceServers[1]);
   assert.equal(iceServers[1].username.split(':')[1], 'ada');
   assert.equal(ttl, 3600);
@@ -140,7 +140,7 @@ test('a back end and a user get credentials signed by the secret of the relay', 
   const hers = await (await api('/api/ice', { token })).json();
   valid(hers.iceServers[1]);
   assert.equal(hers.iceServers[1].username.split(':')[1], 'grace');
-  const rest = await (await fetch(`${daemon.url}/turn?service=turn&username=ada&key=a-back-ends-key`)).json();
+  const rest = await (await fetch(`${daemon.url}/turn?service=turn&username=ada&key=a-key-of-a-back-end`)).json();
   valid({ username: rest.username, credential: rest.password });
   // A user comes by the way that its calls will take; a back end's way says nothing of its users.
   assert.ok(hers.iceServers[1].urls[0].startsWith('turn:127.0.0.1:'), hers.iceServers[1].urls[0]);

@@ -169,6 +169,14 @@ export async function speak(dialect, url, { user, transports = ['websocket'], qu
       if (!told.ok) throw new Error(JSON.stringify(told));
       return entered(told, roomId);
     },
+    /** Takes its seat again with its token, on the connection that there is now. */
+    async rejoin() {
+      const { room, resume } = client;
+      const told = await socket.timeout(5_000).emitWithAck(words.join.event, { room, userId: user, resume });
+      if (!(told.ok ?? told.success)) throw new Error(JSON.stringify(told));
+      if (!words.join.answer) entered(told, room);
+      return told;
+    },
     signal: (kind, data) => socket.emit(...words.signals[kind]({ roomId: client.room, targetId: client.target, data })),
     chat: (text) => socket.emit(...words.chat(client.room, text)),
     leave: () => socket.emit(words.leave, dialect === 'native' ? { room: client.room } : { roomId: client.room }),

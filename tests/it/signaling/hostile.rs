@@ -115,3 +115,53 @@ async fn a_reader_with_a_megabyte_waiting_is_cut_off_in_time_and_delays_nobody()
     assert!(heard.iter().map(|it| it["seq"].as_u64()).is_sorted());
     assert_eq!(heard.last().unwrap()["data"]["n"], 119);
 }
+
+/// Answered, and not dropped without a word: by its acknowledgement, or by an event that names it.
+#[tokio::test]
+async fn every_event_over_the_rate_is_answered() {
+    let house = house(Settings { events_per_second: 1, ..settings() }).await;
+    let mut a = Client::connect(&house).await;
+    // Five seconds' worth comes through.
+    a.join("r").await;
+    let said = |n: usize| format!("42{}", json!(["chat", {"room": "r", "text": n.to_string()}]));
+    a.post_all(&(0..40).map(said).collect::<Vec<_>>()).await;
+    a.post("4277[\"createRoom\",{\"name\":\"r\"}]").await;
+    a.post("4278[\"room.join\",{\"room\":\"r\"}]").await;
+    a.post("42[\"no such thing\"]").await;
+    for _ in 0..36 {
+        let refused = a.event("error").await;
+        assert_eq!((&refused["code"], &refused["command"]), (&json!("too-many-requests"), &json!("chat")));
+        assert!(refused["retryAfter"].as_u64().unwrap() >= 1, "{refused}");
+        assert!(refused.to_string().len() < 160, "{refused}");
+    }
+    // Each in the words of the dialect that it was said in.
+    let created = a.answer(77).await;
+    assert_eq!((&created["success"], &created["code"]), (&json!(false), &json!("too-many-requests")));
+    assert_eq!(a.answer(78).await["error"]["code"], "too-many-requests");
+    assert_eq!(a.event("error").await["command"], "no such thing");
+    let stats = house.signaling.stats();
+    assert_eq!(stats.errors[Code::TooManyRequests as usize], 39);
+    assert_eq!(stats.drops, [0; Drop::ALL.len()]);
+}
+
+/// What answers would pile up in memory is bounded: then the connection ends, which is counted, and others go on.
+#[tokio::test]
+async fn a_flood_that_does_not_wait_for_its_answers_is_cut_off() {
+    let house = house(Settings { events_per_second: 10, grace: Duration::ZERO, ..settings() }).await;
+    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    a.join("r").await;
+    b.join("r").await;
+    let begun = Instant::now();
+    b.post_all(&vec!["42[\"x\"]".to_owned(); 20_000]).await;
+    assert_eq!(a.event("room.peer-left").await["reason"], "lost");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(a.ask("chat", json!({"room": "r", "text": "still here"})).await["ok"], true);
+    let stats = house.signaling.stats();
+    assert_eq!((stats.drops[Drop::Flood as usize], stats.drops[Drop::SlowReader as usize]), (1, 0));
+    // What was not answered was counted.
+    let answered = stats.errors.iter().sum::<u64>() - stats.drops[Drop::Closed as usize];
+    assert!(answered < 5_000, "{answered}");
+    assert_eq!(stats.errors.iter().sum::<u64>(), 20_000);
+    // And it is told once it reads again.
+    b.next("41").await;
+}

@@ -7,6 +7,7 @@ mod golden;
 mod hostile;
 mod ledger;
 mod lobby;
+mod offsets;
 mod operator;
 mod people;
 mod replay;
@@ -119,6 +120,7 @@ fn settings() -> Settings {
         events_per_second: 0,
         bytes_per_second: 0,
         joins_per_minute: 0,
+        connects_per_second: 0,
         rooms_of_one: 0,
         ..Settings::default()
     }

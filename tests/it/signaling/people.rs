@@ -36,6 +36,49 @@ async fn an_invitation_reaches_who_is_there_and_who_comes_later() {
     assert_eq!(eve.fail("room.join", json!({"room": room})).await, "private-room");
 }
 
+/// Anybody may invite anybody: it blanks out nothing of theirs, and there is an end to it.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_invitations_leave_a_users_own_rooms_and_contacts_as_they_were() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let own = create(&mut ada, json!({"kind": "channel", "name": "Own", "private": true})).await;
+    ada.ask("room.invite", json!({"room": own, "userId": "dan"})).await;
+    let mut dan = Client::user(&house, "dan").await;
+    dan.join(&own).await;
+    dan.breaks().await;
+    ada.events("presence").await;
+    let mut eve = Client::user(&house, "eve").await;
+    let mut refused = 0;
+    let mut last = Value::Null;
+    for _ in 0..1000 {
+        let room = create(&mut eve, json!({"kind": "channel", "private": true})).await;
+        let answer = eve.ask("room.invite", json!({"room": room, "userId": "dan"})).await;
+        if answer["ok"] == false {
+            assert_eq!(answer["error"]["code"], "too-many-requests");
+            assert!(answer["error"]["message"].as_str().unwrap().contains("invitations"), "{answer}");
+            refused += 1;
+        } else {
+            last = json!(room);
+        }
+    }
+    assert_eq!(refused, 1000 - 64);
+    let hello = json!({"dialect": "community", "userId": "dan"}).to_string();
+    let mut dan = Client::connect_with(&house, "", &hello).await;
+    assert_eq!(dan.event("contactOnline").await["userId"], "ada");
+    assert_eq!(ada.events("presence").await, [json!({"userId": "dan", "online": true})]);
+    let rooms = dan.event("roomsList").await;
+    assert_eq!((rooms.as_array().unwrap().len(), &rooms[0]["id"]), (1, &json!(own)));
+    for _ in 0..64 {
+        dan.event("roomInvitation").await;
+    }
+    // One that is taken up or taken back makes room for another.
+    dan.ask("joinRoom", json!({"roomId": last})).await;
+    let room = create(&mut eve, json!({"kind": "channel", "private": true})).await;
+    assert_eq!(eve.ask("room.invite", json!({"room": room, "userId": "dan"})).await["ok"], true);
+    assert_eq!(eve.ask("room.pardon", json!({"room": room, "userId": "dan"})).await["ok"], true);
+    assert_eq!(eve.ask("room.invite", json!({"room": room, "userId": "dan"})).await["ok"], true);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_shares_a_channel_hears_of_the_first_device_and_of_the_last() {
     let house = house(settings()).await;

@@ -62,6 +62,25 @@ async fn a_seat_is_taken_over_from_a_connection_that_is_not_known_to_be_lost() {
     assert!(ada.events("room.peer-away").await.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_went_into_a_dead_path_is_kept_for_as_long_as_the_seat() {
+    let house = house(settings()).await;
+    let (mut ada, mut bob) = (Client::user(&house, "ada").await, Client::user(&house, "bob").await);
+    ada.join("r").await;
+    let seat = bob.join("r").await;
+    say(&mut ada, 0, 3).await;
+    bob.breaks().await;
+    // Longer than what a living connection was told is kept, and shorter than the seat.
+    for n in 3..10 {
+        tokio::time::sleep(Duration::from_millis(4100)).await;
+        say(&mut ada, n, n + 1).await;
+    }
+    let mut again = Client::user(&house, "bob").await;
+    let back = again.ask("room.join", json!({"room": "r", "resume": seat["resume"], "have": 0})).await;
+    assert_eq!((&back["resumed"], &back["missed"]), (&json!(true), &Value::Null));
+    assert_eq!(texts(&again.events("chat").await), (0..10).collect::<Vec<_>>());
+}
+
 /// The old client reads, breaks or is left in the lurch, again and again; nothing is lost, nothing comes twice.
 #[tokio::test(start_paused = true)]
 async fn every_event_is_heard_exactly_once_whatever_becomes_of_the_connections() {
@@ -133,4 +152,29 @@ async fn a_seat_is_kept_for_as_long_as_grace_and_no_longer() {
     let mut again = Client::user(&house, "bob").await;
     let resume = json!({"room": "r", "resume": seat["resume"]});
     assert_eq!(again.fail("room.join", resume).await, "resume-failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_transport_had_taken_yet_goes_to_the_connection_that_takes_the_seat_over() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    ada.join("r").await;
+    // In a dialect that does not count: what a transport has taken is lost with it.
+    let mut bob = Client::user(&house, "bob").await;
+    bob.post(r#"42["join-room",{"roomId":"r"}]"#).await;
+    let seat = bob.event("room-users").await;
+    say(&mut ada, 0, 100).await;
+    let mut again = Client::user(&house, "bob").await;
+    again.post(&format!("42{}", json!(["join-room", {"roomId": "r", "resume": seat["resume"]}]))).await;
+    assert_eq!(again.event("room-users").await["resumed"], true);
+    say(&mut ada, 100, 102).await;
+    let texts = |heard: Vec<Value>| -> Vec<u64> {
+        heard.iter().map(|it| it["msg"].as_str().unwrap().parse().unwrap()).collect()
+    };
+    let (before, after) =
+        (texts(bob.events("chat-message").await), texts(again.events("chat-message").await));
+    assert!(before.len() > 50 && after.len() > 30, "{before:?} {after:?}");
+    assert_eq!([before, after].concat(), (0..102).collect::<Vec<_>>());
+    bob.breaks().await;
+    assert_eq!(house.signaling.stats().drops.iter().sum::<u64>(), 0);
 }

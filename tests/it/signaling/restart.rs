@@ -69,6 +69,31 @@ fn memory() -> Box<dyn Ledger> {
 }
 
 #[tokio::test]
+async fn who_did_not_hear_that_it_is_back_in_a_new_process_is_told_again_and_hears_everything_since() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);
+    let (first, second) = (ada.join("r").await, bob.join("r").await);
+    before.signaling.close().await;
+
+    let after = house_over(settings(), memory(), [7; 32]).await;
+    let back = |seat: &Value| json!({"room": "r", "resume": seat["resume"], "have": 57});
+    let (mut ada, mut bob) = (Client::user(&after, "ada").await, Client::user(&after, "bob").await);
+    ada.ask("room.join", back(&first)).await;
+    bob.ask("room.join", back(&second)).await;
+    ada.ask("chat", json!({"room": "r", "text": "hi"})).await;
+    // Nothing of that has reached him: he counts as before.
+    let mut again = Client::user(&after, "bob").await;
+    let answer = again.ask("room.join", back(&second)).await;
+    assert_eq!((&answer["resumed"], &answer["restored"]), (&json!(true), &json!(true)), "{answer}");
+    assert_eq!(again.event("chat").await["text"], "hi");
+    // Now he has heard of it.
+    let mut again = Client::user(&after, "bob").await;
+    let have = json!({"room": "r", "resume": answer["resume"], "have": 1});
+    let answer = again.ask("room.join", have).await;
+    assert_eq!((&answer["resumed"], &answer["restored"]), (&json!(true), &Value::Null), "{answer}");
+}
+
+#[tokio::test]
 async fn a_room_in_memory_is_there_again_when_its_members_are() {
     let before = house_over(settings(), memory(), [7; 32]).await;
     let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);

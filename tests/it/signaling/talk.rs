@@ -83,6 +83,9 @@ async fn a_history_is_read_in_pages_by_those_who_belong() {
         digits.into_iter().collect::<String>()
     };
     assert_eq!(read.iter().map(digits).collect::<Vec<_>>(), ["456", "123", "0"]);
+    // A page that ends with the first message says so.
+    let all = bob.ask("room.history", json!({"room": room, "limit": 7})).await;
+    assert_eq!((texts(&all).len(), &all["before"]), (7, &Value::Null));
     // A member that is not there may read; a stranger and one who has left may not.
     bob.breaks().await;
     let mut bob = Client::user(&house, "bob").await;
