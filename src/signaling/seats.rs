@@ -48,15 +48,15 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Its client says which events it has when it comes back.
-    pub(super) fn counts(&self) -> bool {
-        self.dialect.counts || self.mark.is_some()
-    }
-
     /// What waits on that connection to be told to `me`, whose seat this is, is kept: it will not be told there.
     pub(super) fn takes_back(&mut self, me: PeerId, from: &Connection, now: Instant, counters: &Counters) {
         let events = from.outbox().take_of(me, now).into_iter();
         counters.dropped(Drop::MissedOverflow, self.kept.unsent(events));
+    }
+
+    /// Its client says which events it has when it comes back.
+    pub(super) fn counts(&self) -> bool {
+        self.dialect.counts || self.mark.is_some()
     }
 
     /// Tells `me`, whose seat this is, of an event in its room; kept if `me` is away. `seen`: the same for all who are told.

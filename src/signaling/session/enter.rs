@@ -348,6 +348,7 @@ impl Asked<'_> {
         welcome.heard.have = old.as_ref().and_then(|old| self.has(welcome.heard, old));
         let kept = old.map(|mut old| {
             if let Some(before) = old.connection.take().filter(|it| it.number != self.connection.number) {
+                // No transport has taken it: it goes to this one.
                 old.takes_back(peer, &before, self.now.at, &self.hub.counters);
                 before.rises(peer);
             }
