@@ -14,11 +14,13 @@ import { dialects, speak } from '../e2e/support/dialects.mjs';
 
 const root = resolve(import.meta.dirname, '../..');
 const python = join(root, 'target/venv/bin/python');
+const token = 'a-token-of-the-operator';
 let daemon;
 let nginx;
 
 before(async () => {
-  daemon = await start({ config: { public: { host: 'call.example.org' }, limits: { joins_per_minute: 0 } } });
+  const config = { public: { host: 'call.example.org' }, admin: { token }, limits: { joins_per_minute: 0 } };
+  daemon = await start({ config });
   nginx = await proxy(daemon.httpPort);
 });
 after(async () => {
@@ -76,7 +78,7 @@ for (const [way, at] of Object.entries(ways)) {
       for (const dialect of dialects) {
         test(`${dialect} over ${transport}`, async () => {
           const { url, caFile } = at();
-          const args = [join(import.meta.dirname, 'socketio_client.py'), url, dialect, transport, ...(caFile ? [caFile] : [])];
+          const args = [join(import.meta.dirname, 'socketio_client.py'), url, token, dialect, transport, ...(caFile ? [caFile] : [])];
           const { stdout } = await promisify(execFile)(python, args, { timeout: 40_000, env: { ...process.env, ...(caFile && { REQUESTS_CA_BUNDLE: caFile }) } }).catch((error) => {
             throw new Error(`${error.stderr}\n${error.stdout}`);
           });

@@ -1,4 +1,5 @@
-"""PyPI's python-socketio as two clients in a call: `socketio_client.py URL DIALECT TRANSPORT [CA]`. Ends with 0 if all went well.
+"""PyPI's python-socketio as two clients in a call: `socketio_client.py URL TOKEN DIALECT TRANSPORT [CA]`. Ends with 0 if all
+went well. TOKEN is the operator's.
 
 Its AsyncClient: the other one takes in every packet on a thread of its own, so that their order is left to chance, and reads and
 writes TLS on two threads at once, which CPython guards since 3.13.1 only.
@@ -14,8 +15,8 @@ import aiohttp
 import socketio
 from engineio.payload import Payload
 
-URL, DIALECT, TRANSPORT = sys.argv[1:4]
-CA = sys.argv[4] if len(sys.argv) > 4 else None
+URL, TOKEN, DIALECT, TRANSPORT = sys.argv[1:5]
+CA = sys.argv[5] if len(sys.argv) > 5 else None
 PATIENCE = 5
 # It takes 16 packets a poll unless told otherwise, whatever the server.
 Payload.max_decode_packets = 500
@@ -125,6 +126,18 @@ class Person:
             eio = self.client.eio
             await (await eio.http.post(f"{eio.base_url}&sid={eio.sid}", data="1")).release()
 
+    async def sees_away(self, room):
+        """Waits until the daemon takes somebody in the room for away: what is said before that may be lost with the connection."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            async with self.http.get(f"{URL}/api/rooms/{room}", headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+                assert answer.status == 200, answer.status
+                members = (await answer.json())["members"]
+            if any(member["away"] for member in members):
+                return
+            assert time.monotonic() < deadline, members
+            await asyncio.sleep(0.02)
+
     async def close(self):
         await self.client.disconnect()
         await self.http.close()
@@ -177,7 +190,7 @@ async def main():
 
     # Ben's connection breaks, and he comes back by its id.
     await ben.kill()
-    await asyncio.sleep(0.3)
+    await ada.sees_away(room)
     await ada.say("chat", room, "still there?")
     broken, ben = ben, await Person.connect("ben", ben.sid)
     back = await ben.next(WORDS.get("entered", "room.admitted"))

@@ -179,7 +179,8 @@ test('a second tab that names the connection of the first leaves it alone, until
   const page = await client('community', daemon.url, { user: 'ben', query: { reconnecting: again.sid } });
   again.kill();
   assert.equal((await page.resumed.next()).resumed, true);
-  assert.ok(Date.now() - begun < 2000);
+  // Long before a heartbeat could tell.
+  assert.ok(Date.now() - begun < 8000);
   [friend, second, third, page].forEach((each) => each.close());
 });
 

@@ -117,10 +117,11 @@ async fn a_reader_with_a_megabyte_waiting_is_cut_off_in_time_and_delays_nobody()
 }
 
 /// Answered, and not dropped without a word: by its acknowledgement, or by an event that names it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_event_over_the_rate_is_answered() {
     let house = house(Settings { events_per_second: 1, ..settings() }).await;
-    let mut a = Client::connect(&house).await;
+    let mut a = Client::open(Way::Straight(house.router.clone()), &house, "").await;
+    a.hello("40").await;
     // Five seconds' worth comes through.
     a.join("r").await;
     let said = |n: usize| format!("42{}", json!(["chat", {"room": "r", "text": n.to_string()}]));
@@ -151,10 +152,8 @@ async fn a_flood_that_does_not_wait_for_its_answers_is_cut_off() {
     let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
     a.join("r").await;
     b.join("r").await;
-    let begun = Instant::now();
     b.post_all(&vec!["42[\"x\"]".to_owned(); 20_000]).await;
     assert_eq!(a.event("room.peer-left").await["reason"], "lost");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(a.ask("chat", json!({"room": "r", "text": "still here"})).await["ok"], true);
     let stats = house.signaling.stats();
     assert_eq!((stats.drops[Drop::Flood as usize], stats.drops[Drop::SlowReader as usize]), (1, 0));
