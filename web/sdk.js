@@ -44,8 +44,8 @@ export async function join(options) {
       // The server said no, and socket.io will not try again.
       if (socket.active) return;
       if (token?.another(error)) socket.connect();
-      // Whoever is in a room already comes back to it: so many of one user's come at once that we wait our turn.
-      else if (error.message === 'too-many-requests' && room.self) setTimeout(() => room.state !== 'closed' && socket.connect(), 3_000 + 4_000 * Math.random());
+      // Whoever is in a room already, or in its lobby, comes back to it: so many of one user's come at once that we wait our turn.
+      else if (error.message === 'too-many-requests' && (room.self || room.state === 'waiting')) setTimeout(() => room.state !== 'closed' && socket.connect(), 3_000 + 4_000 * Math.random());
       else room.abandon(CallgateError.from({ code: REFUSALS.includes(error.message) ? error.message : 'unreachable', message: error.message }));
     });
     const settle = room.on('state', ({ state, reason, error }) => {

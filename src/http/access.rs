@@ -36,8 +36,12 @@ pub struct Access {
     tokens: Arc<Tokens>,
     /// Wrong keys.
     guesses: Throttle,
-    /// What is asked without a key.
+    /// What is asked without a key and without a token.
     requests: Throttle,
+    /// What is asked with a token that does not verify.
+    tokens_shown: Throttle,
+    /// What is asked with one that does, for each user.
+    users: Throttle<Arc<str>>,
     refused: AtomicU64,
     hasty: AtomicU64,
     /// How many admin tokens there were before this one.
@@ -115,8 +119,8 @@ impl Refused {
 }
 
 impl Access {
-    /// By these keys, and by user tokens. `per_second`: how many requests of an address are heard that show no key, in the long
-    /// run; 0: no limit.
+    /// By these keys, and by user tokens. `per_second`: how many requests of an address that show no key, and of a user with a
+    /// token, are heard in the long run; 0: no limit.
     #[must_use]
     pub fn new(keys: Keys, tokens: Arc<Tokens>, per_second: u32) -> Access {
         Access {
@@ -124,6 +128,8 @@ impl Access {
             tokens,
             guesses: Throttle::new(1),
             requests: Throttle::new(per_second),
+            tokens_shown: Throttle::new(per_second),
+            users: Throttle::new(per_second),
             refused: AtomicU64::new(0),
             hasty: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -168,12 +174,25 @@ impl Access {
         self.hasty.load(Relaxed)
     }
 
-    /// Counts a request that shows no key: before anything is made of its token, which takes longer than to refuse it.
+    /// Counts a request that shows neither key nor token.
     fn keyless(&self, from: IpAddr) -> Result<(), Refused> {
-        self.requests.count(from, Instant::now()).map_err(|wait| {
-            self.hasty.fetch_add(1, Relaxed);
-            Refused::Hasty(wait)
-        })
+        self.requests.count(from, Instant::now()).map_err(|wait| self.hurry(wait))
+    }
+
+    fn hurry(&self, wait: Duration) -> Refused {
+        self.hasty.fetch_add(1, Relaxed);
+        Refused::Hasty(wait)
+    }
+
+    /// Whose token this is. Counted for the address before it is verified, which takes longer than to refuse it, and if it is good for
+    /// its user instead: users share addresses, and neither those without a token nor those with one too many keep the others out.
+    fn proven(&self, from: IpAddr, token: &str) -> Result<Arc<str>, Refused> {
+        let now = Instant::now();
+        self.tokens_shown.count(from, now).map_err(|wait| self.hurry(wait))?;
+        let user = self.user(token)?.user;
+        self.tokens_shown.give_back(from);
+        self.users.count_of(Arc::clone(&user), now).map_err(|wait| self.hurry(wait))?;
+        Ok(user)
     }
 
     /// Whether the operator asks: `Ok(false)` without any token.
@@ -248,9 +267,13 @@ impl Access {
         let given = key.filter(|key| !key.is_empty()).map(str::as_bytes).or_else(|| bearer(headers));
         let keys = self.keys();
         let Some(given) = given else {
-            self.keyless(from)?;
-            return match self.tokens.in_cookie(headers).map(|token| self.user(token)) {
-                Some(Ok(identity)) => Ok(Asker::User(identity.user)),
+            let proven = self.tokens.in_cookie(headers).map(|token| self.proven(from, token));
+            if !matches!(proven, Some(Ok(_) | Err(Refused::Hasty(_)))) {
+                self.keyless(from)?;
+            }
+            return match proven {
+                Some(Ok(user)) => Ok(Asker::User(user)),
+                Some(Err(hasty @ Refused::Hasty(_))) => Err(hasty),
                 // Browsers send old cookies along: whoever may come without one may come with one.
                 _ if keys.open_ice => Ok(Asker::Stranger),
                 Some(Err(refused)) => Err(self.count(refused)),
@@ -271,15 +294,17 @@ impl Access {
         if found.fold(Choice::from(0), |any, this| any | this).into() {
             return Ok(Asker::BackEnd);
         }
-        self.keyless(from)?;
-        // Users share addresses, and one with an old token must not keep the others out: their tokens are not throttled.
-        match std::str::from_utf8(given) {
-            Ok(text) if Tokens::looks_like_one(text) && self.tokens.known() => match self.user(text) {
-                Ok(identity) => Ok(Asker::User(identity.user)),
+        match std::str::from_utf8(given).ok().filter(|text| Tokens::looks_like_one(text)) {
+            Some(token) if self.tokens.known() => match self.proven(from, token) {
+                Ok(user) => Ok(Asker::User(user)),
+                Err(hasty @ Refused::Hasty(_)) => Err(hasty),
+                // A user's old token is no guess.
                 Err(refused) => Err(self.count(refused)),
             },
-            Ok(text) if Tokens::looks_like_one(text) => Ok(Asker::Stranger),
-            _ => Err(self.wrong(from)),
+            token => {
+                self.keyless(from)?;
+                token.map(|_| Asker::Stranger).ok_or_else(|| self.wrong(from))
+            }
         }
     }
 
@@ -341,6 +366,14 @@ mod tests {
 
     fn bears(text: &str) -> HeaderMap {
         [(header::AUTHORIZATION, HeaderValue::from_str(text).unwrap())].into_iter().collect()
+    }
+
+    fn token(secret: &SecretString, user: &str) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let (role, expires) = (auth::Role::User, now + 600);
+        let it =
+            auth::Minted { user, name: None, role, rooms: None, issuer: None, audience: None, now, expires };
+        auth::mint(secret, &it)
     }
 
     fn ip(last: u8) -> IpAddr {
@@ -429,9 +462,11 @@ mod tests {
         let access = Access::new(keys, tokens("[auth]\nkey = \"a key of thirty-two characters..\""), 2);
         let nothing = HeaderMap::new();
         let old = bears("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA");
-        // Whatever is asked, with a user's token or without.
+        // Whatever is asked: so much without a token, and so much with one that does not hold.
         for _ in 0..10 {
             assert_eq!(access.caller(ip(1), &nothing), Ok(Caller::Anybody));
+            assert_eq!(access.asker(ip(1), &nothing, None), Ok(Asker::Stranger));
+            assert_eq!(access.caller(ip(1), &old), Err(Refused::Unknown));
             assert_eq!(access.asker(ip(1), &old, None), Err(Refused::Unknown));
         }
         assert!(matches!(access.caller(ip(1), &nothing), Err(Refused::Hasty(_))));
@@ -444,5 +479,30 @@ mod tests {
             assert_eq!(access.caller(ip(1), &bears(&format!("Bearer {ADMIN}"))), Ok(Caller::Operator));
         }
         assert_eq!(access.caller(ip(2), &nothing), Ok(Caller::Anybody));
+    }
+
+    #[test]
+    fn nobody_without_a_token_keeps_those_out_who_have_one_and_each_user_has_its_own_rate() {
+        let secret: SecretString = "a key of thirty-two characters..".into();
+        let keys = Keys { admin_token: ADMIN.into(), api_keys: Vec::new(), open_ice: true, mint: None };
+        let config = "[auth]\nkey = \"a key of thirty-two characters..\"\ncookie = \"session\"";
+        let access = Access::new(keys, tokens(config), 2);
+        while access.caller(ip(1), &HeaderMap::new()).is_ok() {}
+        let user = |name: &str| token(&secret, name);
+        let bearer = |name: &str| bears(&format!("Bearer {}", user(name)));
+        let cookie = |name: &str| -> HeaderMap {
+            let cookie = HeaderValue::from_str(&format!("session={}", user(name))).unwrap();
+            [(header::COOKIE, cookie)].into_iter().collect()
+        };
+        let asked = |headers: &HeaderMap| access.asker(ip(1), headers, None);
+        for n in 0..50 {
+            let name = format!("user{n}");
+            assert_eq!(asked(&bearer(&name)), Ok(Asker::User(name.as_str().into())));
+            assert_eq!(asked(&cookie(&name)), Ok(Asker::User(name.as_str().into())));
+            assert_eq!(access.caller(ip(1), &bearer(&name)), Ok(Caller::Anybody));
+        }
+        assert_eq!((0..50).filter(|_| asked(&bearer("ada")).is_ok()).count(), 20);
+        assert!(matches!(access.asker(ip(2), &cookie("ada"), None), Err(Refused::Hasty(_))));
+        assert!(asked(&bearer("bob")).is_ok());
     }
 }

@@ -153,14 +153,28 @@ pub(super) async fn list(
     let search = Search { all: caller == Caller::Operator, after, most, text: asked.search.clone() };
     let rooms = Arc::clone(&parts.rooms);
     // It may have to look at all of them: on a thread of its own, and not on all threads there are.
-    let Ok(_turn) = LISTING.acquire().await else { return failed(Refusal::Unavailable) };
-    match tokio::task::spawn_blocking(move || rooms.list(&search)).await {
-        Ok(found) => {
+    match in_turn(&LISTING, move || rooms.list(&search)).await {
+        Some(found) => {
             let search = asked.search.filter(|text| !text.is_empty());
             page(found, "/api/rooms", "after", most, search.as_deref().map(|text| ("search", text)))
         }
-        Err(_) => failed(Refusal::Unavailable),
+        None => failed(Refusal::Unavailable),
     }
+}
+
+/// Does this on a thread of its own, when one of these turns is free; it is taken until that is done, whether anybody waits for it
+/// or has hung up. `None`: it could not be done.
+async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turn = turns.acquire().await.ok()?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(turn);
+        done
+    });
+    done.await.ok()
 }
 
 /// `GET /api/rooms/{roomId}`
@@ -252,6 +266,23 @@ pub(super) fn failed(refusal: Refusal) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_hangs_up_and_asks_again_has_no_more_lists_made_at_a_time() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let listing = tokio::spawn(in_turn(&TURNS, move || {
+            let _ = begin.send(());
+            ended.recv()
+        }));
+        begun.await.unwrap();
+        listing.abort();
+        assert!(listing.await.unwrap_err().is_cancelled());
+        assert_eq!(TURNS.available_permits(), 0);
+        end.send(()).unwrap();
+        assert_eq!(in_turn(&TURNS, || 7).await, Some(7));
+    }
 
     #[test]
     fn a_place_is_a_time_and_a_name() {

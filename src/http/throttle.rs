@@ -1,7 +1,8 @@
-//! Requests counted for each client address: so many at once and a steady rate, more are told to wait. One counts wrong keys, one
-//! what is asked without a key.
+//! Requests counted for each client address, or each user: so many at once and a steady rate, more are told to wait. One counts wrong
+//! keys, others what is asked without a key.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,34 +16,36 @@ const AHEAD: Duration = Duration::from_secs(10);
 /// How many addresses are remembered. Beyond that newcomers are let try: the keys are long, and nobody is locked out for others.
 const MOST: usize = 4096;
 
-/// When an address that keeps to the rate would have asked what it has asked.
-pub(super) struct Throttle {
+/// When somebody that keeps to the rate would have asked what it has asked.
+pub(super) struct Throttle<K = IpAddr> {
     /// Between one request and the next, in the long run. Zero: no limit.
     interval: Duration,
-    due: Mutex<HashMap<IpAddr, Instant>>,
+    due: Mutex<HashMap<K, Instant>>,
 }
 
-impl Throttle {
+impl<K: Hash + Eq> Throttle<K> {
     /// So many a second; 0: no limit.
-    pub(super) fn new(per_second: u32) -> Throttle {
+    pub(super) fn new(per_second: u32) -> Throttle<K> {
         let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or_default();
         Throttle { interval, due: Mutex::default() }
     }
 
-    /// Counts one of this address.
+    /// Counts one of theirs.
     ///
     /// # Errors
     /// It is one too many, and not counted: how long to wait.
-    pub(super) fn count(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let Some(address) = customer(address).filter(|_| !self.interval.is_zero()) else { return Ok(()) };
+    pub(super) fn count_of(&self, who: K, now: Instant) -> Result<(), Duration> {
+        if self.interval.is_zero() {
+            return Ok(());
+        }
         let mut known = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST && !known.contains_key(&address) {
+        if known.len() >= MOST && !known.contains_key(&who) {
             known.retain(|_, due| *due > now);
             if known.len() >= MOST {
                 return Ok(());
             }
         }
-        let due = known.entry(address).or_insert(now);
+        let due = known.entry(who).or_insert(now);
         let next = (*due).max(now) + self.interval;
         let wait = next.saturating_duration_since(now + AHEAD);
         if !wait.is_zero() {
@@ -50,6 +53,25 @@ impl Throttle {
         }
         *due = next;
         Ok(())
+    }
+}
+
+impl Throttle {
+    /// Counts one of this address. Loopback is not counted.
+    ///
+    /// # Errors
+    /// It is one too many, and not counted: how long to wait.
+    pub(super) fn count(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        customer(address).map_or(Ok(()), |address| self.count_of(address, now))
+    }
+
+    /// One that was counted is taken back.
+    pub(super) fn give_back(&self, address: IpAddr) {
+        let Some(address) = customer(address) else { return };
+        let mut known = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(due) = known.get_mut(&address) {
+            *due = due.checked_sub(self.interval).unwrap_or(*due);
+        }
     }
 }
 
@@ -83,7 +105,7 @@ mod tests {
 
     #[test]
     fn it_remembers_a_bounded_number_and_forgets_who_has_waited() {
-        let (throttle, start) = (Throttle::new(1), Instant::now());
+        let (throttle, start) = (Throttle::<IpAddr>::new(1), Instant::now());
         let many = u32::try_from(MOST).unwrap() + 100;
         (0..many).for_each(|n| throttle.count(IpAddr::from((n + (1 << 24)).to_be_bytes()), start).unwrap());
         assert_eq!(throttle.due.lock().unwrap().len(), MOST);

@@ -23,6 +23,9 @@ pub(super) const SHARED: u32 = 20;
 /// first second.
 const BURST: u64 = 5;
 
+/// How many events a search of the directory counts as, beside its own: it takes as long as a hundred signals.
+const SEARCH: u64 = 20;
+
 /// How many seconds' worth of a user's connections are let in at once, and how many seconds one waits in line after that: after an
 /// outage all of a user's come back together. (The same of an address: `daemon::arrivals`.)
 const COMES: u64 = 10;
@@ -83,6 +86,7 @@ pub(super) struct Account {
     events: Bucket,
     bytes: Bucket,
     joins: Bucket,
+    /// Of a user, those let in; of an address, those refused.
     connects: Bucket,
 }
 
@@ -145,7 +149,7 @@ impl Bank {
     /// It is one too many: how long to wait.
     pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Duration> {
         let now = self.ticks(now);
-        let per_event = SECOND.checked_div(self.rates.events_per_second.into()).unwrap_or(0);
+        let per_event = self.per_event();
         let weight = |per_second: u64| {
             let cost = u128::from(SECOND) * bytes as u128 / u128::from(per_second.max(1));
             if per_second == 0 { 0 } else { u64::try_from(cost).unwrap_or(u64::MAX / 4) }
@@ -156,6 +160,35 @@ impl Bank {
                 of.give_back(|account| &account.events, per_event);
             })
         })
+    }
+
+    /// Counts what a search takes beyond any other event.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn search(&self, of: &Accounts, now: Instant) -> Result<(), Duration> {
+        of.take(|account| &account.events, SEARCH * self.per_event(), BURST * SECOND, self.ticks(now))
+    }
+
+    fn per_event(&self) -> Ticks {
+        SECOND.checked_div(self.rates.events_per_second.into()).unwrap_or(0)
+    }
+
+    /// Counts somebody of this address who wants to connect, before it is looked at who that is: in one session a client may be
+    /// refused, and ask again with another token, as often as it likes.
+    ///
+    /// # Errors
+    /// So many were refused that this one is not looked at: how long to wait.
+    pub(super) fn shows(&self, address: Option<&Account>, now: Instant) -> Result<(), Duration> {
+        let Some(account) = address else { return Ok(()) };
+        account.connects.take(self.per_event(), BURST * SECOND, self.ticks(now)).map(|_| ())
+    }
+
+    /// It was let in, and is not counted.
+    pub(super) fn is_let_in(&self, address: Option<&Account>) {
+        if let Some(account) = address {
+            account.connects.give_back(self.per_event());
+        }
     }
 
     /// Counts a join, or a room made: a minute's worth may come at once.
@@ -235,6 +268,36 @@ mod tests {
         let big = bank.accounts(None, None, start);
         let passed = (0..100).take_while(|_| bank.event(&big, 500, start).is_ok()).count();
         assert_eq!(passed, 10);
+    }
+
+    #[test]
+    fn a_search_takes_twenty_events() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let of = bank.accounts(None, None, start);
+        assert_eq!((0..99).take_while(|_| bank.search(&of, start).is_ok()).count(), 2);
+        assert_eq!((0..99).take_while(|_| bank.event(&of, 1, start).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn an_address_is_refused_so_often_and_who_is_let_in_does_not_count() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let here = bank.accounts(ip("192.0.2.1"), None, start).address;
+        let shows = |now| bank.shows(here.as_deref(), now);
+        for _ in 0..999 {
+            assert_eq!(shows(start), Ok(()));
+            bank.is_let_in(here.as_deref());
+        }
+        assert_eq!((0..999).take_while(|_| shows(start).is_ok()).count(), 50);
+        assert_eq!(shows(start), Err(Duration::from_millis(100)));
+        let later = start + Duration::from_secs(1);
+        assert_eq!((0..999).take_while(|_| shows(later).is_ok()).count(), 10);
+        // What they ask for is another matter, and so are other addresses.
+        let of = bank.accounts(ip("192.0.2.1"), None, start);
+        assert_eq!(bank.event(&of, 1, start), Ok(()));
+        let other = bank.accounts(ip("192.0.2.2"), None, start).address;
+        assert_eq!(bank.shows(other.as_deref(), start), Ok(()));
     }
 
     #[test]

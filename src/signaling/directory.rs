@@ -42,8 +42,8 @@ pub(super) const LONGEST_PAGE: usize = 100;
 const MOST_LOOKS: usize = 2_000;
 /// The longest text to look for, in bytes.
 const LONGEST_SEARCH: usize = 512;
-/// How many search at a time: each on a thread of its own, for a millisecond or two.
-const SEARCHES: usize = 2;
+/// How many search at a time: each on a thread of its own, for a millisecond or two. One: with two cores the other is everybody's.
+const SEARCHES: usize = 1;
 
 /// Who watches, and what is to be told.
 pub(super) struct Directory {

@@ -62,13 +62,17 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let said = auth.as_ref().and_then(Value::as_str);
         let query = socket.req_parts().uri.query().unwrap_or_default();
         let claimed = Identity::claimed(said.map(|text| &**text), query);
-        let offsets = Offsets::asked(said.map(|text| &**text)).map_err(|_| Code::BadRequest);
-        let identity = self.identity(&socket, said.map(|text| &**text), claimed);
-        let (identity, offsets) = match identity.and_then(|identity| Ok((identity, offsets?))) {
-            Ok(both) => both,
+        let now = Hub::now().at;
+        let address = Connection::address(&socket);
+        let from = self.0.bank.accounts(address, None, now).address;
+        let counted = self.0.bank.shows(from.as_deref(), now).map_err(|_| Code::TooManyRequests);
+        let identity = match counted.and_then(|()| self.identity(&socket, said.map(|text| &**text), claimed))
+        {
+            Ok(identity) => identity,
             Err(code) => return Box::pin(std::future::ready(Err(self.refused(code)))),
         };
-        if let Some(offsets) = offsets {
+        self.0.bank.is_let_in(from.as_deref());
+        if let Some(offsets) = Offsets::asked(said.map(|text| &**text)) {
             socket.extensions.insert(Arc::new(offsets));
         }
         let dialect = asked_in_auth(auth.as_ref())
@@ -76,8 +80,7 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
             .or_else(|| shown_in_query(query))
             .unwrap_or(self.0.dialect);
         let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
-        let now = Hub::now().at;
-        let accounts = self.0.bank.accounts(Connection::address(&socket), user, now);
+        let accounts = self.0.bank.accounts(address, user, now);
         // Whom nobody can prove to be a user is counted by the address alone, before this.
         let wait = user.map_or(Ok(Duration::ZERO), |_| self.0.bank.connect(&accounts, now));
         let comes = Comes { before: sid_before(query), dialect, identity, accounts };

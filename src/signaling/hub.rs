@@ -171,7 +171,7 @@ impl Hub {
         let always = matches!(item, Item::Gone(_) | Item::Expired);
         let gone = if let Item::Gone(said) = item { Some(said) } else { None };
         let bytes = match &item {
-            Item::Event(value, _) => value.as_str().map_or(0, |text| text.len()),
+            Item::Event(value, _) => session::size(value),
             _ => 0,
         };
         match connection.inbox.push(item, bytes, always) {

@@ -6,16 +6,23 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::IgnoredAny;
+use serde::de::MapAccess;
+use serde::de::SeqAccess;
+use serde::de::Visitor;
 use serde_json::value::RawValue;
 
 use crate::rooms::RoomId;
 
-/// The most that a client may name: sixteen times the seats that it may have, and more.
-const MOST: usize = 256;
+/// So many are kept of what a client names, the last: it may have seats in sixteen rooms, but need not ever forget one. What it names
+/// in all is bounded by the handshake's length.
+const MOST: usize = 4096;
 
 /// One event's place among those of a seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +41,7 @@ impl fmt::Display for Offset {
 
 impl Offset {
     fn parse(text: &str) -> Option<Offset> {
-        let (mark, seq) = text.split_once('-')?;
+        let (mark, seq) = text.split_once('-').filter(|(mark, _)| mark.len() == 8)?;
         Some(Offset { mark: NonZeroU32::new(u32::from_str_radix(mark, 16).ok()?)?, seq: seq.parse().ok()? })
     }
 
@@ -65,39 +72,62 @@ pub(super) struct Offsets(Vec<Offset>);
 
 impl Offsets {
     /// What the handshake's `auth` says, if anything: an object, whose keys are the client's own business, or an array.
-    ///
-    /// # Errors
-    /// It names more than may be.
-    pub(super) fn asked(auth: Option<&str>) -> Result<Option<Offsets>, &'static str> {
+    pub(super) fn asked(auth: Option<&str>) -> Option<Offsets> {
         #[derive(Deserialize)]
         struct Auth<'a> {
             #[serde(borrow)]
             offsets: &'a RawValue,
         }
-        let Some(text) = auth.and_then(|text| serde_json::from_str::<Auth<'_>>(text).ok()) else {
-            return Ok(None);
-        };
-        let text = text.offsets.get();
-        let given: Vec<&RawValue> = if text.starts_with('{') {
-            let map: Result<HashMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_str(text);
-            map.map(|map| map.into_values().collect()).unwrap_or_default()
-        } else if text.starts_with('[') {
-            serde_json::from_str(text).unwrap_or_default()
-        } else {
-            return Ok(None);
-        };
-        if given.len() > MOST {
-            return Err("too many offsets");
+        let auth: Auth<'_> = serde_json::from_str(auth?).ok()?;
+        let text = auth.offsets.get();
+        if !text.starts_with(['{', '[']) {
+            return None;
         }
-        // What is none of ours is of another version, and names no seat.
-        Ok(Some(Offsets(
-            given.into_iter().filter_map(|it| Offset::parse(it.get().trim_matches('"'))).collect(),
-        )))
+        let mut last = Last::default();
+        // All of it has been read once.
+        let _ = serde_json::Deserializer::from_str(text).deserialize_any(&mut last);
+        Some(Offsets(last.0.into()))
     }
 
     /// The number of the last event of this seat that the client has. 0: none.
     pub(super) fn of(&self, mark: NonZeroU32) -> u64 {
         self.0.iter().filter(|it| it.mark == mark).map(|it| it.seq).max().unwrap_or(0)
+    }
+}
+
+/// The last offsets of a list. What is none of ours is of another version, and names no seat.
+#[derive(Default)]
+struct Last(VecDeque<Offset>);
+
+impl Last {
+    fn add(&mut self, value: &RawValue) {
+        let Some(offset) = Offset::parse(value.get().trim_matches('"')) else { return };
+        if self.0.len() >= MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(offset);
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Last {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("offsets")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((IgnoredAny, value)) = map.next_entry::<_, &RawValue>()? {
+            self.add(value);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(value) = list.next_element::<&RawValue>()? {
+            self.add(value);
+        }
+        Ok(())
     }
 }
 
@@ -116,15 +146,27 @@ mod tests {
         for it in [offset(1, 0), offset(u32::MAX, u64::MAX), offset(0x00ab_cdef, 17)] {
             assert_eq!(Offset::parse(&it.to_string()), Some(it));
         }
-        for text in ["", "-", "1", "0-1", "1-", "g-1", "1-x", "1--1", "100000000-1", "1-99999999999999999999"]
-        {
+        for text in [
+            "",
+            "-",
+            "1",
+            "0-1",
+            "1-",
+            "g-1",
+            "1-x",
+            "1--1",
+            "1-1",
+            "0000001-1",
+            "100000000-1",
+            "1-99999999999999999999",
+        ] {
             assert_eq!(Offset::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_client_asks_by_naming_what_it_has_even_if_that_is_nothing() {
-        let asked = |auth: serde_json::Value| Offsets::asked(Some(&auth.to_string())).unwrap();
+        let asked = |auth: serde_json::Value| Offsets::asked(Some(&auth.to_string()));
         for auth in
             [json!({"offsets": {}}), json!({"token": "t", "offsets": []}), json!({"offsets": {"r": 7}})]
         {
@@ -134,8 +176,8 @@ mod tests {
         {
             assert_eq!(asked(auth.clone()), None, "{auth}");
         }
-        assert_eq!(Offsets::asked(None), Ok(None));
-        assert_eq!(Offsets::asked(Some("{")), Ok(None));
+        assert_eq!(Offsets::asked(None), None);
+        assert_eq!(Offsets::asked(Some("{")), None);
     }
 
     #[test]
@@ -146,16 +188,22 @@ mod tests {
         let list =
             json!({"offsets": [tea.to_string(), "nonsense", "00000007-5", {"a": []}, mug.to_string()]});
         for auth in [map, list] {
-            let offsets = Offsets::asked(Some(&auth.to_string())).unwrap().unwrap();
+            let offsets = Offsets::asked(Some(&auth.to_string())).unwrap();
             assert_eq!([tea, mug, none].map(|it| offsets.of(it.mark)), [5, 12, 0], "{auth}");
         }
     }
 
     #[test]
-    fn more_than_a_client_can_have_use_for_are_refused() {
-        let many = |n: usize| json!({"offsets": vec!["00000007-5"; n]}).to_string();
-        assert!(Offsets::asked(Some(&many(MOST))).unwrap().is_some());
-        assert!(Offsets::asked(Some(&many(MOST + 1))).is_err());
+    fn of_a_client_that_never_forgets_any_the_last_are_kept() {
+        let all: Vec<Offset> = (1..=MOST as u32 + 9).map(|n| offset(n, 5)).collect();
+        let list: Vec<String> = all.iter().map(Offset::to_string).collect();
+        let entries: Vec<String> = all.iter().map(|it| format!("\"room{:06}\":\"{it}\"", it.mark)).collect();
+        for auth in
+            [json!({"offsets": list}).to_string(), format!("{{\"offsets\":{{{}}}}}", entries.join(","))]
+        {
+            let offsets = Offsets::asked(Some(&auth)).unwrap();
+            assert_eq!(offsets.0, all[9..], "{}", &auth[..60]);
+        }
     }
 
     #[test]

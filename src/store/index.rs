@@ -3,6 +3,7 @@
 //! What is made or given counts from the moment that it is decided: while it is written, others are decided.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use std::sync::PoisonError;
 
 use super::Place;
 use super::live::Limits;
+use crate::rooms::By;
 use crate::rooms::Change;
+use crate::rooms::Command;
 use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
@@ -21,8 +24,12 @@ use crate::rooms::Standing;
 /// How many accounts one that is shared is worth.
 const SHARED: u32 = 20;
 
-/// The most invitations that a user has at a time: anybody may invite anybody.
-pub(super) const MOST_INVITATIONS: usize = 64;
+/// The most invitations that a user has at a time: anybody may invite anybody. The operator's and back ends' come on top.
+const MOST_INVITATIONS: usize = 512;
+/// The most of them into rooms of one account: nobody fills up all of a user's places.
+pub(super) const MOST_INVITATIONS_OF_ONE: usize = 8;
+/// The same into rooms that are on nobody's account.
+const MOST_INVITATIONS_OF_NOBODY: usize = 64;
 
 /// What rooms are found by, beside their names. Taken with a room locked, and takes no lock of a room's.
 #[derive(Default)]
@@ -36,7 +43,29 @@ pub(super) struct Index {
 #[derive(Default)]
 struct Known {
     belongs: BTreeSet<RoomId>,
-    invited: BTreeSet<RoomId>,
+    invited: BTreeMap<RoomId, Inviter>,
+}
+
+/// On whose share an invitation is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inviter {
+    /// The operator's, or a back end's: on nobody's.
+    Operator,
+    /// This account's (`Room::maker`), whose room it is.
+    Account(u64),
+}
+
+impl Known {
+    fn may_be_invited(&self, by: Inviter) -> bool {
+        let most = match by {
+            Inviter::Operator => return true,
+            Inviter::Account(0) => MOST_INVITATIONS_OF_NOBODY,
+            Inviter::Account(_) => MOST_INVITATIONS_OF_ONE,
+        };
+        let counted = self.invited.values().filter(|inviter| **inviter != Inviter::Operator).count();
+        let of_one = self.invited.values().filter(|inviter| **inviter == by).count();
+        counted < MOST_INVITATIONS && of_one < most
+    }
 }
 
 #[derive(Default)]
@@ -95,7 +124,14 @@ impl Index {
     ///
     /// # Errors
     /// There is no more of it.
-    pub(super) fn take(&self, id: &RoomId, changes: &[Change], limits: Limits) -> Result<Held, Refusal> {
+    pub(super) fn take(
+        &self,
+        id: &RoomId,
+        room: Option<&Room>,
+        command: &Command<'_>,
+        changes: &[Change],
+        limits: Limits,
+    ) -> Result<Held, Refusal> {
         for change in changes {
             match change {
                 Change::Create(room) => {
@@ -103,12 +139,16 @@ impl Index {
                     return Ok(Held::Room(room.maker));
                 }
                 Change::Person { user, person: Some(person) } if person.standing == Standing::Invited => {
+                    let by = match command {
+                        Command::Invite { by: By::Operator, .. } => Inviter::Operator,
+                        _ => Inviter::Account(room.map_or(0, |room| room.maker)),
+                    };
                     let mut users = lock(&self.users);
                     let known = users.entry(user.clone()).or_default();
-                    if known.invited.len() >= MOST_INVITATIONS {
+                    if !known.may_be_invited(by) {
                         return Err(Refusal::TooManyInvitations);
                     }
-                    known.invited.insert(id.clone());
+                    known.invited.insert(id.clone(), by);
                     return Ok(Held::Invitation(user.clone()));
                 }
                 _ => {}
@@ -141,7 +181,7 @@ impl Index {
             lock(&self.listed).insert((Reverse(room.created_at), room.id.clone()));
         }
         for (user, person) in &details.people {
-            self.knows(user, &room.id, person.standing);
+            self.knows(user, &room.id, room.maker, person.standing);
         }
     }
 
@@ -157,17 +197,21 @@ impl Index {
         }
     }
 
-    /// A room knows a user as this.
-    pub(super) fn knows(&self, user: &Arc<str>, room: &RoomId, standing: Standing) {
+    /// A room of this account knows a user as this.
+    pub(super) fn knows(&self, user: &Arc<str>, room: &RoomId, maker: u64, standing: Standing) {
         if standing == Standing::Banned {
             return self.forgets(user, room);
         }
         let mut users = lock(&self.users);
         let Known { belongs, invited } = users.entry(user.clone()).or_default();
-        let (into, from) =
-            if standing == Standing::Invited { (invited, belongs) } else { (belongs, invited) };
-        from.remove(room);
-        into.insert(room.clone());
+        if standing == Standing::Invited {
+            belongs.remove(room);
+            // Who has invited is known since it was decided, but for what is from before.
+            invited.entry(room.clone()).or_insert(Inviter::Account(maker));
+        } else {
+            invited.remove(room);
+            belongs.insert(room.clone());
+        }
     }
 
     /// A room knows a user no more.
@@ -189,7 +233,7 @@ impl Index {
 
     pub(super) fn invitations_of(&self, user: &str, most: usize) -> Vec<RoomId> {
         let users = lock(&self.users);
-        users.get(user).into_iter().flat_map(|known| &known.invited).take(most).cloned().collect()
+        users.get(user).into_iter().flat_map(|known| known.invited.keys()).take(most).cloned().collect()
     }
 
     pub(super) fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place> {

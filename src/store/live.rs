@@ -350,7 +350,7 @@ impl Live {
             return Some(Ticket(Waits::Turn(Arc::clone(&writing.over))));
         }
         if written.is_none() {
-            let held = match self.index.take(id, &decision.changes, self.limits) {
+            let held = match self.index.take(id, room, command, &decision.changes, self.limits) {
                 Ok(held) => held,
                 Err(refusal) => {
                     then(Err(refusal));
@@ -391,7 +391,10 @@ impl Live {
                 }
                 Change::Unwait(peer) => committed.waited.push(*peer),
                 Change::Create(room) => self.index.made(room),
-                Change::Person { user, person: Some(person) } => self.index.knows(user, id, person.standing),
+                Change::Person { user, person: Some(person) } => {
+                    let maker = room.as_ref().map_or(0, |room| room.maker);
+                    self.index.knows(user, id, maker, person.standing);
+                }
                 Change::Person { user, person: None } => self.index.forgets(user, id),
                 Change::Delete | Change::CallOver => {
                     if let Some(room) = &room

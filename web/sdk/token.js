@@ -33,7 +33,8 @@ export class Token {
 
   /** Whether it is worth connecting again after this refusal: once, with the next one. */
   another(error) {
-    const again = typeof this.#source === 'function' && error.message === 'token-expired' && !this.#refused;
+    if (typeof this.#source !== 'function' || error.message !== 'token-expired') return false;
+    const again = !this.#refused;
     this.#refused = true;
     return again;
   }

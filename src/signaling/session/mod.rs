@@ -65,8 +65,7 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
                 Life::AfterAll => hub.lost.lives(connection.sid),
                 Life::Closed => return None,
             }
-            let bytes = value.as_str().map_or(0, |text| text.len());
-            if let Err(wait) = hub.bank.event(connection.accounts(), bytes, now.at) {
+            if let Err(wait) = hub.bank.event(connection.accounts(), size(&value), now.at) {
                 refuse(hub, connection, &value, ack, wait, "more events or bytes than allowed");
                 return None;
             }
@@ -78,6 +77,15 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
         Item::Expired => try_now(leave::expired(Arc::clone(hub), Arc::clone(connection), now)),
         Item::Back(before) => try_now(back::back(Arc::clone(hub), Arc::clone(connection), before, now)),
         Item::Gone(said) => try_now(leave::gone(Arc::clone(hub), Arc::clone(connection), said, now)),
+    }
+}
+
+/// How many bytes an event brings: its text, and what is attached to it. That is not carried out, but it is there.
+pub(super) fn size(value: &Value) -> usize {
+    match value {
+        Value::Str(text, None) => text.len(),
+        Value::Str(text, Some(attached)) => text.len() + attached.iter().map(|it| it.len()).sum::<usize>(),
+        Value::Bytes(bytes) => bytes.len(),
     }
 }
 

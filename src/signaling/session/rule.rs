@@ -142,6 +142,10 @@ impl Asked<'_> {
         };
         let most = it.limit.and_then(|most| usize::try_from(most).ok()).unwrap_or(directory::LONGEST_PAGE);
         self.hub.directory.watch(self.connection);
+        if it.search.as_deref().is_some_and(|search| !search.is_empty()) {
+            let counted = self.hub.bank.search(self.connection.accounts(), self.now.at);
+            counted.map_err(|wait| Failure::too_many(wait, "more searches than allowed"))?;
+        }
         let page = match it.search.as_deref().filter(|search| !search.is_empty()) {
             None => self.hub.page(after.as_ref(), most),
             Some(search) => self.hub.search(after, most, search).await?,

@@ -79,10 +79,10 @@ fn a_users_invitations_are_counted_while_they_are_written_too_and_after_a_restar
     for way in Way::all() {
         let now = now();
         let store = way.open(MANY, now.at);
-        let most = super::super::index::MOST_INVITATIONS;
+        let most = super::super::index::MOST_INVITATIONS_OF_ONE;
         let rooms: Vec<RoomId> = (0..most + 2).map(|n| id(&format!("r{n}"))).collect();
         for room in &rooms {
-            run(&store, room, &create(Kind::Channel, user("amy"), 0), now).unwrap();
+            run(&store, room, &create(Kind::Channel, user("amy"), 6), now).unwrap();
         }
         let invite = Command::Invite { by: By::User("amy"), user: "dan" };
         for room in &rooms[..most - 1] {
@@ -104,5 +104,29 @@ fn a_users_invitations_are_counted_while_they_are_written_too_and_after_a_restar
             run(&store, &rooms[0], &Command::Pardon { by: By::User("amy"), user: "dan" }, now).unwrap();
             run(&store, &rooms[most], &invite, now).unwrap();
         }
+    }
+}
+
+#[test]
+fn nobody_fills_up_all_of_a_users_places_and_the_operator_needs_none() {
+    for way in Way::all() {
+        let now = now();
+        let store = way.open(MANY, now.at);
+        let most = super::super::index::MOST_INVITATIONS_OF_ONE;
+        let make = |name: &str, creator: &str, maker| {
+            run(&store, &id(name), &create(Kind::Channel, user(creator), maker), now).unwrap();
+            id(name)
+        };
+        let eves = Command::Invite { by: By::User("eve"), user: "dan" };
+        let floods = (0..70).map(|n| run(&store, &make(&format!("e{n}"), "eve", 6), &eves, now));
+        assert_eq!(floods.filter(Result::is_ok).count(), most);
+        let ada = Command::Invite { by: By::User("ada"), user: "dan" };
+        run(&store, &make("tea", "ada", 8), &ada, now).unwrap();
+        let operator = Command::Invite { by: By::Operator, user: "dan" };
+        let asked = (0..70).map(|n| run(&store, &id(&format!("e{n}")), &operator, now));
+        assert_eq!(asked.filter(Result::is_ok).count(), 70);
+        // That takes nobody's place.
+        run(&store, &make("mug", "ada", 8), &ada, now).unwrap();
+        assert_eq!(store.invitations_of("dan", 999).len(), 72);
     }
 }

@@ -1,5 +1,8 @@
 //! Clients that mean ill, or do not read.
 
+use callgate::auth::Keyring;
+use callgate::auth::Tokens;
+
 use super::*;
 
 /// The transport's session id is the key to the session: nobody else ever sees it, and others do not work.
@@ -163,4 +166,37 @@ async fn a_flood_that_does_not_wait_for_its_answers_is_cut_off() {
     assert_eq!(stats.errors.iter().sum::<u64>(), 20_000);
     // And it is told once it reads again.
     b.next("41").await;
+}
+
+/// What is attached to an event is not carried out; it has come all the same.
+#[tokio::test]
+async fn what_is_attached_counts_as_bytes() {
+    let house = house(Settings { bytes_per_second: 20_000, ..settings() }).await;
+    let mut a = Client::connect(&house).await;
+    let codes = a.attach(4).await;
+    assert_eq!(codes[0], "bad-request");
+    assert_eq!(codes[1..], ["too-many-requests"; 3]);
+}
+
+/// Each would have a signature verified. Who is let in does not count, and other addresses are not concerned.
+#[tokio::test]
+async fn who_is_refused_is_not_looked_at_as_often_as_it_likes() {
+    let config = "[auth]\nkey = \"a key of thirty-two characters..\"";
+    let auth = callgate::config::read(None, config, &Default::default()).unwrap().auth;
+    let tokens = Arc::new(Tokens::new(Keyring::read(&auth).unwrap()));
+    let house = open(Settings { events_per_second: 1, ..settings() }, |parts| parts.tokens = tokens).await;
+    let from = |last: u8| {
+        let address = SocketAddr::from(([192, 0, 2, last], 9));
+        Way::Straight(house.router.clone().layer(axum::Extension(ConnectInfo(address))))
+    };
+    let mut eve = Client::open(from(1), &house, "").await;
+    let mut refused = Vec::new();
+    for _ in 0..8 {
+        eve.post("40{\"token\":\"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA\"}").await;
+        refused.push(eve.next("44").await);
+    }
+    assert_eq!(refused[..5], [r#"{"message":"unauthorized"}"#; 5]);
+    assert_eq!(refused[5..], [r#"{"message":"too-many-requests"}"#; 3]);
+    let mut bob = Client::open(from(2), &house, "").await;
+    bob.hello("40").await;
 }

@@ -377,3 +377,19 @@ async fn who_comes_back_while_its_old_connection_waits_for_a_history_keeps_its_s
     assert_eq!(new.event("newMessage").await["text"], "hi");
     assert_eq!(ada.events("room.peer-away").await.len(), 0);
 }
+
+/// An inbox holds a megabyte, whatever it is of.
+#[tokio::test]
+async fn what_is_attached_to_what_waits_is_bounded() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let stuck = channel(&mut ada, "stuck").await;
+    mood(Mood::Silent, "never");
+    ada.say("chat", say(&stuck, "never")).await;
+    let acks = ada.throw(12).await;
+    for ack in &acks[10..] {
+        assert_eq!(ada.answer(*ack).await["error"]["code"], "too-many-requests");
+    }
+    assert_eq!(house.signaling.stats().drops[Drop::InboxFull as usize], 2);
+}

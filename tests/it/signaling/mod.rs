@@ -256,6 +256,29 @@ impl Client {
         assert_eq!(status, 200, "{packet}: {answer}");
     }
 
+    /// So many events with some 100 kB attached to each; what each was refused for.
+    async fn attach(&mut self, many: usize) -> Vec<String> {
+        let acks: Vec<u32> = self.throw(many).await;
+        let mut codes = Vec::new();
+        for ack in acks {
+            codes.push(self.answer(ack).await["error"]["code"].as_str().unwrap().to_owned());
+        }
+        codes
+    }
+
+    /// The same, not waiting for answers.
+    async fn throw(&mut self, many: usize) -> Vec<u32> {
+        let mut acks = Vec::new();
+        for _ in 0..many {
+            self.acks += 1;
+            let event = json!(["room.join", {"room": {"_placeholder": true, "num": 0}}]);
+            let attached = format!("b{}", "AAAA".repeat(33_334));
+            self.post_all(&[format!("451-{}{event}", self.acks), attached]).await;
+            acks.push(self.acks);
+        }
+        acks
+    }
+
     /// Several packets in one request.
     async fn post_all(&self, packets: &[String]) {
         self.post(&packets.join("\u{1e}")).await;
