@@ -80,17 +80,23 @@ test('more events than allowed are refused with the time to wait, then let throu
   const [client, other] = [native(), native()];
   await client.ask('room.join', { room });
   await other.ask('room.join', { room });
+  const begun = performance.now();
   for (let n = 0; n < 400; n += 1) client.emit('signal', { room, kind: 'candidate', data: n });
-  const answer = await client.ask('signal', { room, kind: 'offer', data: 1 });
-  assert.equal(answer.error.code, 'too-many-requests');
-  assert.ok(answer.error.retryAfter >= 1);
-  const refused = client.heard.filter(([name]) => name === 'error').map(([, error]) => error);
+  // Forty a second flow back meanwhile: one of these alone might be lucky.
+  const answers = await Promise.all(Array.from({ length: 20 }, () => client.ask('signal', { room, kind: 'offer', data: 1 })));
+  const seconds = (performance.now() - begun) / 1000;
+  const refused = [
+    ...client.heard.filter(([name]) => name === 'error').map(([, error]) => error),
+    ...answers.filter((answer) => !answer.ok).map(({ error }) => ({ command: 'signal', ...error })),
+  ];
+  assert.ok(answers.some((answer) => !answer.ok), 'a flood goes through');
   assert.ok(refused.every((error) => error.code === 'too-many-requests' && error.command === 'signal' && error.retryAfter >= 1));
-  await sleep(answer.error.retryAfter * 1000);
-  assert.equal((await client.ask('signal', { room, kind: 'offer', data: 1 })).ok, true);
-  const heard = other.heard.filter(([name]) => name === 'signal').length;
-  assert.ok(heard >= 190 && heard < 300, `${heard} passed`);
-  assert.equal(heard - 1 + refused.length, 400, 'each one passed or was answered');
+  await sleep(refused.at(-1).retryAfter * 1000);
+  assert.equal((await client.ask('signal', { room, kind: 'offer', data: 'the last' })).ok, true);
+  while ((await other.next('signal')).data !== 'the last');
+  const heard = other.heard.filter(([name]) => name === 'signal').length - 1;
+  assert.ok(heard >= 190 && heard <= 201 + 40 * seconds, `${heard} passed in ${seconds} s`);
+  assert.equal(heard + refused.length, 420, 'each one passed or was answered');
 });
 
 test('a connection is in no more than sixteen rooms', async () => {

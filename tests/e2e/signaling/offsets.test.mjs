@@ -13,7 +13,7 @@ import { sleep } from './harness.mjs';
 let daemon;
 const closing = [];
 before(async () => {
-  daemon = await start({ config: { rooms: { grace: '30s' }, limits: { joins_per_minute: 0 } } });
+  daemon = await start({ config: { rooms: { grace: '60s' }, limits: { joins_per_minute: 0 } } });
 });
 after(async () => {
   for (const close of closing) await close();
@@ -25,7 +25,8 @@ async function pair(dialect, { transports, by, asks }) {
   const path = await pathTo(new URL(daemon.url).port);
   const offsets = {};
   const query = {};
-  const options = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200, timeout: 1_000, auth: asks ? { offsets } : {} };
+  // A try that was begun while the path was dead is given up after `timeout`; one on a busy machine must be through by then.
+  const options = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200, timeout: 4_000, auth: asks ? { offsets } : {} };
   const [ada, ben] = [await speak('native', daemon.url, { user: 'ada' }), await speak(dialect, path.url, { user: 'ben', transports, query, options })];
   closing.push(async () => {
     ada.close();
