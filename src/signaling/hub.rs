@@ -168,7 +168,7 @@ impl Hub {
 
     /// A connection brings something.
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
-        let always = matches!(item, Item::Gone(_) | Item::Expired);
+        let always = item.must_arrive();
         let gone = if let Item::Gone(said) = item { Some(said) } else { None };
         let bytes = match &item {
             Item::Event(value, _) => value.as_str().map_or(0, |text| text.len()),
