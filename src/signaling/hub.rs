@@ -19,6 +19,7 @@ use super::account::Bank;
 use super::clock::Alarm;
 use super::connection::Connection;
 use super::connection::Item;
+use super::connection::Life;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
@@ -171,7 +172,13 @@ impl Hub {
         let always = item.must_arrive();
         let gone = if let Item::Gone(said) = item { Some(said) } else { None };
         let bytes = match &item {
-            Item::Event(value, _) => value.as_str().map_or(0, |text| text.len()),
+            Item::Event(value, _) => {
+                // Now, and not when it is carried out: who names this connection meanwhile may be right.
+                if connection.shows_life() == Life::AfterAll {
+                    self.lost.lives(connection.sid);
+                }
+                value.as_str().map_or(0, |text| text.len())
+            }
             _ => 0,
         };
         match connection.inbox.push(item, bytes, always) {
