@@ -23,6 +23,7 @@ use super::dialect::Dialect;
 use super::hub::Hub;
 use super::lost::Past;
 use super::seal::Opened;
+use crate::config::LONGEST_LEFT;
 use crate::rooms::PeerId;
 use crate::rooms::RoomId;
 
@@ -171,12 +172,7 @@ impl Hub {
     /// them those of before this process that may still be back.
     pub(super) fn leaves(&self) -> String {
         let mut text = String::new();
-        let mut write = |line: serde_json::Result<String>| {
-            if let Ok(line) = line {
-                text.push_str(&line);
-                text.push('\n');
-            }
-        };
+        let mut write = |line: serde_json::Result<String>| add(&mut text, line, LONGEST_LEFT);
         let mut seated: HashSet<PeerId> = self.seats.seated().into_iter().collect();
         let mut before = Vec::new();
         if self.seal.restores(Hub::now().unix_ms) {
@@ -221,6 +217,16 @@ impl Hub {
             }
         }
         text
+    }
+}
+
+/// Adds a line, if all of them are read with it.
+fn add(text: &mut String, line: serde_json::Result<String>, most: usize) {
+    if let Ok(line) = line
+        && text.len() + line.len() < most
+    {
+        text.push_str(&line);
+        text.push('\n');
     }
 }
 
@@ -270,5 +276,14 @@ mod tests {
             left.read(broken);
             assert!(left.awaits(eve), "{broken}");
         }
+    }
+
+    #[test]
+    fn no_more_is_written_than_is_read() {
+        let mut text = String::new();
+        for line in ["one", "a long one", "two", "six"] {
+            add(&mut text, Ok(line.to_owned()), 8);
+        }
+        assert_eq!(text, "one\ntwo\n");
     }
 }
