@@ -284,8 +284,12 @@ impl Hub {
             if self.reports {
                 self.report(id.as_str(), command, &committed, ended.as_deref());
             }
+            let restores = !committed.gone.is_empty() && self.seal.restores(now.unix_ms);
             for gone in &committed.gone {
                 self.empty_seat(gone.peer);
+                if restores {
+                    self.left.returned(gone.peer);
+                }
             }
             for &peer in &committed.waited {
                 if committed.room.and_then(|room| room.member(peer)).is_none() {

@@ -230,6 +230,29 @@ async fn who_is_back_by_its_token_keeps_its_seat_when_its_connection_of_before_i
 }
 
 #[tokio::test]
+async fn who_was_not_back_yet_after_a_crash_still_comes_back_after_a_stop_in_good_order() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let mut seats = Vec::new();
+    let mut people = Vec::new();
+    for user in ["ada", "bob", "carol"] {
+        people.push(Client::user(&before, user).await);
+        seats.push(people.last_mut().unwrap().join("r").await);
+    }
+    let after = next(before, false).await;
+    let mut ada = Client::user(&after, "ada").await;
+    let here = ada.ask("room.join", back(&seats[0])).await;
+    let mut carol = Client::user(&after, "carol").await;
+    let left = carol.ask("room.join", back(&seats[2])).await;
+    assert_eq!(carol.ask("room.leave", json!({"room": "r"})).await["ok"], true);
+    let last = next(after, true).await;
+    for (user, seat, may) in [("bob", &seats[1], true), ("ada", &here, true), ("carol", &left, false)] {
+        let answer = Client::user(&last, user).await.ask("room.join", back(seat)).await;
+        assert_eq!(answer["ok"], may, "{user}: {answer}");
+    }
+    assert_eq!(Client::user(&last, "carol").await.fail("room.join", back(&seats[2])).await, "resume-failed");
+}
+
+#[tokio::test]
 async fn a_daemon_with_another_key_knows_nobody() {
     let before = house_over(settings(), memory(), [7; 32]).await;
     let first = Client::user(&before, "ada").await.join("r").await;
