@@ -29,6 +29,7 @@ pub use mistake::Place;
 pub use show::masked_url;
 pub use show::show;
 pub use state::Kept;
+pub use state::LONGEST_LEFT;
 pub use state::State;
 pub use value::Cidr;
 pub use value::PublicAddress;

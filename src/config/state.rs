@@ -26,8 +26,8 @@ const SECRET_BYTES: usize = 32;
 /// The longest file that can be a secret.
 const LONGEST: u64 = 4096;
 
-/// The most that is read of what a run has left.
-const LONGEST_LEFT: u64 = 64 << 20;
+/// The most that is read of what a run has left, in bytes.
+pub const LONGEST_LEFT: usize = 64 << 20;
 
 /// The state folder, or the want of one.
 #[derive(Clone, Debug)]
@@ -142,10 +142,11 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut text = String::new();
-        file.take(LONGEST_LEFT).read_to_string(&mut text)?;
+        let mut bytes = Vec::new();
+        file.take(LONGEST_LEFT as u64).read_to_end(&mut bytes)?;
         fs::remove_file(&path)?;
-        Ok(Some(text))
+        // Whatever is no text of ours is its reader's to pass over.
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Written aside and linked into place, so that nobody ever reads half a secret.
@@ -212,6 +213,15 @@ mod tests {
         assert_eq!(state.take("seats").unwrap().as_deref(), Some("two"));
         assert!(state.take("seats").unwrap().is_none());
         State::find(&Environment::new()).leave("seats", "nowhere").unwrap();
+    }
+
+    #[test]
+    fn what_is_no_text_is_taken_for_what_it_is_worth_and_is_gone_too() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("seats"), b"one\ntw\xc3").unwrap();
+        let state = at(folder.path());
+        assert!(state.take("seats").unwrap().unwrap().starts_with("one\ntw"));
+        assert!(state.take("seats").unwrap().is_none());
     }
 
     #[test]

@@ -353,8 +353,11 @@ impl Decision<'_> {
         let creator = Who { rank: Rank::Creator, ..newcomer.clone() };
         let own = |member: &Member| member.is_same(newcomer.user.as_deref(), customer);
         let away = || room.members.iter().filter(|member| member.away.is_some());
+        let since = |member: &Member| member.away.map(|away| away.since);
         if room.members.len() < room.capacity {
+            // One for one: the others may be other devices of the user's, or other people of the same address.
             let spare = away().filter(|member| own(member) && !member.replaced);
+            let spare = spare.min_by_key(|member| since(member));
             self.changes.extend(spare.map(|member| Change::Replaced(member.peer)));
             return Ok(if is_vacant(room) { creator } else { newcomer });
         }
@@ -362,7 +365,6 @@ impl Decision<'_> {
         let ends = |member: &Member| room.details().auto_delete && member.rank == Rank::Creator;
         let its = |member: &Member| member.user.is_some() && own(member);
         let kept = away().filter(|member| (own(member) || member.replaced) && (its(member) || !ends(member)));
-        let since = |member: &Member| member.away.map(|away| away.since);
         let old =
             kept.min_by_key(|member| (!own(member), !member.replaced, since(member))).ok_or(Refusal::Full)?;
         self.unseat(room, old, LeftReason::Lost, &others(room, old.peer));

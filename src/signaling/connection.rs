@@ -45,6 +45,13 @@ pub(super) enum Item {
     Expired,
 }
 
+impl Item {
+    /// Whether it is taken however many wait: nobody says it again. All of these are few.
+    pub(super) fn must_arrive(&self) -> bool {
+        !matches!(self, Item::Event(..))
+    }
+}
+
 /// A seat that this connection has.
 #[derive(Clone, Debug)]
 pub(super) struct Membership {

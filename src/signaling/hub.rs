@@ -19,6 +19,7 @@ use super::account::Bank;
 use super::clock::Alarm;
 use super::connection::Connection;
 use super::connection::Item;
+use super::connection::Life;
 use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
@@ -168,10 +169,16 @@ impl Hub {
 
     /// A connection brings something.
     pub(super) fn arrive(self: &Arc<Self>, connection: &Arc<Connection>, item: Item) {
-        let always = matches!(item, Item::Gone(_) | Item::Expired);
+        let always = item.must_arrive();
         let gone = if let Item::Gone(said) = item { Some(said) } else { None };
         let bytes = match &item {
-            Item::Event(value, _) => session::size(value),
+            Item::Event(value, _) => {
+                // Now, and not when it is carried out: who names this connection meanwhile may be right.
+                if connection.shows_life() == Life::AfterAll {
+                    self.lost.lives(connection.sid);
+                }
+                session::size(value)
+            }
             _ => 0,
         };
         match connection.inbox.push(item, bytes, always) {
@@ -277,8 +284,12 @@ impl Hub {
             if self.reports {
                 self.report(id.as_str(), command, &committed, ended.as_deref());
             }
+            let restores = !committed.gone.is_empty() && self.seal.restores(now.unix_ms);
             for gone in &committed.gone {
                 self.empty_seat(gone.peer);
+                if restores {
+                    self.left.returned(gone.peer);
+                }
             }
             for &peer in &committed.waited {
                 if committed.room.and_then(|room| room.member(peer)).is_none() {

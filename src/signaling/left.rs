@@ -2,7 +2,8 @@
 //! they come back.
 //!
 //! Resume tokens outlive the process, and cannot say whether their seat was given up since: only who is on the list comes back, and
-//! once. Without a list (a crash) every token of before is taken, once.
+//! once. Without a list (a crash) every token of before is taken, once; and while that may still happen, the next list says who
+//! does not come back instead.
 //!
 //! The connections' ids are secrets of their clients: only keyed hashes of them leave the process. The seats are written as the
 //! tokens that their clients have, so they are taken again just as long, and on the same terms.
@@ -23,6 +24,7 @@ use super::dialect::Dialect;
 use super::hub::Hub;
 use super::lost::Past;
 use super::seal::Opened;
+use crate::config::LONGEST_LEFT;
 use crate::rooms::PeerId;
 use crate::rooms::RoomId;
 
@@ -32,20 +34,28 @@ const MOST: usize = 65_536;
 /// The most seats that are. With more of them there is no list.
 const MOST_SEATS: usize = 1 << 20;
 
-/// The first line: all peers that have seats, 16 bytes each.
+/// The first line: who comes back.
 #[derive(Serialize, Deserialize)]
-struct First {
-    seated: String,
+#[serde(rename_all = "lowercase")]
+enum First {
+    /// These alone: all that have seats.
+    Seated(Peers),
+    /// All but these, who had seats and gave them up: of the others it is not known yet.
+    Gone(Peers),
 }
 
-impl First {
-    fn of(seated: &HashSet<PeerId>) -> First {
-        let bytes: Vec<u8> = seated.iter().flat_map(|peer| *peer.bytes()).collect();
-        First { seated: URL_SAFE_NO_PAD.encode(bytes) }
+/// Peers, 16 bytes each.
+#[derive(Serialize, Deserialize)]
+struct Peers(String);
+
+impl Peers {
+    fn of<'a>(peers: impl IntoIterator<Item = &'a PeerId>) -> Peers {
+        let bytes: Vec<u8> = peers.into_iter().flat_map(|peer| *peer.bytes()).collect();
+        Peers(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn peers(&self) -> Option<HashSet<PeerId>> {
-        let bytes = URL_SAFE_NO_PAD.decode(&self.seated).ok()?;
+    fn all(&self) -> Option<HashSet<PeerId>> {
+        let bytes = URL_SAFE_NO_PAD.decode(&self.0).ok()?;
         let (peers, rest) = bytes.as_chunks();
         (rest.is_empty() && peers.len() <= MOST_SEATS)
             .then(|| peers.iter().copied().map(PeerId::new).collect())
@@ -92,7 +102,7 @@ struct State {
     connections: HashMap<u64, Seats>,
     /// Who may come back; none: there was no list.
     awaited: Option<HashSet<PeerId>>,
-    /// Who has come back, where there was no list.
+    /// Who has come back, or has given a seat up, where there was no list.
     back: HashSet<PeerId>,
 }
 
@@ -107,7 +117,10 @@ impl Left {
         let mut state = self.lock();
         let first = lines.peek().and_then(|line| serde_json::from_str::<First>(line).ok());
         if let Some(first) = first {
-            state.awaited = first.peers();
+            match first {
+                First::Seated(peers) => state.awaited = peers.all(),
+                First::Gone(peers) => state.back = peers.all().unwrap_or_default(),
+            }
             lines.next();
         }
         let lines = lines.filter_map(|line| serde_json::from_str::<Line>(line).ok());
@@ -137,7 +150,7 @@ impl Left {
         }
     }
 
-    /// It has.
+    /// It has, or its seat was given up: not once more.
     pub(super) fn returned(&self, peer: PeerId) {
         let mut state = self.lock();
         let State { awaited, back, .. } = &mut *state;
@@ -171,17 +184,17 @@ impl Hub {
     /// them those of before this process that may still be back.
     pub(super) fn leaves(&self) -> String {
         let mut text = String::new();
-        let mut write = |line: serde_json::Result<String>| {
-            if let Ok(line) = line {
-                text.push_str(&line);
-                text.push('\n');
-            }
-        };
+        let mut write = |line: serde_json::Result<String>| add(&mut text, line, LONGEST_LEFT);
         let mut seated: HashSet<PeerId> = self.seats.seated().into_iter().collect();
         let mut before = Vec::new();
+        let mut gone = None;
         if self.seal.restores(Hub::now().unix_ms) {
             let state = self.left.lock();
-            seated.extend(state.awaited.iter().flatten());
+            match &state.awaited {
+                Some(awaited) => seated.extend(awaited),
+                // Who has not come back yet may do so in the next process.
+                None => gone = Some(Peers::of(state.back.difference(&seated))),
+            }
             let seats = |(&connection, (user, seats)): (&u64, &Seats)| Line {
                 connection,
                 user: user.clone(),
@@ -189,8 +202,10 @@ impl Hub {
             };
             before = state.connections.iter().map(seats).collect();
         }
-        if seated.len() <= MOST_SEATS {
-            write(serde_json::to_string(&First::of(&seated)));
+        if let Some(gone) = gone {
+            write(serde_json::to_string(&First::Gone(gone)));
+        } else if seated.len() <= MOST_SEATS {
+            write(serde_json::to_string(&First::Seated(Peers::of(&seated))));
         }
         let mut all = self.lost.all();
         all.extend(self.connected().iter().map(|connection| (connection.sid, Past::of(connection))));
@@ -221,6 +236,16 @@ impl Hub {
             }
         }
         text
+    }
+}
+
+/// Adds a line, if all of them are read with it.
+fn add(text: &mut String, line: serde_json::Result<String>, most: usize) {
+    if let Ok(line) = line
+        && text.len() + line.len() < most
+    {
+        text.push_str(&line);
+        text.push('\n');
     }
 }
 
@@ -255,8 +280,7 @@ mod tests {
         assert!(left.awaits(ada) && left.awaits(eve));
         left.returned(ada);
         assert!(!left.awaits(ada) && left.awaits(eve));
-        let list =
-            |peers: &[PeerId]| serde_json::to_string(&First::of(&peers.iter().copied().collect())).unwrap();
+        let list = |peers: &[PeerId]| serde_json::to_string(&First::Seated(Peers::of(peers))).unwrap();
         let left = Left::default();
         assert_eq!(left.read(&list(&[ada, bob])), 0);
         assert!(left.awaits(ada) && left.awaits(bob) && !left.awaits(eve));
@@ -264,11 +288,23 @@ mod tests {
         assert!(!left.awaits(ada) && left.awaits(bob));
         left.read(&list(&[]));
         assert!(!left.awaits(bob), "nobody was there");
+        let left = Left::default();
+        left.read(&serde_json::to_string(&First::Gone(Peers::of(&[ada]))).unwrap());
+        assert!(!left.awaits(ada) && left.awaits(bob));
         // What cannot be read is no list.
         for broken in [r#"{"seated":"AAAA"}"#, r#"{"seated":"?"}"#, "nonsense", ""] {
             let left = Left::default();
             left.read(broken);
             assert!(left.awaits(eve), "{broken}");
         }
+    }
+
+    #[test]
+    fn no_more_is_written_than_is_read() {
+        let mut text = String::new();
+        for line in ["one", "a long one", "two", "six"] {
+            add(&mut text, Ok(line.to_owned()), 8);
+        }
+        assert_eq!(text, "one\ntwo\n");
     }
 }

@@ -8,6 +8,7 @@
 //! nothing from it; who named it last is remembered for as long as a dead connection may go unnoticed, and has the seats if it
 //! breaks in that time.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,8 +70,8 @@ struct State {
     order: VecDeque<(Instant, Sid)>,
     /// Who has named a connection that is not known to be lost, and until when that counts.
     named: HashMap<Sid, (Weak<Connection>, Instant)>,
-    /// In order of their ending; one that was named again is here twice.
-    endings: VecDeque<(Instant, Sid)>,
+    /// In order of their ending: each that is named, once.
+    endings: BTreeSet<(Instant, Sid)>,
 }
 
 impl Lost {
@@ -94,7 +95,7 @@ impl Lost {
     fn remember(&self, sid: Sid, past: Past, now: Instant) -> Option<Weak<Connection>> {
         let mut state = self.lock();
         state.prune(now, self.grace);
-        let by = state.named.remove(&sid).map(|(by, _)| by);
+        let by = state.unname(sid);
         if past.seats.is_empty() {
             return None;
         }
@@ -124,20 +125,21 @@ impl Lost {
         if state.known.get(&sid).is_some_and(|past| past.is_of(user)) {
             return state.known.remove(&sid);
         }
+        state.unname(sid);
         if state.endings.len() >= MOST
-            && let Some((_, oldest)) = state.endings.pop_front()
+            && let Some((_, oldest)) = state.endings.pop_first()
         {
             state.named.remove(&oldest);
         }
         let until = now + self.unnoticed;
-        state.endings.push_back((until, sid));
+        state.endings.insert((until, sid));
         state.named.insert(sid, (by, until));
         None
     }
 
     /// That connection lives, or has taken its leave: whoever named it was wrong.
     pub(super) fn lives(&self, sid: Sid) {
-        self.lock().named.remove(&sid);
+        self.lock().unname(sid);
     }
 
     /// What that connection had, if `user` may take it up; once.
@@ -163,6 +165,13 @@ impl Lost {
 }
 
 impl State {
+    /// Nobody waits for that one any more. Who did.
+    fn unname(&mut self, sid: Sid) -> Option<Weak<Connection>> {
+        let (by, until) = self.named.remove(&sid)?;
+        self.endings.remove(&(until, sid));
+        Some(by)
+    }
+
     fn prune(&mut self, now: Instant, grace: Duration) {
         while let Some((at, sid)) = self.order.front()
             && now.saturating_duration_since(*at) > grace
@@ -170,13 +179,11 @@ impl State {
             self.known.remove(sid);
             self.order.pop_front();
         }
-        while let Some((at, sid)) = self.endings.front()
+        while let Some((at, sid)) = self.endings.first()
             && *at <= now
         {
-            if self.named.get(sid).is_some_and(|(_, until)| *until <= now) {
-                self.named.remove(sid);
-            }
-            self.endings.pop_front();
+            self.named.remove(sid);
+            self.endings.pop_first();
         }
         if self.order.is_empty() && self.endings.is_empty() {
             // A storm's worth of memory is not kept for good.
@@ -253,6 +260,20 @@ mod tests {
         lost.sweep(now + NOTICED);
         assert_eq!(sizes(&lost), (1, 1));
         assert!(lost.remember(sid, past(None), now + 2 * NOTICED).is_none());
+    }
+
+    #[test]
+    fn who_names_one_again_and_again_drives_nobody_else_out() {
+        let (lost, now) = (Lost::new(GRACE, NOTICED), Instant::now());
+        let [one, two] = [Sid::default(), Sid::default()];
+        lost.name(one, None, Weak::new(), now);
+        for _ in 0..=MOST {
+            lost.name(two, None, Weak::new(), now);
+        }
+        assert_eq!(sizes(&lost), (2, 2));
+        lost.lives(two);
+        assert_eq!(sizes(&lost), (1, 1));
+        assert!(lost.remember(one, past(None), now).is_some());
     }
 
     #[test]

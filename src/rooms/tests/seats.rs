@@ -171,6 +171,21 @@ fn a_seat_is_not_kept_from_others_for_who_has_come_in_anew() {
 }
 
 #[test]
+fn who_comes_in_anew_has_no_need_of_one_seat_and_not_of_all_from_its_address() {
+    let (mut house, id) = (House::new(Rules { capacity: 4, ..rules() }), room("a"));
+    house.run(&id, create(Some(4))).unwrap();
+    let [b, c] = [1; 2].map(|customer| comes(&mut house, &id, None, customer).unwrap());
+    comes(&mut house, &id, None, 2).unwrap();
+    house.lost(&id, c);
+    house.pass(SECOND);
+    house.lost(&id, b);
+    comes(&mut house, &id, None, 1).unwrap();
+    comes(&mut house, &id, None, 3).unwrap();
+    assert!(house.rooms[&id].member(c).is_none(), "it was lost first");
+    assert_eq!(comes(&mut house, &id, None, 4), Err(Refusal::Full), "the other one's is another's");
+}
+
+#[test]
 fn who_comes_back_from_elsewhere_is_the_one_from_there() {
     let (mut house, id) = (House::new(rules()), room("a"));
     comes(&mut house, &id, None, 2).unwrap();

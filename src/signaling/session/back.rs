@@ -20,6 +20,7 @@ use super::enter::Welcome;
 use super::enter::greet;
 use crate::rooms::Command;
 use crate::rooms::Kind;
+use crate::rooms::Member;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Room;
@@ -44,6 +45,10 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
     for place in places {
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
         let Some(opened) = hub.open_token(&room, &place.token, now.unix_ms) else { continue };
+        if hub.member(&room, opened.peer, |member| member.away.is_none()) == Some(true) {
+            // It is back by its token.
+            continue;
+        }
         let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
         asked.take_again(&room, opened).await;
         hub.left.taken(known_by);
@@ -69,6 +74,10 @@ fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>
 /// Takes the seats of a connection that broke.
 async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) {
     for Membership { room, peer } in past.seats {
+        if hub.member(&room, peer, |member| member.session) != Some(past.number) {
+            // It was taken again by its token, and is another connection's.
+            continue;
+        }
         let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
         let asked = Asked { hub, connection, dialect, ack: None, now };
         if let Some(own) = connection.seat_in(room.as_str()) {
@@ -76,6 +85,14 @@ async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: 
         } else if connection.seats().len() < MOST_ROOMS {
             asked.take_again(&room, Opened { peer, proven: false, earlier: false, restore: None }).await;
         }
+    }
+}
+
+impl Hub {
+    fn member<R>(&self, room: &RoomId, peer: PeerId, what: impl Fn(&Member) -> R) -> Option<R> {
+        let mut said = None;
+        self.store.look(room, &mut |room| said = room.and_then(|room| room.member(peer)).map(&what));
+        said
     }
 }
 

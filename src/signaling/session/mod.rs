@@ -25,7 +25,6 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use super::connection::Item;
-use super::connection::Life;
 use super::connection::Membership;
 use super::decode::Arguments;
 use super::decode::Request;
@@ -59,12 +58,8 @@ pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) ->
     let now = Hub::now();
     match item {
         Item::Back(_) if connection.is_closed() => None,
+        Item::Event(..) if connection.is_closed() => None,
         Item::Event(value, ack) => {
-            match connection.shows_life() {
-                Life::Open => {}
-                Life::AfterAll => hub.lost.lives(connection.sid),
-                Life::Closed => return None,
-            }
             if let Err(wait) = hub.bank.event(connection.accounts(), size(&value), now.at) {
                 refuse(hub, connection, &value, ack, wait, "more events or bytes than allowed");
                 return None;

@@ -238,3 +238,19 @@ async fn what_waited_for_a_connection_goes_to_the_one_that_takes_its_seat_over()
     assert!(heard.is_sorted_by(|a, b| a + 1 == *b), "{heard:?}");
     assert_eq!(house.signaling.stats().drops.iter().sum::<u64>(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_seat_that_was_taken_again_by_its_token_is_not_taken_by_its_old_connections_name() {
+    let house = house(settings()).await;
+    let mut ben = Client::user(&house, "ben").await;
+    let seat = ben.join("r").await;
+    let sid = ben.sid.clone();
+    ben.breaks().await;
+    let mut again = Client::user(&house, "ben").await;
+    let back = again.ask("room.join", json!({"room": "r", "resume": seat["resume"]})).await;
+    assert_eq!(back["resumed"], true, "{back}");
+    let mut tab = page(&house, "ben", &sid).await;
+    assert!(tab.events("room.admitted").await.is_empty());
+    let said = again.ask("chat", json!({"room": "r", "text": "still here"})).await;
+    assert_eq!(said["ok"], true, "{said}");
+}

@@ -393,3 +393,47 @@ async fn what_is_attached_to_what_waits_is_bounded() {
     }
     assert_eq!(house.signaling.stats().drops[Drop::InboxFull as usize], 2);
 }
+
+/// Bob's connection, in a channel of ada's, and another one of his that names it.
+async fn two_of_bobs(house: &House) -> (Client, String, Client, Client) {
+    let mut ada = Client::user(house, "ada").await;
+    let room = channel(&mut ada, "tea").await;
+    let mut old = Client::user(house, "bob").await;
+    old.join(&room).await;
+    let query = format!("&userId=bob&reconnecting={}", old.sid);
+    let mut new = Client::open(Way::Straight(house.router.clone()), house, &query).await;
+    new.hello("40").await;
+    (ada, room, old, new)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_to_have_a_seat_gets_it_however_much_it_has_asked_for_meanwhile() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (_ada, _, old, mut new) = two_of_bobs(&house).await;
+    mood(Mood::Late(Duration::from_secs(3)), "later");
+    new.say("room.create", json!({"kind": "channel", "name": "later"})).await;
+    new.post_all(&vec![r#"42["nonsense"]"#.to_owned(); 1030]).await;
+    old.breaks().await;
+    assert_eq!(new.event("room.admitted").await["resumed"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_a_connection_was_named_is_no_sign_of_life() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = channel(&mut ada, "tea").await;
+    let mut old = Client::user(&house, "bob").await;
+    old.join(&room).await;
+    mood(Mood::Late(Duration::from_secs(3)), "later");
+    let made = old.say("room.create", json!({"kind": "channel", "name": "later"})).await;
+    let said = old.say("chat", say(&room, "hi")).await;
+    let query = format!("&userId=bob&reconnecting={}", old.sid);
+    let mut new = Client::open(Way::Straight(house.router.clone()), &house, &query).await;
+    new.hello("40").await;
+    assert_eq!(old.answer(made).await["ok"], true);
+    assert_eq!(old.answer(said).await["ok"], true);
+    old.breaks().await;
+    assert_eq!(new.event("room.admitted").await["resumed"], true);
+}

@@ -215,6 +215,44 @@ async fn who_was_not_back_yet_when_it_was_stopped_again_still_comes_back() {
 }
 
 #[tokio::test]
+async fn who_is_back_by_its_token_keeps_its_seat_when_its_connection_of_before_is_named() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let mut ada = Client::user(&before, "ada").await;
+    let (seat, sid) = (ada.join("r").await, ada.sid.clone());
+    let after = next(before, true).await;
+    let mut ada = Client::user(&after, "ada").await;
+    assert_eq!(ada.ask("room.join", back(&seat)).await["restored"], true);
+    let query = format!("&reconnecting={sid}");
+    let mut tab = Client::open(Way::Straight(after.router.clone()), &after, &query).await;
+    tab.hello(r#"40{"dialect":"native","userId":"ada"}"#).await;
+    assert!(tab.events("room.admitted").await.is_empty());
+    assert_eq!(ada.ask("chat", json!({"room": "r", "text": "still here"})).await["ok"], true);
+}
+
+#[tokio::test]
+async fn who_was_not_back_yet_after_a_crash_still_comes_back_after_a_stop_in_good_order() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let mut seats = Vec::new();
+    let mut people = Vec::new();
+    for user in ["ada", "bob", "carol"] {
+        people.push(Client::user(&before, user).await);
+        seats.push(people.last_mut().unwrap().join("r").await);
+    }
+    let after = next(before, false).await;
+    let mut ada = Client::user(&after, "ada").await;
+    let here = ada.ask("room.join", back(&seats[0])).await;
+    let mut carol = Client::user(&after, "carol").await;
+    let left = carol.ask("room.join", back(&seats[2])).await;
+    assert_eq!(carol.ask("room.leave", json!({"room": "r"})).await["ok"], true);
+    let last = next(after, true).await;
+    for (user, seat, may) in [("bob", &seats[1], true), ("ada", &here, true), ("carol", &left, false)] {
+        let answer = Client::user(&last, user).await.ask("room.join", back(seat)).await;
+        assert_eq!(answer["ok"], may, "{user}: {answer}");
+    }
+    assert_eq!(Client::user(&last, "carol").await.fail("room.join", back(&seats[2])).await, "resume-failed");
+}
+
+#[tokio::test]
 async fn a_daemon_with_another_key_knows_nobody() {
     let before = house_over(settings(), memory(), [7; 32]).await;
     let first = Client::user(&before, "ada").await.join("r").await;
