@@ -27,7 +27,7 @@ const SHARED: u32 = 20;
 /// The most invitations that a user has at a time: anybody may invite anybody. The operator's and back ends' come on top.
 const MOST_INVITATIONS: usize = 512;
 /// The most of them into rooms of one account: nobody fills up all of a user's places.
-pub(super) const MOST_INVITATIONS_OF_ONE: usize = 8;
+pub(super) const MOST_INVITATIONS_OF_ONE: usize = 32;
 /// The same into rooms that are on nobody's account.
 const MOST_INVITATIONS_OF_NOBODY: usize = 64;
 

@@ -78,7 +78,7 @@ class Client {
         await this.did('room.join', { room: own });
         stays += 1;
       } else if (Math.random() < 0.15) {
-        await this.person(own, 'room.invite', `guest-${Math.floor(Math.random() * 8)}`, 'invited');
+        await this.person(own, 'room.invite', `guest-${Math.floor(Math.random() * 200)}`, 'invited');
       } else if (Math.random() < 0.1) {
         await this.person(own, 'room.ban', `pest-${Math.floor(Math.random() * 8)}`, 'banned');
       } else {
