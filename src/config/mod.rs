@@ -346,7 +346,7 @@ pub struct Limits {
     pub bytes_per_second: u64,
     /// Rooms that a user may have made and that are there.
     pub rooms_per_user: u32,
-    /// Requests of the API of one address (IPv6: /64) that show no key, per second, on average.
+    /// Requests of the API of one address (IPv6: /64), or of a user whose token it shows, without a key, per second, on average.
     pub requests_per_second: u32,
     /// The longest event or request body, in bytes. Never off.
     pub message_bytes: usize,

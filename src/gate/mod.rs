@@ -26,4 +26,3 @@ pub use places::Full;
 pub use places::Place;
 pub use places::Places;
 pub use refusals::Refusals;
-pub use serve::Secure;

@@ -61,10 +61,6 @@ pub(super) struct House {
     pub(super) drain: watch::Receiver<bool>,
 }
 
-/// Set on every request: whether it came over TLS that ended here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Secure(pub bool);
-
 /// The two ends of a connection, canonical.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
@@ -90,8 +86,8 @@ pub(super) async fn serve(house: House, socket: TcpStream, ends: Ends, place: Pl
             let (socket, tls) = stream.into_inner();
             hand_over(&house, socket, Some(Box::new(tls)), first.into(), ends, place);
         }
-        Some((Begun::Plain(speech, stream), ends)) => speak(house, speech, stream, ends.client, false).await,
-        Some((Begun::Tls(speech, stream), ends)) => speak(house, speech, *stream, ends.client, true).await,
+        Some((Begun::Plain(speech, stream), ends)) => speak(house, speech, stream, ends.client).await,
+        Some((Begun::Tls(speech, stream), ends)) => speak(house, speech, *stream, ends.client).await,
         None => {}
     }
 }
@@ -185,13 +181,12 @@ async fn draining(drain: &mut watch::Receiver<bool>) {
 }
 
 /// HTTP, to the end of the connection.
-async fn speak<S>(house: House, speech: Speech, stream: Stream<S>, peer: SocketAddr, secure: bool)
+async fn speak<S>(house: House, speech: Speech, stream: Stream<S>, peer: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = house.router.map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(Secure(secure));
         request.map(axum::body::Body::new)
     });
     let mut http = auto::Builder::new(TokioExecutor::new());

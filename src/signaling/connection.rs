@@ -62,7 +62,7 @@ pub(super) struct Membership {
 /// As far as is known, it lives.
 const OPEN: u8 = 0;
 /// Another one has said that this one is no more.
-const NAMED: u8 = 1;
+const DOUBTED: u8 = 1;
 /// Nothing more comes from it or goes to it.
 const CLOSED: u8 = 2;
 
@@ -89,7 +89,7 @@ pub(super) struct Connection {
     socket: Weak<Transport>,
     outbox: Outbox,
     accounts: Accounts,
-    /// `OPEN`, `NAMED` or `CLOSED`.
+    /// `OPEN`, `DOUBTED` or `CLOSED`.
     life: AtomicU8,
     state: Mutex<State>,
 }
@@ -183,8 +183,8 @@ impl Connection {
     }
 
     /// Another one says that this one is no more.
-    pub(super) fn name(&self) {
-        let _ = self.life.compare_exchange(OPEN, NAMED, Ordering::AcqRel, Ordering::Acquire);
+    pub(super) fn doubt(&self) {
+        let _ = self.life.compare_exchange(OPEN, DOUBTED, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Something has come from it: is it open, and who said that it is not, was that wrong?
@@ -192,7 +192,7 @@ impl Connection {
         match self.life.load(Ordering::Acquire) {
             OPEN => Life::Open,
             CLOSED => Life::Closed,
-            _ => match self.life.compare_exchange(NAMED, OPEN, Ordering::AcqRel, Ordering::Acquire) {
+            _ => match self.life.compare_exchange(DOUBTED, OPEN, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => Life::AfterAll,
                 Err(CLOSED) => Life::Closed,
                 Err(_) => Life::Open,

@@ -288,7 +288,7 @@ impl Hub {
             for gone in &committed.gone {
                 self.empty_seat(gone.peer);
                 if restores {
-                    self.left.returned(gone.peer);
+                    self.left.settle(gone.peer);
                 }
             }
             for &peer in &committed.waited {

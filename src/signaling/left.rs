@@ -151,7 +151,7 @@ impl Left {
     }
 
     /// It has, or its seat was given up: not once more.
-    pub(super) fn returned(&self, peer: PeerId) {
+    pub(super) fn settle(&self, peer: PeerId) {
         let mut state = self.lock();
         let State { awaited, back, .. } = &mut *state;
         match awaited {
@@ -278,13 +278,13 @@ mod tests {
         let [ada, bob, eve] = [1, 2, 3].map(|n| PeerId::new([n; 16]));
         let left = Left::default();
         assert!(left.awaits(ada) && left.awaits(eve));
-        left.returned(ada);
+        left.settle(ada);
         assert!(!left.awaits(ada) && left.awaits(eve));
         let list = |peers: &[PeerId]| serde_json::to_string(&First::Seated(Peers::of(peers))).unwrap();
         let left = Left::default();
         assert_eq!(left.read(&list(&[ada, bob])), 0);
         assert!(left.awaits(ada) && left.awaits(bob) && !left.awaits(eve));
-        left.returned(ada);
+        left.settle(ada);
         assert!(!left.awaits(ada) && left.awaits(bob));
         left.read(&list(&[]));
         assert!(!left.awaits(bob), "nobody was there");

@@ -14,10 +14,10 @@ use super::super::hub::Hub;
 use super::super::lost::Past;
 use super::super::seal::Opened;
 use super::Asked;
-use super::enter::HISTORY;
-use super::enter::Heard;
-use super::enter::Welcome;
-use super::enter::greet;
+use super::welcome::HISTORY;
+use super::welcome::Heard;
+use super::welcome::Welcome;
+use super::welcome::greet;
 use crate::rooms::Command;
 use crate::rooms::Kind;
 use crate::rooms::Member;
@@ -66,7 +66,7 @@ fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>
     let past = hub.lost.name(before, user, Arc::downgrade(connection), now.at);
     // Without the other one it is on its way out, or was never there.
     if let (None, Some(other)) = (&past, other) {
-        other.name();
+        other.doubt();
     }
     past
 }

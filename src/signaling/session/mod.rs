@@ -7,10 +7,11 @@ mod password;
 mod refresh;
 mod rule;
 mod talk;
+mod welcome;
 
-pub(super) use enter::admitted;
 pub(super) use leave::gone_at_last;
 pub(super) use password::Passwords;
+pub(super) use welcome::admitted;
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -57,8 +58,7 @@ pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) fn begin(hub: &Arc<Hub>, connection: &Arc<Connection>, item: Item) -> Option<Rest> {
     let now = Hub::now();
     match item {
-        Item::Back(_) if connection.is_closed() => None,
-        Item::Event(..) if connection.is_closed() => None,
+        Item::Event(..) | Item::Back(_) if connection.is_closed() => None,
         Item::Event(value, ack) => {
             if let Err(wait) = hub.bank.event(connection.accounts(), size(&value), now.at) {
                 refuse(hub, connection, &value, ack, wait, "more events or bytes than allowed");
