@@ -12,6 +12,7 @@ pub mod http;
 pub mod ice;
 pub mod log;
 pub mod metrics;
+pub mod rate;
 pub mod relay;
 pub mod rooms;
 pub mod shutdown;

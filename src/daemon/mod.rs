@@ -1,7 +1,6 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
 mod access;
-mod arrivals;
 mod block;
 mod descriptors;
 mod figures;
@@ -66,7 +65,6 @@ use crate::store::Store;
 use crate::webhooks;
 use crate::webhooks::Webhooks;
 
-use arrivals::Arrivals;
 use block::Block;
 use figures::Figures;
 use members::Members;
@@ -256,7 +254,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     };
     let places = Places::new(total, settings.limits.connections_per_ip as usize);
     let refusals = gate.refusals();
-    let arrivals = Arc::new(Arrivals::new(settings.limits.connects_per_second));
+    let arrivals = Arc::new(sessions::arrivals(settings.limits.connects_per_second, started));
     let sessions = from_fn(move |request, next| {
         sessions::admit(places.clone(), Arc::clone(&arrivals), Arc::clone(&refusals), request, next)
     });

@@ -23,12 +23,15 @@ use subtle::Choice;
 use subtle::ConstantTimeEq;
 
 use super::problem;
-use super::throttle::Throttle;
 use super::too_many;
 use super::users::Mint;
 use crate::auth;
 use crate::auth::Identity;
 use crate::auth::Tokens;
+use crate::rate::Throttle;
+
+/// How many addresses, and users, are remembered.
+const MOST: usize = 4096;
 
 /// Who may do what over HTTP.
 pub struct Access {
@@ -123,13 +126,14 @@ impl Access {
     /// token, are heard in the long run; 0: no limit.
     #[must_use]
     pub fn new(keys: Keys, tokens: Arc<Tokens>, per_second: u32) -> Access {
+        let now = Instant::now();
         Access {
             keys: RwLock::new(Arc::new(keys)),
             tokens,
-            guesses: Throttle::new(1),
-            requests: Throttle::new(per_second),
-            tokens_shown: Throttle::new(per_second),
-            users: Throttle::new(per_second),
+            guesses: Throttle::new(1, MOST, now),
+            requests: Throttle::new(per_second, MOST, now),
+            tokens_shown: Throttle::new(per_second, MOST, now),
+            users: Throttle::new(per_second, MOST, now),
             refused: AtomicU64::new(0),
             hasty: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -176,7 +180,7 @@ impl Access {
 
     /// Counts a request that shows neither key nor token.
     fn keyless(&self, from: IpAddr) -> Result<(), Refused> {
-        self.requests.count(from, Instant::now()).map_err(|wait| self.hurry(wait))
+        self.requests.count(from, Instant::now()).map(drop).map_err(|wait| self.hurry(wait))
     }
 
     fn hurry(&self, wait: Duration) -> Refused {
@@ -318,7 +322,7 @@ impl Access {
     /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here.
     fn wrong(&self, from: IpAddr) -> Refused {
         match self.guesses.count(from, Instant::now()) {
-            Ok(()) => self.unknown(),
+            Ok(_) => self.unknown(),
             Err(wait) => {
                 self.refused.fetch_add(1, Relaxed);
                 Refused::Throttled(wait)

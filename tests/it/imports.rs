@@ -10,6 +10,7 @@ const RULES: &[(&str, &[&str])] = &[
     // What changes with a file, for those that watch one.
     ("stamp", &[]),
     ("customer", &[]),
+    ("rate", &["customer"]),
     ("auth", &["config", "stamp"]),
     ("cli", &["auth", "config", "daemon", "log", "turn::credential"]),
     (
@@ -23,6 +24,7 @@ const RULES: &[(&str, &[&str])] = &[
             "ice",
             "log",
             "metrics",
+            "rate",
             "relay",
             "rooms",
             "shutdown",
@@ -44,12 +46,12 @@ const RULES: &[(&str, &[&str])] = &[
     ("rooms", &[]),
     ("store", &["rooms", "config"]),
     ("ice", &["turn::credential"]),
-    ("signaling", &["auth", "customer", "rooms", "store", "config", "ice", "turn::credential"]),
-    ("http", &["auth", "customer", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
+    ("signaling", &["auth", "customer", "rate", "rooms", "store", "config", "ice", "turn::credential"]),
+    ("http", &["auth", "customer", "rate", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
 ];
 
 /// Modules without IO: no runtime, no socket, no clock, no randomness of their own.
-const PURE: &[&str] = &["stun", "turn", "rooms"];
+const PURE: &[&str] = &["stun", "turn", "rooms", "rate"];
 const IMPURE: &[&str] = &[
     "tokio",
     "socket2",
