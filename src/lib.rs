@@ -21,4 +21,5 @@ pub mod stamp;
 pub mod store;
 pub mod stun;
 pub mod turn;
+pub mod turns;
 pub mod webhooks;

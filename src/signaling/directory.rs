@@ -12,8 +12,6 @@ use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
-
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::dialect::Facts;
@@ -21,6 +19,7 @@ use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::error::Code;
 use super::error::Failure;
+use super::error::LATER;
 use super::hub::Hub;
 use super::stats::Drop;
 use crate::rooms::Room;
@@ -29,6 +28,8 @@ use crate::rooms::Standing;
 use crate::store::Committed;
 use crate::store::Place;
 use crate::store::Store;
+use crate::turns::NotDone;
+use crate::turns::Turns;
 
 /// How long changes are gathered.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -44,16 +45,18 @@ const MOST_LOOKS: usize = 2_000;
 const LONGEST_SEARCH: usize = 512;
 /// How many search at a time: each on a thread of its own, for a millisecond or two. One: with two cores the other is everybody's.
 const SEARCHES: usize = 1;
+/// How many more may wait for that.
+const SEARCHES_IN_LINE: usize = 256;
 
 /// Who watches, and what is to be told.
 pub(super) struct Directory {
     state: Mutex<State>,
-    searches: Semaphore,
+    searches: Turns,
 }
 
 impl Default for Directory {
     fn default() -> Directory {
-        Directory { state: Mutex::default(), searches: Semaphore::new(SEARCHES) }
+        Directory { state: Mutex::default(), searches: Turns::new(SEARCHES, SEARCHES_IN_LINE) }
     }
 }
 
@@ -180,7 +183,7 @@ impl Hub {
     /// place.
     ///
     /// # Errors
-    /// The text is too long.
+    /// The text is too long, or so many are searching that this one would wait for long.
     pub(super) async fn search(
         self: &Arc<Self>,
         after: Option<Place>,
@@ -190,11 +193,12 @@ impl Hub {
         if search.len() > LONGEST_SEARCH {
             return Err(Failure::bad(format!("search is longer than {LONGEST_SEARCH} bytes")));
         }
-        let down = || Failure::new(Code::Internal, "the directory cannot be searched");
-        let _turn = self.directory.searches.acquire().await.map_err(|_| down())?;
         let (hub, search) = (Arc::clone(self), search.to_owned());
         let found = move || hub.found(after.as_ref(), most, Some(&search));
-        tokio::task::spawn_blocking(found).await.map_err(|_| down())
+        self.directory.searches.run(found).await.map_err(|why| match why {
+            NotDone::Full => Failure::too_many(LATER, "too many are searching"),
+            NotDone::Broken => Failure::new(Code::Internal, "the directory cannot be searched"),
+        })
     }
 
     fn found(&self, after: Option<&Place>, most: usize, search: Option<&str>) -> Page {

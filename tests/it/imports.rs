@@ -10,6 +10,7 @@ const RULES: &[(&str, &[&str])] = &[
     // What changes with a file, for those that watch one.
     ("stamp", &[]),
     ("customer", &[]),
+    ("turns", &[]),
     ("rate", &["customer"]),
     ("auth", &["config", "stamp"]),
     ("cli", &["auth", "config", "daemon", "log", "turn::credential"]),
@@ -46,8 +47,25 @@ const RULES: &[(&str, &[&str])] = &[
     ("rooms", &[]),
     ("store", &["rooms", "config"]),
     ("ice", &["turn::credential"]),
-    ("signaling", &["auth", "customer", "rate", "rooms", "store", "config", "ice", "turn::credential"]),
-    ("http", &["auth", "customer", "rate", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
+    (
+        "signaling",
+        &["auth", "customer", "rate", "rooms", "store", "config", "ice", "turn::credential", "turns"],
+    ),
+    (
+        "http",
+        &[
+            "auth",
+            "customer",
+            "rate",
+            "rooms",
+            "store",
+            "config",
+            "ice",
+            "metrics",
+            "turn::credential",
+            "turns",
+        ],
+    ),
 ];
 
 /// Modules without IO: no runtime, no socket, no clock, no randomness of their own.
