@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod gate;
 pub mod http;
 pub mod ice;
+pub mod label;
 pub mod log;
 pub mod metrics;
 pub mod rate;
