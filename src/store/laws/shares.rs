@@ -151,12 +151,14 @@ fn invite(store: &Live, room: &str, now: Now) -> Result<Said, Refusal> {
     run(store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan" }, now)
 }
 
-/// Rooms of `amy`'s on these accounts, this many of each: `r{account}-{n}`.
+/// Private rooms of `amy`'s on these accounts, this many of each: `r{account}-{n}`.
 fn make(store: &Live, accounts: &[(u64, usize)], now: Now) -> Vec<RoomId> {
-    let each = |(account, rooms): &(u64, usize)| {
-        let account = *account;
-        (0..*rooms)
-            .map(move |n| (id(&format!("r{account}-{n}")), create(Kind::Channel, user("amy"), account)))
+    let each = |&(maker, rooms): &(u64, usize)| {
+        (0..rooms).map(move |n| {
+            let options = Options { private: true, ..Options::default() };
+            let create = Command::Create { kind: Kind::Channel, options, creator: user("amy"), maker };
+            (id(&format!("r{maker}-{n}")), create)
+        })
     };
     let rooms: Vec<_> = accounts.iter().flat_map(each).collect();
     run_all(store, &rooms, now);
