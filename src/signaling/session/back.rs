@@ -19,8 +19,8 @@ use super::welcome::Heard;
 use super::welcome::Welcome;
 use super::welcome::greet;
 use crate::rooms::Command;
+use crate::rooms::Holder;
 use crate::rooms::Kind;
-use crate::rooms::Member;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Room;
@@ -45,13 +45,11 @@ pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid
     for place in places {
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
         let Some(opened) = hub.open_token(&room, &place.token, now.unix_ms) else { continue };
-        if hub.member(&room, opened.peer, |member| member.away.is_none()) == Some(true) {
-            // It is back by its token.
-            continue;
-        }
         let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
-        asked.take_again(&room, opened).await;
-        hub.left.taken(known_by);
+        // Somebody may be back by its token.
+        if asked.take_again(&room, opened, Holder::Nobody).await {
+            hub.left.taken(known_by);
+        }
     }
 }
 
@@ -74,43 +72,38 @@ fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>
 /// Takes the seats of a connection that broke.
 async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) {
     for Membership { room, peer } in past.seats {
-        if hub.member(&room, peer, |member| member.session) != Some(past.number) {
-            // It was taken again by its token, and is another connection's.
-            continue;
-        }
         let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
         let asked = Asked { hub, connection, dialect, ack: None, now };
         if let Some(own) = connection.seat_in(room.as_str()) {
             asked.need_not(&room, peer, past.number, own.peer).await;
         } else if connection.seats().len() < MOST_ROOMS {
-            asked.take_again(&room, Opened { peer, proven: false, earlier: false, restore: None }).await;
+            let opened = Opened { peer, proven: false, earlier: false, restore: None };
+            // If it was taken again by its token, it is another connection's.
+            asked.take_again(&room, opened, Holder::Session(past.number)).await;
         }
-    }
-}
-
-impl Hub {
-    fn member<R>(&self, room: &RoomId, peer: PeerId, what: impl Fn(&Member) -> R) -> Option<R> {
-        let mut said = None;
-        self.store.look(room, &mut |room| said = room.and_then(|room| room.member(peer)).map(&what));
-        said
     }
 }
 
 impl Asked<'_> {
-    /// Takes a seat again of which it was shown that it is this client's.
-    async fn take_again(&self, room: &RoomId, mut opened: Opened) {
+    /// Takes a seat again of which it was shown that it is this client's, if its holder has it still. Whether it has it now.
+    async fn take_again(&self, room: &RoomId, mut opened: Opened, holder: Holder) -> bool {
         if self.allowed(room).and_then(|()| self.is_own(room, &mut opened)).is_err() {
             tracing::debug!("a seat was another token's");
-            return;
+            return false;
         }
-        self.hub.speaks(self.connection, self.dialect);
         let Opened { peer, earlier, restore, .. } = opened;
         let (session, customer) = (self.connection.number, self.customer());
-        let command = Command::Resume { peer, session, customer, restore };
-        if let Err(failure) =
-            self.sit(room, &command, (None, self.dialect.admitted), Heard { have: None, earlier }).await
-        {
-            tracing::debug!(message = %failure.message, "a seat was gone already");
+        let command = Command::Resume { peer, session, customer, holder, restore };
+        let heard = Heard { have: None, earlier };
+        match self.sit(room, &command, (None, self.dialect.admitted), heard).await {
+            Ok(()) => {
+                self.hub.speaks(self.connection, self.dialect);
+                true
+            }
+            Err(failure) => {
+                tracing::debug!(message = %failure.message, "a seat was gone already");
+                false
+            }
         }
     }
 
