@@ -46,9 +46,12 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The next event's number: 1 for the first.
-    pub(super) fn number(&mut self) -> u64 {
+    /// The next event's number: 1 for the first. `told`: the client will hear it, too.
+    pub(super) fn number(&mut self, told: bool) -> u64 {
         self.last += 1;
+        if !told {
+            self.unnumbered = self.last;
+        }
         self.last
     }
 
@@ -116,7 +119,10 @@ impl Kept {
         match have {
             None => {
                 let missed: Vec<_> = all.filter(|parcel| !parcel.sent).collect();
-                self.unnumbered = missed.first().map_or(self.last, |first| first.seq.saturating_sub(1));
+                if let Some(first) = missed.first() {
+                    // Whoever hears these now may hear their numbers, too.
+                    self.unnumbered = self.unnumbered.min(first.seq.saturating_sub(1));
+                }
                 (missed, lost)
             }
             Some(have) => {
@@ -140,7 +146,7 @@ mod tests {
     use super::*;
 
     fn say(kept: &mut Kept, at: Instant, sent: bool, size: usize) -> u64 {
-        let seq = kept.number();
+        let seq = kept.number(true);
         let body = serde_json::value::to_raw_value(&"x".repeat(size)).unwrap();
         kept.keep(Parcel { seq, at, sent, event: "e", body, message: None })
     }
@@ -174,6 +180,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missed_is_said_to_whoever_was_told_the_numbers_and_to_nobody_else() {
+        for (told, expected) in [(true, 3), (false, 0)] {
+            let (mut kept, now) = (Kept::default(), Instant::now());
+            for _ in 0..5 {
+                let seq = kept.number(told);
+                let body = serde_json::value::to_raw_value("").unwrap();
+                kept.keep(Parcel { seq, at: now, sent: true, event: "e", body, message: None });
+            }
+            // It came back and did not say what it had; what was sent is not kept for it after that.
+            assert_eq!(numbers(&kept.replay(None, now).0), [0; 0]);
+            assert_eq!(kept.replay(Some(2), now).1, expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_was_told_the_number_of_counts_once_it_is_replayed_with_it() {
+        let (mut kept, now) = (Kept::default(), Instant::now());
+        for sent in [true, true, false, false] {
+            let seq = kept.number(false);
+            let body = serde_json::value::to_raw_value("").unwrap();
+            kept.keep(Parcel { seq, at: now, sent, event: "e", body, message: None });
+        }
+        assert_eq!(numbers(&kept.replay(None, now).0), [3, 4]);
+        // They went into a dead path, and are not there any more.
+        assert_eq!(kept.replay(Some(0), now).1, 2);
+    }
+
+    #[test]
     fn what_was_sent_is_forgotten_when_it_has_surely_come_through() {
         let (mut kept, now) = (Kept::default(), Instant::now());
         say(&mut kept, now, true, 1);
@@ -191,7 +225,7 @@ mod tests {
     fn what_was_still_to_be_sent_comes_before_what_was_missed() {
         let (mut kept, now) = (Kept::default(), Instant::now());
         let body = || serde_json::value::to_raw_value("").unwrap();
-        let waiting: Vec<_> = (0..3).map(|_| kept.number()).collect();
+        let waiting: Vec<_> = (0..3).map(|_| kept.number(true)).collect();
         say(&mut kept, now, false, 1);
         let back = waiting.into_iter().map(|seq| Parcel {
             seq,

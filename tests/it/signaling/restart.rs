@@ -214,6 +214,29 @@ async fn who_was_not_back_yet_when_it_was_stopped_again_still_comes_back() {
     assert_eq!(by_id.event("room.admitted").await["self"]["peerId"], first["self"]["peerId"]);
 }
 
+/// Naming one connection, as socket.io's client does whenever it comes back.
+async fn naming(house: &House, sid: &str) -> Client {
+    let query = format!("&reconnecting={sid}");
+    let mut client = Client::open(Way::Straight(house.router.clone()), house, &query).await;
+    client.hello(r#"40{"dialect":"native","userId":"ada"}"#).await;
+    client
+}
+
+#[tokio::test]
+async fn who_names_the_same_connection_every_time_has_its_seat_before_and_after_a_restart() {
+    let mut house = house_over(settings(), memory(), [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let (seat, first) = (ada.join("r").await, ada.sid.clone());
+    for restart in [false, true, false, true] {
+        match restart {
+            true => house = next(house, true).await,
+            false => ada.breaks().await,
+        }
+        ada = naming(&house, &first).await;
+        assert_eq!(ada.event("room.admitted").await["self"]["peerId"], seat["self"]["peerId"], "{restart}");
+    }
+}
+
 #[tokio::test]
 async fn who_is_back_by_its_token_keeps_its_seat_when_its_connection_of_before_is_named() {
     let before = house_over(settings(), memory(), [7; 32]).await;
