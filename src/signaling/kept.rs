@@ -60,6 +60,12 @@ impl Kept {
         if parcel.sent {
             self.forget(parcel.at);
         }
+        if parcel.body.get().len() > MOST_BYTES {
+            // It alone is lost, not all that is kept.
+            let lost = u64::from(!parcel.sent);
+            self.lost += lost;
+            return lost;
+        }
         self.bytes += parcel.body.get().len();
         self.parcels.push_back(parcel);
         self.fit()
@@ -163,6 +169,9 @@ mod tests {
         assert_eq!((lost, told, missed.len(), missed[0].seq), (3, 3, MOST, 4));
         let lost: u64 = (0..3).map(|_| say(&mut kept, now, false, MOST_BYTES / 2)).sum();
         assert_eq!(lost, 2);
+        assert_eq!(say(&mut kept, now, false, MOST_BYTES), 1);
+        let (missed, told) = kept.replay(None, now);
+        assert_eq!((missed.len(), told), (1, 3), "what is too large alone drives nothing out");
     }
 
     #[test]

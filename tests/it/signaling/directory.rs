@@ -211,8 +211,32 @@ async fn among_many_rooms_neither_a_page_nor_a_search_holds_others_up() {
     until("it searches", || *store.stands.lock().unwrap() != Stands::NotYet).await;
     assert_eq!(bob.ask("chat", json!({"room": "r", "text": "hi"})).await["ok"], true);
     assert_eq!(*store.stands.lock().unwrap(), Stands::Now, "others had to wait for the search");
+    // However many search: one after another, each is answered, and signals go past them.
+    let mut others = Vec::new();
+    for n in 0..20 {
+        let mut other = Client::user(&house, &format!("searcher-{n}")).await;
+        let asked = other.say("room.list", json!({"search": format!("length-{}", 2_900 + n)})).await;
+        others.push((other, asked));
+    }
+    let mut carl = Client::user(&house, "carl").await;
+    carl.join("r").await;
+    looks();
+    for n in 0..10 {
+        bob.ask("signal", json!({"room": "r", "kind": "candidate", "data": n})).await;
+        assert_eq!(carl.event("signal").await["data"], n);
+    }
+    assert_eq!(*store.stands.lock().unwrap(), Stands::Now, "others had to wait for the searches");
+    assert_eq!(looks(), 0, "one at a time");
     go_on.send(()).unwrap();
     assert_eq!(ada.answer(asked).await["ok"], true);
+    for (mut other, asked) in others {
+        let page = other.answer(asked).await;
+        assert_eq!(
+            (&page["ok"], page["rooms"].as_array().map(Vec::is_empty)),
+            (&json!(true), Some(false)),
+            "{page}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
