@@ -110,7 +110,7 @@ async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: 
 }
 
 impl Asked<'_> {
-    /// Takes a seat again of which it was shown that it is this client's, if its holder has it still. Whether it has it now.
+    /// Takes a seat again of which it was shown that it is this client's, if its holder has it still. Whether it was taken.
     async fn take_again(&self, room: &RoomId, mut opened: Opened, holder: Holder) -> bool {
         if self.allowed(room).and_then(|()| self.is_own(room, &mut opened)).is_err() {
             tracing::debug!("a seat was another token's");
@@ -119,17 +119,13 @@ impl Asked<'_> {
         let Opened { peer, earlier, restore, .. } = opened;
         let (session, customer) = (self.connection.number, self.customer());
         let command = Command::Resume { peer, session, customer, holder, restore };
-        let heard = Heard { have: None, earlier };
-        match self.sit(room, &command, (None, self.dialect.admitted), heard).await {
-            Ok(()) => {
-                self.hub.speaks(self.connection, self.dialect);
-                true
-            }
-            Err(failure) => {
-                tracing::debug!(message = %failure.message, "a seat was gone already");
-                false
-            }
+        let words = (None, self.dialect.admitted);
+        let sits = self.sit(room, &command, words, Heard { have: None, earlier }).await;
+        match &sits {
+            Ok(()) => self.hub.speaks(self.connection, self.dialect),
+            Err(failure) => tracing::debug!(message = %failure.message, "a seat was gone already"),
         }
+        sits.is_ok()
     }
 
     /// It has joined by itself meanwhile, and is another peer now: a user's seat of before is given up, for others need not wait
