@@ -21,10 +21,12 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
         let problem = problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", what);
         return Err(Box::new(problem.into_response()));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        let what = format!("the body cannot be used: {error}");
-        Box::new(problem(StatusCode::BAD_REQUEST, "bad-request", &what).into_response())
-    })
+    let bad = |what: &str| Box::new(problem(StatusCode::BAD_REQUEST, "bad-request", what).into_response());
+    // A list would be taken for the values of an object's keys, one after another.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(bad("the body has to be a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| bad(&format!("the body cannot be used: {error}")))
 }
 
 /// `application/json`, or something of that syntax (RFC 6839, section 3.1).
@@ -53,7 +55,7 @@ mod tests {
         )]);
         assert_eq!(read::<Value>(&form, b"{}").unwrap_err().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(read::<Value>(&HeaderMap::new(), b"{}").is_ok());
-        for bad in [&b""[..], b"{", b"\xff", &b"[".repeat(9000)] {
+        for bad in [&b""[..], b"{", b"\xff", b"[]", b"null", b" [\"tea\"]", &b"[".repeat(9000)] {
             assert_eq!(read::<Value>(&HeaderMap::new(), bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
         }
     }

@@ -60,6 +60,12 @@ impl Kept {
         if parcel.sent {
             self.forget(parcel.at);
         }
+        if parcel.body.get().len() > MOST_BYTES {
+            // It alone is lost, not all that is kept.
+            let lost = u64::from(!parcel.sent);
+            self.lost += lost;
+            return lost;
+        }
         self.bytes += parcel.body.get().len();
         self.parcels.push_back(parcel);
         self.fit()
@@ -109,6 +115,12 @@ impl Kept {
             self.parcels.insert(at, parcel);
         }
         self.fit()
+    }
+
+    /// The client is told from now on, and in another way, how far the numbers are: what it has heard so far does not count.
+    pub(super) fn counts_anew(&mut self) {
+        let first = self.parcels.iter().find(|parcel| !parcel.sent);
+        self.unnumbered = first.map_or(self.last, |first| first.seq.saturating_sub(1));
     }
 
     /// What is to be said again: all after number `have`, or without it what was not sent; and how many of those are lost.
@@ -163,6 +175,9 @@ mod tests {
         assert_eq!((lost, told, missed.len(), missed[0].seq), (3, 3, MOST, 4));
         let lost: u64 = (0..3).map(|_| say(&mut kept, now, false, MOST_BYTES / 2)).sum();
         assert_eq!(lost, 2);
+        assert_eq!(say(&mut kept, now, false, MOST_BYTES), 1);
+        let (missed, told) = kept.replay(None, now);
+        assert_eq!((missed.len(), told), (1, 3), "what is too large alone drives nothing out");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // The SDK without the page: a plain page of the same origin imports /sdk.js.
 
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import typescript from 'typescript';
@@ -131,6 +132,59 @@ test('requests are refused with the server’s code, and the room goes on', asyn
     return [bad, ['too-large', 'bad-request'].includes(long), state, fine, late];
   }, freshRoom());
   assert.deepEqual(codes, ['bad-request', true, 'joined', true, 'closed']);
+});
+
+test('who waits in a lobby, loses its connection, and is told that too many of its user come, waits again and is let in', { timeout: 90_000 }, async () => {
+  const key = 'a key of thirty-two characters..';
+  const own = await start({ config: { auth: { key }, limits: { connects_per_second: 1 } } });
+  const part = (object) => Buffer.from(JSON.stringify(object)).toString('base64url');
+  const said = `${part({ alg: 'HS256' })}.${part({ sub: 'ben', exp: Math.ceil(Date.now() / 1000) + 600 })}`;
+  const token = `${said}.${createHmac('sha256', key).update(said).digest('base64url')}`;
+  try {
+    const guest = await browser.newPage();
+    await guest.goto(`${own.url}/icon.svg`);
+    const got = await guest.evaluate(async (token) => {
+      const { join } = await import('/sdk.js');
+      const { io } = await import('/vendor/socket.io.esm.min.js');
+      const open = (auth) => io({ auth: { dialect: 'native', ...auth }, forceNew: true, transports: ['websocket'] });
+      const ada = open({ userId: 'ada' });
+      const waiting = [];
+      let next = () => undefined;
+      ada.on('room.peer-waiting', ({ peer }) => next(waiting.push(peer.peerId)));
+      const another = () => new Promise((done) => (next = done));
+      const { room: { id: room } } = await ada.emitWithAck('room.create', { lobby: true });
+      await ada.emitWithAck('room.join', { room });
+      let ben;
+      let socket;
+      let outcome;
+      await new Promise((onWaiting) => {
+        outcome = join({ room, token, onWaiting, io: (...its) => (socket = io(...its)) }).then((it) => ((ben = it), it.state), (error) => error.code);
+      });
+      let refused = 0;
+      socket.on('connect_error', (error) => (refused += error.message === 'too-many-requests'));
+      const ringsAgain = another();
+      // The user's other devices take all the places there are.
+      const others = Array.from({ length: 20 }, () => open({ token }));
+      for (let tries = 0; !refused && tries < 100; tries += 1) {
+        // It may have found a place all the same.
+        if (socket.connected) socket.io.engine.close();
+        others.push(open({ token }));
+        await new Promise((done) => setTimeout(done, 100));
+      }
+      others.forEach((other) => other.disconnect());
+      const gaveUp = Promise.race([outcome, new Promise((done) => setTimeout(done, 40_000, 'it did not ring again'))]);
+      const second = await Promise.race([ringsAgain.then(() => 'rings again'), gaveUp]);
+      const admitted = second === 'rings again' && (await ada.emitWithAck('room.admit', { room, peerId: waiting.at(-1) })).ok;
+      const end = await gaveUp;
+      await ben?.leave();
+      ada.disconnect();
+      return { refused: refused > 0, second, admitted, end };
+    }, token);
+    assert.deepEqual(got, { refused: true, second: 'rings again', admitted: true, end: 'joined' });
+    await guest.close();
+  } finally {
+    await own.stop();
+  }
 });
 
 test('the types fit the way the SDK is used', () => {

@@ -211,8 +211,32 @@ async fn among_many_rooms_neither_a_page_nor_a_search_holds_others_up() {
     until("it searches", || *store.stands.lock().unwrap() != Stands::NotYet).await;
     assert_eq!(bob.ask("chat", json!({"room": "r", "text": "hi"})).await["ok"], true);
     assert_eq!(*store.stands.lock().unwrap(), Stands::Now, "others had to wait for the search");
+    // However many search: one after another, each is answered, and signals go past them.
+    let mut others = Vec::new();
+    for n in 0..20 {
+        let mut other = Client::user(&house, &format!("searcher-{n}")).await;
+        let asked = other.say("room.list", json!({"search": format!("length-{}", 2_900 + n)})).await;
+        others.push((other, asked));
+    }
+    let mut carl = Client::user(&house, "carl").await;
+    carl.join("r").await;
+    looks();
+    for n in 0..10 {
+        bob.ask("signal", json!({"room": "r", "kind": "candidate", "data": n})).await;
+        assert_eq!(carl.event("signal").await["data"], n);
+    }
+    assert_eq!(*store.stands.lock().unwrap(), Stands::Now, "others had to wait for the searches");
+    assert_eq!(looks(), 0, "one at a time");
     go_on.send(()).unwrap();
     assert_eq!(ada.answer(asked).await["ok"], true);
+    for (mut other, asked) in others {
+        let page = other.answer(asked).await;
+        assert_eq!(
+            (&page["ok"], page["rooms"].as_array().map(Vec::is_empty)),
+            (&json!(true), Some(false)),
+            "{page}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,6 +267,24 @@ async fn who_has_asked_hears_of_rooms_that_come_change_and_go() {
         assert!(eve.events(event).await.is_empty(), "{event}");
         assert!(deaf.events(event).await.is_empty(), "{event}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_watches_hears_nothing_of_an_unlisted_room_that_takes_a_listed_ones_name() {
+    let house = house(settings()).await;
+    let (mut ada, mut eve) = (Client::user(&house, "ada").await, Client::user(&house, "eve").await);
+    let mut bob = Client::open(Way::Straight(house.router.clone()), &house, "").await;
+    bob.hello(r#"40{"dialect":"call"}"#).await;
+    eve.ask("room.list", json!({})).await;
+    let made = ada.ask("room.create", json!({"private": false, "kind": "channel"})).await;
+    let id = made["room"]["id"].as_str().unwrap();
+    eve.event("room.available").await;
+    ada.ask("room.delete", json!({"room": id})).await;
+    bob.post(&format!("42{}", json!(["join", {"roomId": id}]))).await;
+    bob.event("joined").await;
+    assert_eq!(eve.event("room.removed").await, json!({"room": id}));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(eve.events("room.updated").await.is_empty());
 }
 
 /// A busy room is told of five times a second, however many come and go.
