@@ -34,6 +34,7 @@ use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 use crate::store::Place;
+use crate::store::place;
 use crate::turns::NotDone;
 use crate::turns::Turns;
 
@@ -191,13 +192,6 @@ pub(super) fn limit(text: Option<&str>) -> Option<usize> {
     text.parse().ok().filter(|limit| (1..=LONGEST_PAGE).contains(limit))
 }
 
-/// A place in the directory, from its text: when the room was made, a full stop, and its id.
-fn place(text: &str) -> Option<Place> {
-    let (at, id) = text.split_once('.')?;
-    let digits = (1..=15).contains(&at.len()) && at.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| Some((at.parse().ok()?, RoomId::parse(id)?)))?
-}
-
 /// A page, with the address of the next one (RFC 8288).
 pub(super) fn page(found: Page, path: &str, key: &str, most: usize, more: Option<(&str, &str)>) -> Response {
     let mut answer = ([(header::CACHE_CONTROL, "no-store")], Json(found.items)).into_response();
@@ -254,14 +248,6 @@ pub(super) fn failed(refusal: Refusal) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_is_a_time_and_a_name() {
-        assert_eq!(place("17.a-b_c"), Some((17, RoomId::parse("a-b_c").unwrap())));
-        for bad in ["", "17", "x.a", "17.", "17.a b", ".a", "+17.a", "9999999999999999.a"] {
-            assert_eq!(place(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn the_next_page_is_a_link() {

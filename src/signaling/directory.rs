@@ -28,6 +28,7 @@ use crate::rooms::Standing;
 use crate::store::Committed;
 use crate::store::Place;
 use crate::store::Store;
+use crate::store::cursor;
 use crate::turns::NotDone;
 use crate::turns::Turns;
 
@@ -304,17 +305,6 @@ fn has(room: &Room, search: &str) -> bool {
     texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
 }
 
-/// A place in the directory as a text to come back with.
-pub(super) fn cursor((at, id): &Place) -> String {
-    format!("{at}.{}", id.as_str())
-}
-
-/// A place from its text.
-pub(super) fn place(text: &str) -> Option<Place> {
-    let (at, id) = text.split_once('.')?;
-    Some((at.parse().ok()?, RoomId::parse(id)?))
-}
-
 async fn tell(hub: Weak<Hub>) {
     let mut took = Duration::ZERO;
     loop {
@@ -395,14 +385,5 @@ mod tests {
         }
         assert_eq!(state.note(&room(MOST_WAITING), Changed::Made), Noted::LeftOut);
         assert_eq!(state.note(&room(5), Changed::Gone), Noted::Waits);
-    }
-
-    #[test]
-    fn a_place_survives_its_text() {
-        let here = (17, RoomId::parse("a-b_c").unwrap());
-        assert_eq!(place(&cursor(&here)), Some(here));
-        for bad in ["", "17", "x.a", "17.", "17.a b"] {
-            assert_eq!(place(bad), None, "{bad}");
-        }
     }
 }
