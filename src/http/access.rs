@@ -319,7 +319,8 @@ impl Access {
         })
     }
 
-    /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here.
+    /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here. So this keeps a log
+    /// and a load small, and guessers out of nothing: that is what the length of keys is for.
     fn wrong(&self, from: IpAddr) -> Refused {
         match self.guesses.count(from, Instant::now()) {
             Ok(_) => self.unknown(),
