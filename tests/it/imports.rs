@@ -11,7 +11,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("stamp", &[]),
     ("customer", &[]),
     ("auth", &["config", "stamp"]),
-    ("cli", &["auth", "config", "daemon", "log", "turn::credential"]),
+    ("cli", &["auth", "config", "daemon", "log", "rooms::RoomId", "turn::credential"]),
     (
         "daemon",
         &[

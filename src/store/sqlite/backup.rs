@@ -42,7 +42,10 @@ pub fn backup(from: &Path, to: &Path) -> Result<Copied, Fault> {
     let outcome = copy(from, &half, to);
     // Linked under its name when it was whole.
     let _ = fs::remove_file(&half);
-    outcome.map_err(|trouble| Fault(format!("{}: {}", from.display(), trouble.why()).into()))
+    // Either of them may be what the matter is with.
+    let failed =
+        |why: &str| Fault(format!("{} cannot be copied to {}: {why}", from.display(), to.display()).into());
+    outcome.map_err(|trouble| failed(trouble.why()))
 }
 
 fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {
