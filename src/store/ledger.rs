@@ -126,7 +126,7 @@ pub trait Ledger: Send + Sync {
 /// How a ledger is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Health {
-    /// Why the last write failed, if it did.
+    /// Why the last write failed, if it did; or that one does not come to an end.
     pub fault: Option<Fault>,
     /// Batches written since the start.
     pub batches: u64,

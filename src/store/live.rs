@@ -181,7 +181,25 @@ impl Store for Live {
         let hash = self.hasher.hash_one(id);
         let mut shard = self.shard(hash);
         let mut kept = true;
-        if let Some(Ticket(Waits::Written(written))) = ticket {
+        let need = record::need(command);
+        let late = || self.ledger.health().fault;
+        let written = match ticket.map(|ticket| ticket.0) {
+            Some(Waits::Written(written)) => Some(written),
+            // It may still be written: what is refused then would be there. Only who goes anyway does not wait for it.
+            Some(Waits::Write(answer)) => match (need, late()) {
+                (record::Need::Should, Some(fault)) => Some(Err(fault)),
+                _ => return Some(Ticket(Waits::Write(answer))),
+            },
+            // Nothing of it was handed to the ledger yet.
+            Some(Waits::Turn(_))
+                if need == record::Need::Must && shard.writing.contains_key(id) && late().is_some() =>
+            {
+                then(Err(Refusal::NotStored));
+                return None;
+            }
+            Some(Waits::Turn(_)) | None => None,
+        };
+        if let Some(written) = written {
             // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
             let mut held = Held::Nothing;
             if let Some(writing) = shard.writing.remove(id) {
@@ -199,7 +217,7 @@ impl Store for Live {
                     then(Ok(Committed::unchanged(room, answer, &[])));
                     return None;
                 }
-                Err(_) if record::need(command) == record::Need::Should => kept = false,
+                Err(_) if need == record::Need::Should => kept = false,
                 Err(_) => {
                     self.index.give_back(id, held);
                     then(Err(Refusal::NotStored));

@@ -387,7 +387,8 @@ fn what_is_told_is_in_the_order_of_what_is_kept() {
             run(&store, &a, &join(None, n, user(&format!("u{n}"))), now).unwrap();
         }
         let told = Arc::new(Mutex::new(Vec::new()));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let senders: Vec<_> = (0..SENDERS)
             .map(|n| {
                 let (store, a, told) = (Arc::clone(&store), a.clone(), Arc::clone(&told));

@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -14,12 +15,14 @@ use tokio::sync::oneshot;
 use crate::rooms::Message;
 use crate::rooms::PeerId;
 use crate::rooms::RoomId;
+use crate::store::LATE;
 use crate::store::ledger::Answer;
 use crate::store::ledger::Call;
 use crate::store::ledger::Fault;
 
 use super::fault::Trouble;
 use super::file;
+use super::pulse;
 use super::rows;
 
 /// The most questions that wait.
@@ -76,8 +79,10 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.questions = None;
+        let began = Instant::now();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            // A disk that does not answer is not waited for.
+            let _ = pulse::ends(thread, || began.elapsed() >= LATE);
         }
     }
 }

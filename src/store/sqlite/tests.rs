@@ -1,5 +1,7 @@
 //! What the file must stand: the end of the process, other programs, damage, a full disk.
 
+mod stuck;
+
 use std::process::Command;
 use std::time::Instant;
 
