@@ -141,7 +141,7 @@ impl Writer {
     }
 
     /// Nobody asks, but it may be possible again.
-    fn try_again(&mut self) {
+    pub(super) fn try_again(&mut self) {
         let held: Vec<Record> = self.held.iter().cloned().collect();
         let parts: &[&[Record]] = if held.is_empty() { &[] } else { &[&held] };
         // Writes even if there is nothing to be written.
@@ -203,10 +203,14 @@ impl Writer {
     /// The same for what is held.
     fn held_alone(&mut self) {
         while let Some(record) = self.held.pop_front() {
+            let bytes = weight(&record);
+            self.held_bytes = self.held_bytes.saturating_sub(bytes);
             match self.transaction(&[std::slice::from_ref(&record)], false) {
                 Ok(_) => self.figures.wrote(1),
                 Err(trouble) if trouble.is_of_the_file() => {
+                    self.held_bytes += bytes;
                     self.held.push_front(record);
+                    self.figures.held.store(self.held.len() as u64, Relaxed);
                     return self.fails(&trouble);
                 }
                 Err(_) => self.figures.give_up(1),
