@@ -1,5 +1,6 @@
 //! What the file must stand: the end of the process, other programs, damage, a full disk.
 
+mod copy;
 mod held;
 mod stuck;
 
