@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::rooms::Kind;
 use crate::rooms::Message;
@@ -59,6 +60,19 @@ pub struct Call {
     pub participants: Vec<Participant>,
     /// Bytes that our relay passed on for them; 0: they reached each other directly.
     pub relayed_bytes: u64,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keep {
+    /// Messages of a room.
+    pub history: usize,
+    /// How long a message is kept; zero: as long as its room.
+    pub history_ttl: Duration,
+    /// Calls that are over.
+    pub calls: u64,
+    /// How long they are kept; zero: for ever.
+    pub calls_ttl: Duration,
 }
 
 /// What became of a batch of records.

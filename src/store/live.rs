@@ -12,6 +12,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -90,7 +91,9 @@ impl Live {
     /// A store that keeps nothing.
     #[must_use]
     pub fn volatile(rules: Rules, limits: Limits) -> Live {
-        Live::empty(rules, limits, Box::new(super::Volatile::new(200)))
+        let (history_ttl, calls_ttl) = (Duration::ZERO, Duration::ZERO);
+        let keep = super::Keep { history: 200, history_ttl, calls: 1000, calls_ttl };
+        Live::empty(rules, limits, Box::new(super::Volatile::new(keep)))
     }
 
     fn empty(rules: Rules, limits: Limits, ledger: Box<dyn Ledger>) -> Live {

@@ -1,5 +1,6 @@
 //! The laws of stores: what holds of live rooms over every ledger there is.
 
+mod bounds;
 mod faults;
 mod model;
 mod shares;
@@ -28,6 +29,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Messages of a room that are kept.
 const HISTORY: usize = 40;
 
+const KEEP: Keep =
+    Keep { history: HISTORY, history_ttl: Duration::ZERO, calls: 1000, calls_ttl: Duration::ZERO };
+
 /// A way of keeping rooms.
 enum Way {
     Volatile,
@@ -46,13 +50,13 @@ impl Way {
     }
 
     fn open(&self, limits: Limits, now: Instant) -> Live {
+        self.keeping(KEEP, limits, now)
+    }
+
+    fn keeping(&self, keep: Keep, limits: Limits, now: Instant) -> Live {
         let ledger: Box<dyn Ledger> = match self {
-            Way::Volatile => Box::new(Volatile::new(HISTORY)),
-            Way::Sqlite(path, _) => {
-                let (history_ttl, calls_ttl) = (Duration::ZERO, Duration::ZERO);
-                let keep = Keep { history: HISTORY, history_ttl, calls: 1000, calls_ttl };
-                Box::new(Sqlite::open(path, keep).unwrap())
-            }
+            Way::Volatile => Box::new(Volatile::new(keep)),
+            Way::Sqlite(path, _) => Box::new(Sqlite::open(path, keep).unwrap()),
         };
         Live::open(rules(), limits, ledger, now).unwrap()
     }

@@ -42,6 +42,7 @@ use super::ledger::Answer;
 use super::ledger::Call;
 use super::ledger::Fault;
 use super::ledger::Health;
+use super::ledger::Keep;
 use super::ledger::Ledger;
 use super::ledger::Record;
 use super::ledger::Written;
@@ -58,19 +59,6 @@ use writer::Writer;
 
 pub use backup::Copied;
 pub use backup::backup;
-
-/// How much is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Keep {
-    /// Messages of a room.
-    pub history: usize,
-    /// How long a message is kept; zero: as long as its room.
-    pub history_ttl: Duration,
-    /// Calls that are over.
-    pub calls: u64,
-    /// How long they are kept; zero: for ever.
-    pub calls_ttl: Duration,
-}
 
 /// A ledger in a file.
 pub struct Sqlite {

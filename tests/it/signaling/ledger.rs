@@ -35,8 +35,11 @@ struct Moody {
 fn moody() -> (Box<Moody>, impl Fn(Mood, &'static str)) {
     let mood = Arc::new(Mutex::new((Mood::Well, "")));
     let answers = Arc::<tokio::sync::Notify>::default();
-    let ledger =
-        Moody { inner: Arc::new(Volatile::new(100)), mood: Arc::clone(&mood), answers: Arc::clone(&answers) };
+    let ledger = Moody {
+        inner: Arc::new(Volatile::new(KEEP)),
+        mood: Arc::clone(&mood),
+        answers: Arc::clone(&answers),
+    };
     let turn = move |new, about| {
         *mood.lock().unwrap() = (new, about);
         if matches!(new, Mood::Well) {
