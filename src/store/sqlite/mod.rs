@@ -141,7 +141,7 @@ impl Sqlite {
         if let Some(trouble) = fault {
             writer.fails(&trouble);
         }
-        let reader = Reader::start(path.to_owned(), keep.history)?;
+        let reader = Reader::start(path.to_owned(), keep.history, late)?;
         let (watched, end) = channel();
         pulse::start(path, &queue, &figures, end)?;
         let held = Arc::clone(&lock);

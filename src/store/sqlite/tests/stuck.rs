@@ -66,3 +66,21 @@ fn the_end_does_not_wait_for_a_disk_that_does_not_answer() {
     assert_eq!(wait(never), Ok(Written::Done));
     until("the file is free", || Sqlite::open(&folder.path().join("callgate.db"), KEEP).is_ok());
 }
+
+#[test]
+fn a_question_that_the_disk_does_not_answer_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // To open it waits for somebody who writes to it.
+    let reader = Reader::start(path.clone(), 9, SOON).unwrap();
+    for _ in 0..2 {
+        let begun = Instant::now();
+        assert!(is_of_the_disk(&wait(reader.history(id("a"), None, 9)).unwrap_err()));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    drop(reader);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(std::fs::OpenOptions::new().write(true).open(&path));
+}
