@@ -91,7 +91,7 @@ pub(super) async fn mint(
     }
     let rooms = asked.rooms.as_deref();
     if rooms.is_some_and(|rooms| rooms.len() > ROOMS || !rooms.iter().all(|id| RoomId::parse(id).is_some())) {
-        return bad("rooms are at most 64 ids");
+        return bad("rooms are at most 64 ids, each 1 to 64 of A-Z a-z 0-9 _ -");
     }
     let ttl = asked.ttl.unwrap_or(TTL);
     if !(1..=LONGEST_TTL).contains(&ttl) {

@@ -10,9 +10,12 @@ mod stats;
 mod trust;
 mod unusable;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -73,6 +76,8 @@ struct Gatekeeper {
     asking: Semaphore,
     /// Those that are asking, too.
     places: Semaphore,
+    /// The last answer was none.
+    failing: AtomicBool,
 }
 
 /// Whether these can be started on this system.
@@ -118,6 +123,7 @@ impl Webhooks {
                 patience: settings.timeout,
                 asking: Semaphore::new(ASKING),
                 places: Semaphore::new(ASKING + WAITING),
+                failing: AtomicBool::new(false),
             }),
         };
         Ok(Webhooks::with(carriers, settings.events.clone(), gatekeeper))
@@ -219,19 +225,33 @@ impl Gatekeeper {
         // So many wait already that this one would not be answered in time.
         let Ok(_place) = self.places.try_acquire() else { return Decision::Unreachable };
         let until = tokio::time::Instant::now() + self.patience;
-        timeout_at(until, self.ask(ask)).await.unwrap_or(Decision::Unreachable)
+        let why = match timeout_at(until, self.ask(ask)).await {
+            Ok(Ok(decision)) => {
+                self.failing.store(false, Relaxed);
+                return decision;
+            }
+            Ok(Err(why)) => why,
+            Err(_) => Cow::Borrowed("no answer in time"),
+        };
+        // Said once, until there is an answer again: nobody comes in meanwhile.
+        if !self.failing.swap(true, Relaxed) {
+            let receiver = self.carrier.name();
+            tracing::warn!(receiver, %why, "webhooks.join_url does not say who may join: nobody joins");
+        }
+        Decision::Unreachable
     }
 
-    async fn ask(&self, ask: &JoinAsk<'_>) -> Decision {
-        let Ok(_turn) = self.asking.acquire().await else { return Decision::Unreachable };
+    /// What was answered; why there is nothing to go by.
+    async fn ask(&self, ask: &JoinAsk<'_>) -> Result<Decision, Cow<'static, str>> {
+        let Ok(_turn) = self.asking.acquire().await else { return Err("it is not asked".into()) };
         let question = Question { kind: JOIN, at: unix_ms(), ask };
-        let Ok(body) = serde_json::to_vec(&question) else { return Decision::Unreachable };
-        match self.carrier.post(JOIN, &Bytes::from(body)).await {
-            Ok(answer) => Decision::of(&answer),
-            Err(why) => {
-                tracing::debug!(why = %why.0, "the join webhook does not answer");
-                Decision::Unreachable
+        let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        let answer = self.carrier.post(JOIN, &Bytes::from(body)).await.map_err(|why| why.0)?;
+        match Decision::of(&answer) {
+            Decision::Unreachable => {
+                Err(format!("its answer, {}, is no yes and no no", answer.status).into())
             }
+            decision => Ok(decision),
         }
     }
 }

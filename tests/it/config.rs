@@ -71,6 +71,8 @@ fn a_token_made_on_the_command_line_says_what_was_asked_for() {
         (config, &["token", "--role", "king"], "write user, moderator or admin"),
         (config, &["token", "--user", "a b"], "sub is not 1 to 128 visible ASCII characters"),
         (config, &["token", "--ttl", "soon"], "write a number and its unit"),
+        (config, &["token", "--room", "tea", "--room", "a b"], "a room's id is 1 to 64 of A-Z a-z 0-9 _ -"),
+        (config, &["token", "--room", ""], "a room's id is 1 to 64 of A-Z a-z 0-9 _ -"),
     ] {
         let out = finish(command(&folder, config).args(arguments));
         assert_ne!(out.code, Some(0));
