@@ -12,6 +12,7 @@ mod news;
 mod process;
 mod public;
 mod reload;
+mod rest;
 mod sessions;
 
 use std::io;

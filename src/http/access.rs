@@ -341,6 +341,11 @@ impl Access {
     }
 }
 
+/// For what needs the operator or a back end.
+pub(super) fn not_trusted(refused: Refused) -> Response {
+    refused.answer(StatusCode::UNAUTHORIZED, "this needs the admin token or an API key")
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
