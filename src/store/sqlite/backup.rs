@@ -44,12 +44,13 @@ pub fn backup(from: &Path, to: &Path) -> Result<Copied, Fault> {
     }
     let half = file::beside(to, &format!(".half-{}", std::process::id()));
     // Made first: what SQLite makes, others may read. It fills one that is empty.
-    if let Err(error) = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&half) {
-        return Err(Fault(format!("{}: {error}", half.display()).into()));
-    }
-    let outcome = copy(from, &half, to);
-    // Linked under its name when it was whole.
-    let _ = fs::remove_file(&half);
+    let made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&half);
+    let outcome = made.map_err(Trouble::from).and_then(|_| {
+        let copied = copy(from, &half, to);
+        // Linked under its name when it was whole.
+        let _ = fs::remove_file(&half);
+        copied
+    });
     // Either of them may be what the matter is with.
     let failed =
         |why: &str| Fault(format!("{} cannot be copied to {}: {why}", from.display(), to.display()).into());
