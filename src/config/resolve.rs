@@ -161,6 +161,9 @@ fn certificates(text: &[u8]) -> bool {
     chain.is_ok_and(|chain| !chain.is_empty())
 }
 
+/// A client's queues (`signaling/{inbox,outbox,kept}.rs`) hold a few of the longest.
+const LONGEST_MESSAGE: u32 = 256 << 10;
+
 /// Complains unless the file can be read and holds what it should.
 fn pem(w: &mut Written, key: &str, path: &PathBuf, holds: impl Fn(&[u8]) -> bool) {
     let mut text = Vec::new();
@@ -357,7 +360,7 @@ fn limits(w: &mut Written) -> Limits {
         requests_per_second: w.take("limits.requests_per_second", 20, value::small(0..=u32::MAX)),
         events_per_second: w.take("limits.events_per_second", 200, value::small(0..=u32::MAX)),
         message_bytes: w.take("limits.message_bytes", 65_536, |raw| {
-            value::small(1024..=16 << 20)(raw).map(|n| n as usize)
+            value::small(1024..=LONGEST_MESSAGE)(raw).map(|n| n as usize)
         }),
     }
 }

@@ -1,10 +1,16 @@
 //! A connection of any kind, with the bytes that were read to see what it speaks put back in front, and its place.
+//!
+//! Whoever keeps a small buffer, as a WebSocket does that waits for years, is not made to ask the kernel for every spoonful: as
+//! much as there is is read into a buffer that all connections of a thread share, and what is left over is kept until it is asked
+//! for.
 
+use std::cell::RefCell;
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 
 use bytes::Buf;
 use bytes::Bytes;
@@ -21,6 +27,16 @@ const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What stands in every STUN message at bytes 4 to 8 (RFC 8489, section 5).
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
+/// Less than this at a time is asked for by who keeps a small buffer.
+const SMALL: usize = 1024;
+
+/// How much is then read at once: a record of TLS.
+const AHEAD: usize = 16 * 1024;
+
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; AHEAD].into());
+}
+
 /// What a connection speaks, by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Speech {
@@ -34,6 +50,7 @@ pub(super) enum Speech {
 
 /// A stream that begins with `first`, then goes on with `inner`.
 pub(super) struct Stream<S> {
+    /// What was read already.
     first: Bytes,
     inner: S,
     place: Place,
@@ -102,12 +119,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.has_remaining() {
-            let length = self.first.len().min(into.remaining());
-            into.put_slice(&self.first.split_to(length));
-            return Poll::Ready(Ok(()));
+        if self.first.is_empty() {
+            if into.remaining() >= SMALL {
+                return Pin::new(&mut self.inner).poll_read(context, into);
+            }
+            return SHARED.with_borrow_mut(|shared| {
+                let mut read = ReadBuf::new(shared);
+                ready!(Pin::new(&mut self.inner).poll_read(context, &mut read))?;
+                let read = read.filled();
+                let (now, later) = read.split_at(read.len().min(into.remaining()));
+                into.put_slice(now);
+                self.first = Bytes::copy_from_slice(later);
+                Poll::Ready(Ok(()))
+            });
         }
-        Pin::new(&mut self.inner).poll_read(context, into)
+        let length = self.first.len().min(into.remaining());
+        into.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        if self.first.is_empty() {
+            // It would hold all its memory, else.
+            self.first = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -186,6 +219,50 @@ mod tests {
             assert_eq!(speech, expected, "{parts:?}");
             assert_eq!(all, parts.concat());
         }
+    }
+
+    /// Gives everything it has at once, as far as there is room, and counts how often it was asked.
+    struct Counted(Vec<u8>, usize);
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.1 += 1;
+            let length = self.0.len().min(into.remaining());
+            into.put_slice(&self.0.drain(..length).collect::<Vec<_>>());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_by_the_spoon_is_served_from_one_read() {
+        let all: Vec<u8> = (0..AHEAD + 500).map(|n| n as u8).collect();
+        let place = Places::new(1, 0).take(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let mut stream = Stream::new(Counted(all.clone(), 0), place);
+        let mut heard = Vec::new();
+        let mut spoon = [0; 100];
+        loop {
+            match stream.read(&mut spoon).await.unwrap() {
+                0 => break,
+                length => heard.extend_from_slice(&spoon[..length]),
+            }
+        }
+        assert_eq!(heard, all);
+        // One for the first 16 KiB, one for the rest, one that says that it is the end.
+        assert_eq!(stream.inner.1, 3);
+    }
+
+    #[tokio::test]
+    async fn who_has_room_is_read_for_in_place() {
+        let place = Places::new(1, 0).take(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let mut stream = Stream::new(Counted(vec![7; 3 * SMALL], 0), place);
+        let mut large = [0; 2 * SMALL];
+        assert_eq!(stream.read(&mut large).await.unwrap(), 2 * SMALL);
+        assert!(stream.first.is_empty());
+        assert_eq!(stream.read(&mut large).await.unwrap(), SMALL);
     }
 
     #[tokio::test]

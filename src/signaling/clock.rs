@@ -63,7 +63,7 @@ pub(super) async fn sweep(hub: Weak<Hub>, every: Duration) {
         let Some(hub) = hub.upgrade() else { return };
         let now = Hub::now();
         hub.seats.sweep(now.at);
-        hub.lost.sweep(now.at);
+        hub.lost.sweep(now.at, &hub.connected().iter().map(|connection| connection.sid).collect());
         if !hub.seal.restores(now.unix_ms) {
             hub.left.forget();
         }

@@ -231,6 +231,8 @@ pub(super) fn walk(
         for found in places {
             let mut more = false;
             store.look(&found.1, &mut |room| {
+                // The name may be another room's by now.
+                let room = room.filter(|room| all || room.details().listed);
                 if let Some(room) = room.filter(|room| search.as_deref().is_none_or(|it| has(room, it))) {
                     more = taken >= most;
                     if !more {
@@ -322,7 +324,9 @@ async fn tell(hub: Weak<Hub>) {
         }
         for (id, changed) in changes {
             let mut facts = None;
-            hub.store.look(&id, &mut |room| facts = room.map(Facts::of));
+            // Another room may have the name by now, which is not for everybody.
+            let listed = |room: &&Room| room.details().listed;
+            hub.store.look(&id, &mut |room| facts = room.filter(listed).map(Facts::of));
             for watcher in &watchers {
                 let dialect = watcher.dialect();
                 let rows = match (&facts, changed) {

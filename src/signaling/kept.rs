@@ -46,9 +46,12 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The next event's number: 1 for the first.
-    pub(super) fn number(&mut self) -> u64 {
+    /// The next event's number: 1 for the first. `told`: the client will hear it, too.
+    pub(super) fn number(&mut self, told: bool) -> u64 {
         self.last += 1;
+        if !told {
+            self.unnumbered = self.last;
+        }
         self.last
     }
 
@@ -56,6 +59,12 @@ impl Kept {
     pub(super) fn keep(&mut self, parcel: Parcel) -> u64 {
         if parcel.sent {
             self.forget(parcel.at);
+        }
+        if parcel.body.get().len() > MOST_BYTES {
+            // It alone is lost, not all that is kept.
+            let lost = u64::from(!parcel.sent);
+            self.lost += lost;
+            return lost;
         }
         self.bytes += parcel.body.get().len();
         self.parcels.push_back(parcel);
@@ -108,6 +117,12 @@ impl Kept {
         self.fit()
     }
 
+    /// The client is told from now on, and in another way, how far the numbers are: what it has heard so far does not count.
+    pub(super) fn counts_anew(&mut self) {
+        let first = self.parcels.iter().find(|parcel| !parcel.sent);
+        self.unnumbered = first.map_or(self.last, |first| first.seq.saturating_sub(1));
+    }
+
     /// What is to be said again: all after number `have`, or without it what was not sent; and how many of those are lost.
     pub(super) fn replay(&mut self, have: Option<u64>, now: Instant) -> (Vec<Parcel>, u64) {
         let lost = std::mem::take(&mut self.lost);
@@ -116,7 +131,10 @@ impl Kept {
         match have {
             None => {
                 let missed: Vec<_> = all.filter(|parcel| !parcel.sent).collect();
-                self.unnumbered = missed.first().map_or(self.last, |first| first.seq.saturating_sub(1));
+                if let Some(first) = missed.first() {
+                    // Whoever hears these now may hear their numbers, too.
+                    self.unnumbered = self.unnumbered.min(first.seq.saturating_sub(1));
+                }
                 (missed, lost)
             }
             Some(have) => {
@@ -140,7 +158,7 @@ mod tests {
     use super::*;
 
     fn say(kept: &mut Kept, at: Instant, sent: bool, size: usize) -> u64 {
-        let seq = kept.number();
+        let seq = kept.number(true);
         let body = serde_json::value::to_raw_value(&"x".repeat(size)).unwrap();
         kept.keep(Parcel { seq, at, sent, event: "e", body, message: None })
     }
@@ -157,6 +175,9 @@ mod tests {
         assert_eq!((lost, told, missed.len(), missed[0].seq), (3, 3, MOST, 4));
         let lost: u64 = (0..3).map(|_| say(&mut kept, now, false, MOST_BYTES / 2)).sum();
         assert_eq!(lost, 2);
+        assert_eq!(say(&mut kept, now, false, MOST_BYTES), 1);
+        let (missed, told) = kept.replay(None, now);
+        assert_eq!((missed.len(), told), (1, 3), "what is too large alone drives nothing out");
     }
 
     #[test]
@@ -171,6 +192,34 @@ mod tests {
             let (missed, lost) = kept.replay(have, now);
             assert_eq!((numbers(&missed), lost), (expected, 0), "{have:?}");
         }
+    }
+
+    #[test]
+    fn what_is_missed_is_said_to_whoever_was_told_the_numbers_and_to_nobody_else() {
+        for (told, expected) in [(true, 3), (false, 0)] {
+            let (mut kept, now) = (Kept::default(), Instant::now());
+            for _ in 0..5 {
+                let seq = kept.number(told);
+                let body = serde_json::value::to_raw_value("").unwrap();
+                kept.keep(Parcel { seq, at: now, sent: true, event: "e", body, message: None });
+            }
+            // It came back and did not say what it had; what was sent is not kept for it after that.
+            assert_eq!(numbers(&kept.replay(None, now).0), [0; 0]);
+            assert_eq!(kept.replay(Some(2), now).1, expected, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_was_told_the_number_of_counts_once_it_is_replayed_with_it() {
+        let (mut kept, now) = (Kept::default(), Instant::now());
+        for sent in [true, true, false, false] {
+            let seq = kept.number(false);
+            let body = serde_json::value::to_raw_value("").unwrap();
+            kept.keep(Parcel { seq, at: now, sent, event: "e", body, message: None });
+        }
+        assert_eq!(numbers(&kept.replay(None, now).0), [3, 4]);
+        // They went into a dead path, and are not there any more.
+        assert_eq!(kept.replay(Some(0), now).1, 2);
     }
 
     #[test]
@@ -191,7 +240,7 @@ mod tests {
     fn what_was_still_to_be_sent_comes_before_what_was_missed() {
         let (mut kept, now) = (Kept::default(), Instant::now());
         let body = || serde_json::value::to_raw_value("").unwrap();
-        let waiting: Vec<_> = (0..3).map(|_| kept.number()).collect();
+        let waiting: Vec<_> = (0..3).map(|_| kept.number(true)).collect();
         say(&mut kept, now, false, 1);
         let back = waiting.into_iter().map(|seq| Parcel {
             seq,

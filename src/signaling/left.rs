@@ -209,6 +209,10 @@ impl Hub {
         }
         let mut all = self.lost.all();
         all.extend(self.connected().iter().map(|connection| (connection.sid, Past::of(connection))));
+        let by_sid: HashMap<Sid, Past> = all.iter().cloned().collect();
+        // Who names one of before means whoever has its seats now.
+        let heirs = self.lost.heirs().into_iter();
+        all.extend(heirs.filter_map(|(sid, heir)| Some((sid, by_sid.get(&heir)?.clone()))));
         all.truncate(MOST);
         for line in before.iter().take(MOST - all.len()) {
             write(serde_json::to_string(line));

@@ -7,9 +7,13 @@
 //! again and the new connection was faster. Or it lives, in another tab that shares what a page remembers. So naming takes
 //! nothing from it; who named it last is remembered for as long as a dead connection may go unnoticed, and has the seats if it
 //! breaks in that time.
+//!
+//! A page names the same connection whenever it comes back until it is loaded again, for socket.io's client repeats its query. So
+//! the name goes on to whoever has taken the seats, and means that one from then on.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -72,6 +76,8 @@ struct State {
     named: HashMap<Sid, (Weak<Connection>, Instant)>,
     /// In order of their ending: each that is named, once.
     endings: BTreeSet<(Instant, Sid)>,
+    /// Who has taken the seats of one that is gone.
+    heirs: HashMap<Sid, Sid>,
 }
 
 impl Lost {
@@ -153,14 +159,35 @@ impl Lost {
         state.known.remove(&sid)
     }
 
+    /// `heir` has taken the seats of that one: whoever names that one from now on means the heir.
+    pub(super) fn inherits(&self, sid: Sid, heir: Sid) {
+        let mut state = self.lock();
+        if state.heirs.len() < MOST {
+            state.heirs.insert(sid, heir);
+        }
+    }
+
+    /// Whom somebody means who names that one.
+    pub(super) fn heir(&self, sid: Sid) -> Sid {
+        self.lock().heirs.get(&sid).copied().unwrap_or(sid)
+    }
+
+    /// All whose seats somebody else has, and who that is.
+    pub(super) fn heirs(&self) -> Vec<(Sid, Sid)> {
+        self.lock().heirs.iter().map(|(sid, heir)| (*sid, *heir)).collect()
+    }
+
     /// All that are remembered.
     pub(super) fn all(&self) -> Vec<(Sid, Past)> {
         self.lock().known.iter().map(|(sid, past)| (*sid, past.clone())).collect()
     }
 
-    /// Forgets whose seats are not kept any longer.
-    pub(super) fn sweep(&self, now: Instant) {
-        self.lock().prune(now, self.grace);
+    /// Forgets whose seats are not kept any longer. `here`: the connections that are there.
+    pub(super) fn sweep(&self, now: Instant, here: &HashSet<Sid>) {
+        let mut state = self.lock();
+        let State { known, heirs, .. } = &mut *state;
+        heirs.retain(|_, heir| known.contains_key(heir) || here.contains(heir));
+        state.prune(now, self.grace);
     }
 }
 
@@ -185,7 +212,7 @@ impl State {
             self.named.remove(sid);
             self.endings.pop_first();
         }
-        if self.order.is_empty() && self.endings.is_empty() {
+        if self.order.is_empty() && self.endings.is_empty() && self.heirs.is_empty() {
             // A storm's worth of memory is not kept for good.
             *self = State::default();
         }
@@ -257,7 +284,7 @@ mod tests {
         assert!(lost.take(sid, None, now).is_some());
         // What was said twice counts from the second time on.
         assert!(name(None, now).is_none() && name(None, now + NOTICED / 2).is_none());
-        lost.sweep(now + NOTICED);
+        lost.sweep(now + NOTICED, &HashSet::new());
         assert_eq!(sizes(&lost), (1, 1));
         assert!(lost.remember(sid, past(None), now + 2 * NOTICED).is_none());
     }
@@ -277,13 +304,34 @@ mod tests {
     }
 
     #[test]
+    fn a_name_means_the_heir_while_that_one_is_here_or_may_be_back() {
+        let (lost, now) = (Lost::new(GRACE, NOTICED), Instant::now());
+        let [one, two] = [Sid::default(), Sid::default()];
+        assert_eq!(lost.heir(one), one);
+        lost.inherits(one, two);
+        lost.sweep(now, &HashSet::from([two]));
+        assert_eq!((lost.heir(one), lost.heir(two)), (two, two));
+        lost.remember(two, past(None), now);
+        lost.sweep(now + GRACE, &HashSet::new());
+        assert_eq!(lost.heirs(), [(one, two)]);
+        lost.sweep(now + GRACE * 2, &HashSet::new());
+        lost.sweep(now + GRACE * 2, &HashSet::new());
+        assert_eq!(lost.heir(one), one);
+        assert_eq!(lost.lock().heirs.capacity(), 0);
+        for _ in 0..MOST + 2 {
+            lost.inherits(Sid::default(), two);
+        }
+        assert_eq!(lost.heirs().len(), MOST);
+    }
+
+    #[test]
     fn names_are_bounded_and_none_are_kept_without_grace() {
         let (lost, now) = (Lost::new(GRACE, NOTICED), Instant::now());
         for _ in 0..MOST + 2 {
             lost.name(Sid::default(), None, Weak::new(), now);
         }
         assert_eq!(sizes(&lost), (MOST, MOST));
-        lost.sweep(now + NOTICED);
+        lost.sweep(now + NOTICED, &HashSet::new());
         assert_eq!(lost.lock().named.capacity(), 0);
         let lost = Lost::new(Duration::ZERO, NOTICED);
         lost.name(Sid::default(), None, Weak::new(), now);

@@ -33,6 +33,7 @@ mod seats;
 mod session;
 mod stats;
 mod users;
+mod visitor;
 
 pub use admin::Admits;
 pub use admin::Operator;
@@ -51,6 +52,7 @@ pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
 pub use stats::Stats;
+pub use visitor::Visitor;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,8 +206,9 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// How many packets the transport keeps for a client; a burst beyond that waits in the connection's outbox.
 const TRANSPORT_QUEUE: usize = 64;
 
-/// How much is read from a client's WebSocket at a time, and kept for it: several candidates, or a part of a description.
-const READ: usize = 1024;
+/// How much a client's WebSocket takes in at a time, and keeps for it: a candidate, or a part of a description. What arrives at
+/// once is read at once all the same, into a buffer that connections share (`gate/stream.rs`).
+const READ: usize = 256;
 
 /// How long a client may take to say hello after the transport is there, the line that it may have to wait in aside.
 const HELLO: Duration = Duration::from_secs(10);

@@ -76,7 +76,7 @@ impl Seat {
         }
         let Some(row) = self.dialect.row(event) else { return };
         let message = if let Event::Chat(message) = event { Some(message.id) } else { None };
-        let seq = self.kept.number();
+        let seq = self.kept.number(self.counts());
         let offset = self.mark.map(|mark| Offset { mark, seq });
         let body =
             Rendered(row, Pieces { seq: Some(seq), offset, ..Pieces::of(event, &self.room, room, me, seen) });

@@ -12,6 +12,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -30,6 +31,7 @@ use super::Ticket;
 use super::Waits;
 use super::index::Held;
 use super::index::Index;
+use super::index::Yielding;
 use super::record;
 use crate::rooms;
 use crate::rooms::Change;
@@ -78,6 +80,8 @@ struct Writing {
     /// Closed when it is written, or cannot be.
     over: Arc<Semaphore>,
     held: Held,
+    /// Invitations into it that have made place for others meanwhile.
+    yielded: Vec<Yielding>,
 }
 
 /// How many locks the rooms are spread over.
@@ -90,7 +94,9 @@ impl Live {
     /// A store that keeps nothing.
     #[must_use]
     pub fn volatile(rules: Rules, limits: Limits) -> Live {
-        Live::empty(rules, limits, Box::new(super::Volatile::new(200)))
+        let (history_ttl, calls_ttl) = (Duration::ZERO, Duration::ZERO);
+        let keep = super::Keep { history: 200, history_ttl, calls: 1000, calls_ttl };
+        Live::empty(rules, limits, Box::new(super::Volatile::new(keep)))
     }
 
     fn empty(rules: Rules, limits: Limits, ledger: Box<dyn Ledger>) -> Live {
@@ -180,36 +186,66 @@ impl Store for Live {
     ) -> Option<Ticket> {
         let hash = self.hasher.hash_one(id);
         let mut shard = self.shard(hash);
-        let mut kept = true;
-        if let Some(Ticket(Waits::Written(written))) = ticket {
-            // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
-            let mut held = Held::Nothing;
-            if let Some(writing) = shard.writing.remove(id) {
-                writing.over.close();
-                held = writing.held;
-                let Shard { rooms, deadlines, .. } = &mut *shard;
-                let at = rooms.find(hash, |room| room.id == *id).and_then(Room::deadline);
-                deadlines.extend(at.map(|at| (at, id.clone())));
+        let need = record::need(command);
+        let late = || self.ledger.health().fault;
+        let written = match ticket.map(|ticket| ticket.0) {
+            Some(Waits::Written(written)) => written,
+            // It may still be written: what is refused then would be there. Only who goes anyway does not wait for it.
+            Some(Waits::Write(answer)) => match (need, late()) {
+                (record::Need::Should, Some(fault)) => Err(fault),
+                _ => return Some(Ticket(Waits::Write(answer))),
+            },
+            // Nothing of it was handed to the ledger yet.
+            Some(Waits::Turn(_))
+                if need == record::Need::Must && shard.writing.contains_key(id) && late().is_some() =>
+            {
+                then(Err(Refusal::NotStored));
+                return None;
             }
-            match written {
-                Ok(super::Written::Done) => {}
-                Ok(super::Written::Already { id: message, at }) => {
-                    let room = shard.rooms.find(hash, |room| room.id == *id);
-                    let answer = rooms::Answer::Said { id: message, at };
-                    then(Ok(Committed::unchanged(room, answer, &[])));
-                    return None;
-                }
-                Err(_) if record::need(command) == record::Need::Should => kept = false,
-                Err(_) => {
-                    self.index.give_back(id, held);
-                    then(Err(Refusal::NotStored));
-                    return None;
-                }
+            Some(Waits::Turn(_)) | None => {
+                return self.carry_out(&mut shard, hash, id, command, now, None, then);
             }
-            self.carry_out(&mut shard, hash, id, command, now, Some(kept), then)
-        } else {
-            self.carry_out(&mut shard, hash, id, command, now, None, then)
+        };
+        // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
+        let (mut held, mut yielded) = (Held::Nothing, Vec::new());
+        if let Some(writing) = shard.writing.remove(id) {
+            writing.over.close();
+            (held, yielded) = (writing.held, writing.yielded);
+            let Shard { rooms, deadlines, .. } = &mut *shard;
+            let at = rooms.find(hash, |room| room.id == *id).and_then(Room::deadline);
+            deadlines.extend(at.map(|at| (at, id.clone())));
         }
+        let mut elsewhere = None;
+        let again = match written {
+            Ok(super::Written::Done) => {
+                elsewhere = held.yielding();
+                self.carry_out(&mut shard, hash, id, command, now, Some(true), then)
+            }
+            Ok(super::Written::Already { id: message, at }) => {
+                let room = shard.rooms.find(hash, |room| room.id == *id);
+                let answer = rooms::Answer::Said { id: message, at };
+                then(Ok(Committed::unchanged(room, answer, &[])));
+                None
+            }
+            Err(_) if need == record::Need::Should => {
+                self.carry_out(&mut shard, hash, id, command, now, Some(false), then)
+            }
+            Err(_) => {
+                self.index.give_back(id, held);
+                then(Err(Refusal::NotStored));
+                None
+            }
+        };
+        for invitation in yielded {
+            self.take_back(&mut shard, hash, invitation);
+        }
+        // The locks of two shards are never held together.
+        drop(shard);
+        if let Some(invitation) = elsewhere {
+            let hash = self.hasher.hash_one(&invitation.room);
+            self.take_back(&mut self.shard(hash), hash, invitation);
+        }
+        again
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -357,7 +393,7 @@ impl Live {
                     return None;
                 }
             };
-            let records = record::of(id, room, &decision.changes);
+            let records = record::of(id, room, &decision.changes, &held);
             if records.is_empty() {
             } else if record::need(command) == record::Need::May {
                 self.ledger.note(records);
@@ -366,7 +402,8 @@ impl Live {
                 if let Some(at) = room.and_then(Room::deadline) {
                     shard.deadlines.remove(&(at, id.clone()));
                 }
-                shard.writing.insert(id.clone(), Writing { over: Arc::new(Semaphore::new(0)), held });
+                let writing = Writing { over: Arc::new(Semaphore::new(0)), held, yielded: Vec::new() };
+                shard.writing.insert(id.clone(), writing);
                 return Some(Ticket(Waits::Write(self.ledger.write(records))));
             }
         }
@@ -393,7 +430,7 @@ impl Live {
                 Change::Create(room) => self.index.made(room),
                 Change::Person { user, person: Some(person) } => {
                     let maker = room.as_ref().map_or(0, |room| room.maker);
-                    self.index.knows(user, id, maker, person.standing);
+                    self.index.knows(user, id, maker, person);
                 }
                 Change::Person { user, person: None } => self.index.forgets(user, id),
                 Change::Delete | Change::CallOver => {
@@ -427,6 +464,25 @@ impl Live {
         committed.listed |= seen && committed.room.is_some_and(|room| room.details().listed);
         then(Ok(committed));
         None
+    }
+
+    /// An invitation has made place for another one that is kept: the ledger has it no more. While something is being written of its
+    /// room that may be about the same user, it waits for that.
+    fn take_back(&self, shard: &mut Shard, hash: u64, invitation: Yielding) {
+        if let Some(writing) = shard.writing.get_mut(&invitation.room) {
+            return writing.yielded.push(invitation);
+        }
+        if !self.index.yielded(&invitation) {
+            return;
+        }
+        let Yielding { user, room: id, .. } = invitation;
+        if let Ok(entry) = shard.rooms.find_entry(hash, |room| room.id == id) {
+            let mut room = Some(entry.remove().0);
+            Room::apply(&mut room, Change::Person { user, person: None }, 0);
+            if let Some(room) = room {
+                shard.rooms.insert_unique(hash, room, |room| self.hasher.hash_one(&room.id));
+            }
+        }
     }
 }
 

@@ -19,8 +19,8 @@ use super::welcome::Heard;
 use super::welcome::Welcome;
 use super::welcome::greet;
 use crate::rooms::Command;
+use crate::rooms::Holder;
 use crate::rooms::Kind;
-use crate::rooms::Member;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Room;
@@ -28,31 +28,52 @@ use crate::rooms::RoomId;
 
 /// A connection names the one that its client had before. If that is so, its seats are this one's; if not, nothing is said. If it
 /// is not known yet that the other one broke, this is asked again when it does (`Lost::name`).
-pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, before: Sid, now: Now) {
-    let identity = connection.identity();
-    let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
-    if let Some(past) = hub.lost.take(before, user, now.at) {
-        return take_up(&hub, &connection, past, now).await;
-    }
-    let known_by = hub.known_by(before);
-    let places = hub.left.of(known_by, user);
-    if places.is_empty() {
-        if let Some(past) = name(&hub, &connection, before, user, now) {
-            take_up(&hub, &connection, past, now).await;
-        }
+pub(super) async fn back(hub: Arc<Hub>, connection: Arc<Connection>, named: Sid, now: Now) {
+    let before = hub.lost.heir(named);
+    if before == connection.sid {
         return;
     }
+    let identity = connection.identity();
+    let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
+    let taken = match hub.lost.take(before, user, now.at) {
+        Some(past) => take_up(&hub, &connection, past, now).await,
+        None => match take_left(&hub, &connection, hub.known_by(before), user, now).await {
+            Some(taken) => taken,
+            None => match name(&hub, &connection, before, user, now) {
+                Some(past) => take_up(&hub, &connection, past, now).await,
+                None => false,
+            },
+        },
+    };
+    if taken {
+        for sid in [named, before] {
+            hub.lost.inherits(sid, connection.sid);
+        }
+    }
+}
+
+/// Takes the seats that an earlier process has left to a connection; whether one was taken. None: it has left none.
+async fn take_left(
+    hub: &Arc<Hub>,
+    connection: &Arc<Connection>,
+    known_by: u64,
+    user: Option<&str>,
+    now: Now,
+) -> Option<bool> {
+    let places = hub.left.of(known_by, user);
+    let mut taken = None;
     for place in places {
+        let taken = taken.get_or_insert(false);
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
         let Some(opened) = hub.open_token(&room, &place.token, now.unix_ms) else { continue };
-        if hub.member(&room, opened.peer, |member| member.away.is_none()) == Some(true) {
-            // It is back by its token.
-            continue;
+        let asked = Asked { hub, connection, dialect, ack: None, now };
+        // Somebody may be back by its token.
+        if asked.take_again(&room, opened, Holder::Nobody).await {
+            *taken = true;
+            hub.left.taken(known_by);
         }
-        let asked = Asked { hub: &hub, connection: &connection, dialect, ack: None, now };
-        asked.take_again(&room, opened).await;
-        hub.left.taken(known_by);
     }
+    taken
 }
 
 /// What the other one had, if it has broken just now. Else it may be dead or alive: the next that comes from it will tell.
@@ -71,47 +92,40 @@ fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>
     past
 }
 
-/// Takes the seats of a connection that broke.
-async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) {
+/// Takes the seats of a connection that broke; whether one was taken.
+async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) -> bool {
+    let mut taken = false;
     for Membership { room, peer } in past.seats {
-        if hub.member(&room, peer, |member| member.session) != Some(past.number) {
-            // It was taken again by its token, and is another connection's.
-            continue;
-        }
         let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
         let asked = Asked { hub, connection, dialect, ack: None, now };
         if let Some(own) = connection.seat_in(room.as_str()) {
             asked.need_not(&room, peer, past.number, own.peer).await;
         } else if connection.seats().len() < MOST_ROOMS {
-            asked.take_again(&room, Opened { peer, proven: false, earlier: false, restore: None }).await;
+            let opened = Opened { peer, proven: false, earlier: false, restore: None };
+            // If it was taken again by its token, it is another connection's.
+            taken |= asked.take_again(&room, opened, Holder::Session(past.number)).await;
         }
     }
-}
-
-impl Hub {
-    fn member<R>(&self, room: &RoomId, peer: PeerId, what: impl Fn(&Member) -> R) -> Option<R> {
-        let mut said = None;
-        self.store.look(room, &mut |room| said = room.and_then(|room| room.member(peer)).map(&what));
-        said
-    }
+    taken
 }
 
 impl Asked<'_> {
-    /// Takes a seat again of which it was shown that it is this client's.
-    async fn take_again(&self, room: &RoomId, mut opened: Opened) {
+    /// Takes a seat again of which it was shown that it is this client's, if its holder has it still. Whether it was taken.
+    async fn take_again(&self, room: &RoomId, mut opened: Opened, holder: Holder) -> bool {
         if self.allowed(room).and_then(|()| self.is_own(room, &mut opened)).is_err() {
             tracing::debug!("a seat was another token's");
-            return;
+            return false;
         }
-        self.hub.speaks(self.connection, self.dialect);
         let Opened { peer, earlier, restore, .. } = opened;
         let (session, customer) = (self.connection.number, self.customer());
-        let command = Command::Resume { peer, session, customer, restore };
-        if let Err(failure) =
-            self.sit(room, &command, (None, self.dialect.admitted), Heard { have: None, earlier }).await
-        {
-            tracing::debug!(message = %failure.message, "a seat was gone already");
+        let command = Command::Resume { peer, session, customer, holder, restore };
+        let words = (None, self.dialect.admitted);
+        let sits = self.sit(room, &command, words, Heard { have: None, earlier }).await;
+        match &sits {
+            Ok(()) => self.hub.speaks(self.connection, self.dialect),
+            Err(failure) => tracing::debug!(message = %failure.message, "a seat was gone already"),
         }
+        sits.is_ok()
     }
 
     /// It has joined by itself meanwhile, and is another peer now: a user's seat of before is given up, for others need not wait

@@ -70,7 +70,7 @@ impl Ledger for Ledgered {
 }
 
 fn open(disk: &Arc<Disk>, now: Now) -> Live {
-    Live::open(rules(), MANY, Box::new(Ledgered(Arc::clone(disk), Volatile::new(HISTORY))), now.at).unwrap()
+    Live::open(rules(), MANY, Box::new(Ledgered(Arc::clone(disk), Volatile::new(KEEP))), now.at).unwrap()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_cannot_be_kept_is_refused_and_changes_nothing() {
 #[test]
 fn what_was_taken_for_something_that_cannot_be_kept_is_given_back() {
     let (disk, now, amy) = (Arc::<Disk>::default(), now(), user("amy"));
-    let ledger = Ledgered(Arc::clone(&disk), Volatile::new(HISTORY));
+    let ledger = Ledgered(Arc::clone(&disk), Volatile::new(KEEP));
     let store = Live::open(rules(), Limits { rooms: 2, rooms_of_one: 1 }, Box::new(ledger), now.at).unwrap();
     let new = create(Kind::Channel, amy, 6);
     disk.full.store(true, Relaxed);
@@ -123,6 +123,25 @@ fn what_was_taken_for_something_that_cannot_be_kept_is_given_back() {
     let invite = Command::Invite { by: By::User("amy"), user: "dan" };
     assert_eq!(run(&store, &id("a"), &invite, now), Err(Refusal::NotStored));
     assert!(store.invitations_of("dan", 9).is_empty());
+}
+
+#[test]
+fn an_invitation_that_cannot_be_kept_takes_nobodys_place() {
+    let (disk, now) = (Arc::<Disk>::default(), now());
+    let store = open(&disk, now);
+    shares::fill(&store, now);
+    let before = shares::everything(&store);
+    let invite =
+        |room: &str| run(&store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan" }, now);
+    disk.full.store(true, Relaxed);
+    for n in 0..40 {
+        assert_eq!(invite(&format!("r100-{n}")), Err(Refusal::NotStored));
+    }
+    assert_eq!(shares::everything(&store), before);
+    disk.full.store(false, Relaxed);
+    invite("r100-0").unwrap();
+    assert_eq!(shares::standing(&store, "r4-0"), None);
+    assert_eq!(store.invitations_of("dan", 9999).len(), shares::ALL);
 }
 
 #[test]

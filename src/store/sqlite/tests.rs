@@ -1,5 +1,9 @@
 //! What the file must stand: the end of the process, other programs, damage, a full disk.
 
+mod copy;
+mod held;
+mod stuck;
+
 use std::process::Command;
 use std::time::Instant;
 
@@ -17,7 +21,7 @@ use crate::rooms::Status;
 const KEEP: Keep = Keep { history: 50, history_ttl: Duration::ZERO, calls: 100, calls_ttl: Duration::ZERO };
 
 fn wait<T>(answer: Answer<T>) -> Result<T, Fault> {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(answer)
 }
 
 fn id(name: &str) -> RoomId {

@@ -4,7 +4,7 @@ use super::*;
 
 /// From that address, within the process; in the dialect of calls.
 async fn from(house: &House, address: &str, query: &str) -> Client {
-    let from = ConnectInfo(SocketAddr::new(address.parse().unwrap(), 9));
+    let from = Visitor::new(SocketAddr::new(address.parse().unwrap(), 9));
     let way = Way::Straight(house.router.clone().layer(axum::Extension(from)));
     let mut client = Client::open(way, house, query).await;
     client.hello("40").await;
@@ -166,6 +166,46 @@ async fn a_page_that_is_loaded_again_has_its_seat_at_once_whichever_is_noticed_f
         old = new;
     }
     assert_eq!(old.ask("chatMessage", json!({"roomId": room, "message": "hi"})).await["success"], true);
+}
+
+/// socket.io's client repeats its query: until the page is loaded again, it names the same one whenever it comes back.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_names_the_same_connection_every_time_has_its_seat_every_time() {
+    let house = house(settings()).await;
+    let (room, mut ada, mut old, seat) = company(&house).await;
+    ada.event("room.peer-joined").await;
+    let first = old.sid.clone();
+    for _ in 0..3 {
+        old.breaks().await;
+        let mut new = page(&house, "ben", &first).await;
+        assert_eq!(new.event("joinedRoom").await["self"], seat["self"]);
+        assert_eq!(names(&mut ada, &COMINGS).await, ["room.peer-away", "room.peer-reconnected"]);
+        old = new;
+    }
+    // The one before the last is as good a name, and nobody else's.
+    let last = old.sid.clone();
+    let mut eve = page(&house, "eve", &first).await;
+    old.breaks().await;
+    assert!(eve.events("joinedRoom").await.is_empty());
+    let mut new = page(&house, "ben", &last).await;
+    assert_eq!(new.event("joinedRoom").await["self"], seat["self"]);
+    // Its heir lives: naming it takes nothing.
+    let mut tab = page(&house, "ben", &first).await;
+    assert_eq!(new.ask("chatMessage", json!({"roomId": room, "message": "hi"})).await["success"], true);
+    assert!(tab.events("joinedRoom").await.is_empty());
+}
+
+/// Whoever named one in vain is not meant by its name.
+#[tokio::test(start_paused = true)]
+async fn who_has_taken_nothing_is_nobodys_heir() {
+    let house = house(settings()).await;
+    let (room, _ada, old, seat) = company(&house).await;
+    let mut eve = page(&house, "eve", &old.sid).await;
+    assert_eq!(eve.ask("joinRoom", json!(room)).await["success"], true);
+    let first = old.sid.clone();
+    old.breaks().await;
+    let mut new = page(&house, "ben", &first).await;
+    assert_eq!(new.event("joinedRoom").await["self"], seat["self"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -269,6 +269,24 @@ async fn who_has_asked_hears_of_rooms_that_come_change_and_go() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_watches_hears_nothing_of_an_unlisted_room_that_takes_a_listed_ones_name() {
+    let house = house(settings()).await;
+    let (mut ada, mut eve) = (Client::user(&house, "ada").await, Client::user(&house, "eve").await);
+    let mut bob = Client::open(Way::Straight(house.router.clone()), &house, "").await;
+    bob.hello(r#"40{"dialect":"call"}"#).await;
+    eve.ask("room.list", json!({})).await;
+    let made = ada.ask("room.create", json!({"private": false, "kind": "channel"})).await;
+    let id = made["room"]["id"].as_str().unwrap();
+    eve.event("room.available").await;
+    ada.ask("room.delete", json!({"room": id})).await;
+    bob.post(&format!("42{}", json!(["join", {"roomId": id}]))).await;
+    bob.event("joined").await;
+    assert_eq!(eve.event("room.removed").await, json!({"room": id}));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(eve.events("room.updated").await.is_empty());
+}
+
 /// A busy room is told of five times a second, however many come and go.
 #[tokio::test(start_paused = true)]
 async fn changes_are_gathered() {

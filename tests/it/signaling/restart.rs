@@ -6,7 +6,6 @@ use callgate::store::Answer;
 use callgate::store::Call;
 use callgate::store::Fault;
 use callgate::store::Health;
-use callgate::store::Keep;
 use callgate::store::Record;
 use callgate::store::Sqlite;
 use callgate::store::Written;
@@ -20,8 +19,7 @@ struct OnLoan(Arc<Mutex<Option<Sqlite>>>);
 
 impl OnLoan {
     fn open(folder: &tempfile::TempDir) -> OnLoan {
-        let keep = Keep { history: 100, history_ttl: Duration::ZERO, calls: 100, calls_ttl: Duration::ZERO };
-        let sqlite = Sqlite::open(&folder.path().join("callgate.db"), keep).unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("callgate.db"), KEEP).unwrap();
         OnLoan(Arc::new(Mutex::new(Some(sqlite))))
     }
 
@@ -65,7 +63,7 @@ impl Ledger for OnLoan {
 }
 
 fn memory() -> Box<dyn Ledger> {
-    Box::new(callgate::store::Volatile::new(100))
+    Box::new(callgate::store::Volatile::new(KEEP))
 }
 
 #[tokio::test]
@@ -212,6 +210,29 @@ async fn who_was_not_back_yet_when_it_was_stopped_again_still_comes_back() {
     let mut by_id = by_id;
     by_id.hello(r#"40{"dialect":"native","userId":"ada"}"#).await;
     assert_eq!(by_id.event("room.admitted").await["self"]["peerId"], first["self"]["peerId"]);
+}
+
+/// Naming one connection, as socket.io's client does whenever it comes back.
+async fn naming(house: &House, sid: &str) -> Client {
+    let query = format!("&reconnecting={sid}");
+    let mut client = Client::open(Way::Straight(house.router.clone()), house, &query).await;
+    client.hello(r#"40{"dialect":"native","userId":"ada"}"#).await;
+    client
+}
+
+#[tokio::test]
+async fn who_names_the_same_connection_every_time_has_its_seat_before_and_after_a_restart() {
+    let mut house = house_over(settings(), memory(), [7; 32]).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let (seat, first) = (ada.join("r").await, ada.sid.clone());
+    for restart in [false, true, false, true] {
+        match restart {
+            true => house = next(house, true).await,
+            false => ada.breaks().await,
+        }
+        ada = naming(&house, &first).await;
+        assert_eq!(ada.event("room.admitted").await["self"]["peerId"], seat["self"]["peerId"], "{restart}");
+    }
 }
 
 #[tokio::test]
