@@ -202,6 +202,7 @@ fn token(
     ttl: Duration,
 ) -> anyhow::Result<()> {
     let auth = &settings.auth;
+    let keyring = daemon::keyring(settings)?;
     let secret = match &auth.key {
         Some(AuthKey::Secret(secret)) => secret,
         Some(AuthKey::Public { .. }) => bail!(
@@ -225,7 +226,6 @@ fn token(
         },
     );
     // What the daemon would refuse is better not handed out.
-    let keyring = auth::Keyring::read(auth)?;
     if let Err(refused) = auth::Tokens::new(keyring).verify(&token) {
         bail!("the daemon would refuse it: {refused}");
     }

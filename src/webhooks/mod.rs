@@ -8,9 +8,9 @@ mod lanes;
 mod sign;
 mod stats;
 mod trust;
+mod unusable;
 
 use std::borrow::Cow;
-use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -46,6 +46,7 @@ pub use join::Decision;
 pub use join::JoinAsk;
 pub use join::Role;
 pub use stats::Stats;
+pub use unusable::Unusable;
 
 /// Questions about joins on their way at a time, and how many more may wait for that.
 const ASKING: usize = 64;
@@ -83,11 +84,11 @@ struct Gatekeeper {
 ///
 /// # Errors
 /// There is `https` among the URLs and nothing to trust.
-pub fn check(settings: &config::Webhooks) -> io::Result<()> {
+pub fn check(settings: &config::Webhooks) -> Result<(), Unusable> {
     tls(settings).map(drop)
 }
 
-fn tls(settings: &config::Webhooks) -> io::Result<Option<TlsConnector>> {
+fn tls(settings: &config::Webhooks) -> Result<Option<TlsConnector>, Unusable> {
     let mut all = settings.urls.iter().chain(&settings.join_url);
     let secure = all.any(|url| url.scheme() == Some(&Scheme::HTTPS));
     secure.then(|| trust::connector(settings.ca.as_deref())).transpose()
@@ -103,19 +104,22 @@ impl Webhooks {
     /// Starts the lanes of every receiver, on the runtime it is called on. `secret` signs.
     ///
     /// # Errors
-    /// There is `https` among the URLs and nothing to trust.
-    pub fn start(settings: &config::Webhooks, secret: &SecretString) -> io::Result<Webhooks> {
+    /// There is `https` among the URLs and nothing to trust, or a URL without a host that a certificate can have.
+    pub fn start(settings: &config::Webhooks, secret: &SecretString) -> Result<Webhooks, Unusable> {
         let signer = Arc::new(Signer::new(secret));
         let tls = tls(settings)?;
-        let network = |url| Network::new(url, tls.as_ref(), Arc::clone(&signer), settings.timeout);
+        let network = |key, url| {
+            let network = Network::new(url, tls.as_ref(), Arc::clone(&signer), settings.timeout);
+            network.map_err(|what| Unusable { key, what })
+        };
         let mut carriers: Vec<Arc<dyn Carrier>> = Vec::new();
         for url in &settings.urls {
-            carriers.push(Arc::new(network(url)?));
+            carriers.push(Arc::new(network("webhooks.urls", url)?));
         }
         let gatekeeper = match &settings.join_url {
             None => None,
             Some(url) => Some(Gatekeeper {
-                carrier: Box::new(network(url)?),
+                carrier: Box::new(network("webhooks.join_url", url)?),
                 patience: settings.timeout,
                 asking: Semaphore::new(ASKING),
                 places: Semaphore::new(ASKING + WAITING),

@@ -187,6 +187,41 @@ fn a_key_that_is_not_the_certificates_is_a_mistake_of_the_configuration() {
 }
 
 #[test]
+fn what_cannot_be_used_is_found_by_check_and_no_reason_to_start_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, kind: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n")).unwrap();
+        path
+    };
+    let (ca, key) = (file("ca.pem", "CERTIFICATE"), file("key.pem", "PUBLIC KEY"));
+    let listen = "http.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"127.0.0.1:0\"]\n";
+    for (config, place, commands) in [
+        (
+            "webhooks.urls = [\"https://hooks..example.org/\"]\n".to_owned(),
+            "callgate.toml:3: webhooks.urls",
+            &["check", "reload", "serve"][..],
+        ),
+        (
+            format!("webhooks.join_url = \"https://hooks.example.org\"\nwebhooks.ca = {ca:?}\n"),
+            "callgate.toml:4: webhooks.ca",
+            &["check", "reload", "serve"],
+        ),
+        (
+            format!("auth.key = {key:?}\n"),
+            "callgate.toml:3: auth.key",
+            &["check", "reload", "serve", "token"],
+        ),
+    ] {
+        for argument in commands {
+            let out = finish(command(&folder, &format!("{listen}{config}")).arg(argument));
+            assert_eq!(out.code, Some(2), "{argument} {config}: {}", out.stderr);
+            assert!(out.stderr.contains(place), "{argument}: {place:?} is not in {}", out.stderr);
+        }
+    }
+}
+
+#[test]
 fn credentials_are_of_the_daemons_own_secret() {
     let folder = tempfile::tempdir().unwrap();
     let make = || finish(bare(&folder).args(["credentials", "--user", "alice", "--ttl", "5m"]));

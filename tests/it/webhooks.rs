@@ -1,6 +1,5 @@
 //! Webhooks over real connections: what is signed, who is trusted, and receivers that do not do what they should.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -24,6 +23,7 @@ use callgate::webhooks::Decision;
 use callgate::webhooks::JoinAsk;
 use callgate::webhooks::Role;
 use callgate::webhooks::Stats;
+use callgate::webhooks::Unusable;
 use callgate::webhooks::Webhooks;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
@@ -158,7 +158,7 @@ fn webhooks(config: &str) -> Webhooks {
     try_webhooks(config).unwrap()
 }
 
-fn try_webhooks(config: &str) -> io::Result<Webhooks> {
+fn try_webhooks(config: &str) -> Result<Webhooks, Unusable> {
     let settings = config::read(None, &format!("[webhooks]\n{config}"), &Environment::new()).unwrap();
     Webhooks::start(&settings.webhooks, &SECRET.into())
 }
