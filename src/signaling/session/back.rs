@@ -9,6 +9,7 @@ use super::super::connection::Connection;
 use super::super::connection::MOST_ROOMS;
 use super::super::connection::Membership;
 use super::super::dialect::Pieces;
+use super::super::error::Code;
 use super::super::error::Failure;
 use super::super::hub::Hub;
 use super::super::lost::Past;
@@ -96,7 +97,13 @@ fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>
 async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) -> bool {
     let mut taken = false;
     for Membership { room, peer } in past.seats {
-        let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
+        let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else {
+            // Its client believes that it is there.
+            let why = format!("your place in {} is gone: join anew", room.as_str());
+            let failure = Failure::new(Code::ResumeFailed, why);
+            hub.fail(connection, connection.dialect(), None, Some("reconnecting"), &failure);
+            continue;
+        };
         let asked = Asked { hub, connection, dialect, ack: None, now };
         if let Some(own) = connection.seat_in(room.as_str()) {
             asked.need_not(&room, peer, past.number, own.peer).await;

@@ -235,6 +235,41 @@ async fn the_last_to_name_a_connection_has_its_seats_and_no_other_user_has() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_names_a_connection_whose_seats_are_gone_is_told_so() {
+    let house = house(settings()).await;
+    let (room, mut ada, ben, _) = company(&house).await;
+    ada.event("room.peer-joined").await;
+    let sid = ben.sid.clone();
+    ben.breaks().await;
+    ada.event("room.peer-away").await;
+    assert_eq!(ada.ask("room.delete", json!({"room": room})).await["ok"], true);
+    let mut ben = page(&house, "ben", &sid).await;
+    let told = ben.event("error").await;
+    assert_eq!((&told["code"], &told["command"]), (&json!("resume-failed"), &json!("reconnecting")));
+    assert!(told["message"].as_str().unwrap().contains(&room), "{told}");
+    // Once: there is nothing to come back to.
+    ben.breaks().await;
+    let mut ben = page(&house, "ben", &sid).await;
+    assert!(ben.events("error").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_in_a_lobby_and_comes_back_is_told_that_it_waits_no_more() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let made = ada.ask("room.create", json!({"kind": "channel", "lobby": true})).await;
+    let room = made["room"]["id"].as_str().unwrap().to_owned();
+    ada.join(&room).await;
+    let mut ben = page(&house, "ben", "").await;
+    ben.ask("joinRoom", json!(room)).await;
+    ada.event("room.peer-waiting").await;
+    let sid = ben.sid.clone();
+    ben.breaks().await;
+    let mut ben = page(&house, "ben", &sid).await;
+    assert_eq!(ben.event("error").await["code"], "resume-failed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_joined_by_itself_meanwhile_gives_its_seat_of_before_up() {
     let house = house(settings()).await;
     let (room, mut ada, old, before) = company(&house).await;
