@@ -22,6 +22,7 @@ use super::arrivals::Arrivals;
 use crate::gate::Places;
 use crate::gate::Refusals;
 use crate::http;
+use crate::signaling::Visitor;
 
 /// When to try again where all places are taken.
 const FULL: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ pub(super) async fn admit(
                 return http::too_many("too many new sessions of this address", wait);
             }
         }
-        detach(&mut request);
+        detach(&mut request, peer);
         request.extensions_mut().insert(Arc::new(place));
     }
     next.run(request).await
@@ -62,7 +63,7 @@ const KEPT: [HeaderName; 5] =
 
 /// Leaves of the request's head what the session needs, in memory of its own: names, values and address are slices of the 16 KiB
 /// that the connection reads into, and would keep all of it.
-fn detach(request: &mut Request) {
+fn detach(request: &mut Request, peer: SocketAddr) {
     if let Ok(uri) = request.uri().to_string().parse() {
         *request.uri_mut() = uri;
     }
@@ -85,9 +86,7 @@ fn detach(request: &mut Request) {
     if let Some(upgrade) = before.get::<OnUpgrade>() {
         after.insert(upgrade.clone());
     }
-    if let Some(peer) = before.get::<ConnectInfo<SocketAddr>>() {
-        after.insert(*peer);
-    }
+    after.insert(Visitor::new(peer));
 }
 
 fn opens(request: &Request) -> bool {
@@ -124,10 +123,9 @@ mod tests {
             .header("Sec-WebSocket-Key", "")
             .body(Body::empty())
             .unwrap();
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 1))));
         let uri = request.uri().clone();
-        detach(&mut request);
-        assert!(request.extensions().get::<ConnectInfo<SocketAddr>>().is_some());
+        detach(&mut request, SocketAddr::from(([192, 0, 2, 1], 1)));
+        assert!(request.extensions().get::<Visitor>().is_some());
         assert_eq!(*request.uri(), uri);
         let headers: Vec<_> =
             request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();

@@ -10,6 +10,7 @@ use super::details::Media;
 use super::id::PeerId;
 use super::message::Message;
 use super::room::Kind;
+use super::room::Member;
 use super::room::Rank;
 
 /// What the operator allows.
@@ -116,6 +117,29 @@ pub struct Restore {
     pub joined_at: u64,
 }
 
+/// Who has a seat that is to be taken again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// Whoever it is.
+    Anybody,
+    /// This connection, whether its transport is lost or not.
+    Session(u64),
+    /// Nobody: its member is away, or the seat is not there any more.
+    Nobody,
+}
+
+impl Holder {
+    /// Whether that is so; `None`: there is no such seat.
+    #[must_use]
+    pub fn has(self, seat: Option<&Member>) -> bool {
+        match self {
+            Holder::Anybody => true,
+            Holder::Session(session) => seat.is_some_and(|member| member.session == session),
+            Holder::Nobody => seat.is_none_or(|member| member.away.is_some()),
+        }
+    }
+}
+
 /// Whose power a command stands on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By<'a> {
@@ -151,6 +175,8 @@ pub enum Command<'a> {
         session: u64,
         /// From where it comes now (`Member::customer`).
         customer: u32,
+        /// Who must have it until now; else it is not taken.
+        holder: Holder,
         /// The seat is of before this process began, and may be made anew.
         restore: Option<Restore>,
     },

@@ -74,7 +74,9 @@ pub fn decide<'a>(
                 super::enter::create(id, *kind, options, creator, *maker, rules, now)
             }
             Command::Join(join) => super::enter::first(id, join, rules, now),
-            Command::Resume { peer, session, customer, restore: Some(restore) } => {
+            Command::Resume { peer, session, customer, holder, restore: Some(restore) }
+                if holder.has(None) =>
+            {
                 super::enter::restore_first(id, *peer, (*session, *customer), restore, rules, now)
             }
             Command::Resume { .. } => Err(Refusal::ResumeFailed),
@@ -85,7 +87,8 @@ pub fn decide<'a>(
     match command {
         Command::Create { .. } => Err(Refusal::CannotCreate),
         Command::Join(join) => super::enter::join(room, join, rules, now),
-        Command::Resume { peer, session, customer, restore } => {
+        Command::Resume { peer, holder, .. } if !holder.has(room.member(*peer)) => Err(Refusal::ResumeFailed),
+        Command::Resume { peer, session, customer, restore, .. } => {
             super::enter::resume(room, *peer, (*session, *customer), restore.as_ref(), rules, now)
         }
         Command::Leave { peer, session } => super::depart::leave(room, *peer, *session, rules, now),

@@ -25,6 +25,7 @@ pub use change::Change;
 pub use command::Absent;
 pub use command::By;
 pub use command::Command;
+pub use command::Holder;
 pub use command::Join;
 pub use command::Now;
 pub use command::Options;

@@ -1,10 +1,8 @@
 //! The namespace `/admin`: the operator sees the house's figures every ten seconds, ends rooms, puts members out, drains.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -26,7 +24,9 @@ use socketioxide::handler::Value;
 
 use super::connection::Connection;
 use super::connection::Transport;
+use super::door::Admitted;
 use super::door::Ours;
+use super::door::refusal;
 use super::error::Code;
 use super::error::Failure;
 use super::hub::Hub;
@@ -75,8 +75,6 @@ pub(super) struct Admin {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Era(u64);
 
-type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>>;
-
 impl Admin {
     /// Starts the one timer of all the namespace's clients.
     pub(super) fn new(hub: &Arc<Hub>, operator: Operator) -> Admin {
@@ -100,18 +98,17 @@ impl ConnectHandler<LocalAdapter, Ours> for Admin {
         let token = token_in(auth.as_ref());
         // Before it is asked whether the token is right: it may change meanwhile.
         let era = Era((self.operator.era)());
-        let admitted = match token.as_deref() {
+        match token.as_deref() {
             Some(token) if (self.operator.admits)(token.as_bytes(), from) => {
                 socket.extensions.insert(era);
                 socket.on_fallback(self.clone());
-                Ok(())
+                Box::pin(std::future::ready(Ok(())))
             }
             _ => {
                 self.hub.counters.failed(Code::Unauthorized);
-                Err(Box::new("unauthorized") as Box<dyn Display + Send>)
+                refusal(&socket, Code::Unauthorized)
             }
-        };
-        Box::pin(std::future::ready(admitted))
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! One client's connection: its commands in, its events out, and which seats it has.
 
 use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,7 +9,6 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 
-use axum::extract::ConnectInfo;
 use serde::Serialize;
 use smallvec::SmallVec;
 use socketioxide::adapter::LocalAdapter;
@@ -27,6 +25,7 @@ use super::offset::Offsets;
 use super::outbox::Outbox;
 use super::outbox::Unsent;
 use super::stats::Drop;
+use super::visitor::Visitor;
 use crate::rooms::PeerId;
 use crate::rooms::RoomId;
 
@@ -219,8 +218,7 @@ impl Connection {
 
     /// The address that its first request came from, as the gate says: behind a proxy it trusts, the client's own.
     pub(super) fn address(socket: &Transport) -> Option<IpAddr> {
-        let peer = socket.req_parts().extensions.get::<ConnectInfo<SocketAddr>>()?;
-        Some(peer.0.ip().to_canonical())
+        Visitor::of(socket).map(Visitor::address)
     }
 
     /// Sends an event, in order with all before it.

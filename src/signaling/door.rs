@@ -32,6 +32,7 @@ use super::error::Failure;
 use super::hub::Hub;
 use super::identity::Identity;
 use super::offset::Offsets;
+use super::visitor::Visitor;
 use crate::auth::Tokens;
 
 /// Marks our handlers for socketioxide's traits.
@@ -47,7 +48,7 @@ struct Client {
     connection: Arc<Connection>,
 }
 
-type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>>;
+pub(super) type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>>;
 
 impl ConnectHandler<LocalAdapter, Ours> for Door {
     /// The client has been told that it is connected.
@@ -69,7 +70,7 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let identity = match counted.and_then(|()| self.identity(&socket, said.map(|text| &**text), claimed))
         {
             Ok(identity) => identity,
-            Err(code) => return Box::pin(std::future::ready(Err(self.refused(code)))),
+            Err(code) => return self.refused(&socket, code),
         };
         self.0.bank.is_let_in(from.as_deref());
         if let Some(offsets) = Offsets::asked(said.map(|text| &**text)) {
@@ -94,9 +95,21 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
                 self.admit(&socket, comes);
                 Ok(())
             }),
-            Err(_) => Box::pin(std::future::ready(Err(self.refused(Code::TooManyRequests)))),
+            Err(_) => self.refused(&socket, Code::TooManyRequests),
         }
     }
+}
+
+/// All that a connect_error can carry here is a message: it is the code. While one is held back, socketioxide passes over what
+/// the client asks for in the same namespace.
+pub(super) fn refusal(socket: &Transport, code: Code) -> Admitted<'static> {
+    let wait = Visitor::of(socket).map_or(Duration::ZERO, Visitor::is_refused);
+    Box::pin(async move {
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Err(Box::new(code.name()) as Box<dyn Display + Send>)
+    })
 }
 
 /// Somebody who may come in.
@@ -109,10 +122,9 @@ struct Comes {
 }
 
 impl Door {
-    /// All that a connect_error can carry here is a message: it is the code.
-    fn refused(&self, code: Code) -> Box<dyn Display + Send> {
+    fn refused(&self, socket: &Transport, code: Code) -> Admitted<'static> {
         self.0.counters.failed(code);
-        Box::new(code.name())
+        refusal(socket, code)
     }
 
     fn admit(&self, socket: &Arc<Transport>, comes: Comes) {

@@ -117,6 +117,12 @@ impl Kept {
         self.fit()
     }
 
+    /// The client is told from now on, and in another way, how far the numbers are: what it has heard so far does not count.
+    pub(super) fn counts_anew(&mut self) {
+        let first = self.parcels.iter().find(|parcel| !parcel.sent);
+        self.unnumbered = first.map_or(self.last, |first| first.seq.saturating_sub(1));
+    }
+
     /// What is to be said again: all after number `have`, or without it what was not sent; and how many of those are lost.
     pub(super) fn replay(&mut self, have: Option<u64>, now: Instant) -> (Vec<Parcel>, u64) {
         let lost = std::mem::take(&mut self.lost);

@@ -33,6 +33,7 @@ mod seats;
 mod session;
 mod stats;
 mod users;
+mod visitor;
 
 pub use admin::Admits;
 pub use admin::Operator;
@@ -51,6 +52,7 @@ pub use operator::RelayFigures;
 pub use stats::Drop;
 pub use stats::Relayed;
 pub use stats::Stats;
+pub use visitor::Visitor;
 
 use std::sync::Arc;
 use std::time::Duration;

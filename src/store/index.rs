@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use super::Place;
 use super::live::Limits;
 use crate::rooms::By;
 use crate::rooms::Change;
 use crate::rooms::Command;
+use crate::rooms::Person;
 use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
@@ -24,8 +27,10 @@ use crate::rooms::Standing;
 /// How many accounts one that is shared is worth.
 const SHARED: u32 = 20;
 
-/// The most invitations that a user has at a time: anybody may invite anybody. The operator's and back ends' come on top.
-const MOST_INVITATIONS: usize = 512;
+/// The most invitations that a user has at a time: anybody may invite anybody. The operator's and back ends' come on top. When
+/// there are as many, one more by a party that has fewer of them than others takes the place of the oldest of the party that has
+/// the most: many accounts together do not keep a user from being invited.
+pub(super) const MOST_INVITATIONS: usize = 512;
 /// The most of them into rooms of one account: nobody fills up all of a user's places.
 pub(super) const MOST_INVITATIONS_OF_ONE: usize = 32;
 /// The same into rooms that are on nobody's account.
@@ -37,17 +42,30 @@ pub(super) struct Index {
     users: Mutex<HashMap<Arc<str>, Known>>,
     listed: Mutex<BTreeSet<(Reverse<u64>, RoomId)>>,
     makers: Mutex<Makers>,
+    /// How many invitations there were.
+    invitations: AtomicU64,
 }
 
 /// The rooms of a user. Those that it is banned from are nobody's business here.
 #[derive(Default)]
 struct Known {
     belongs: BTreeSet<RoomId>,
-    invited: BTreeMap<RoomId, Inviter>,
+    invited: BTreeMap<RoomId, Invitation>,
+}
+
+/// When an invitation was made, in milliseconds since 1970; and a number, never used twice.
+type Age = (u64, u64);
+
+/// An invitation that a user has.
+struct Invitation {
+    by: Inviter,
+    age: Age,
+    /// Its place is another's, once that one is kept.
+    yields: bool,
 }
 
 /// On whose share an invitation is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Inviter {
     /// The operator's, or a back end's: on nobody's.
     Operator,
@@ -56,15 +74,32 @@ enum Inviter {
 }
 
 impl Known {
-    fn may_be_invited(&self, by: Inviter) -> bool {
+    /// Whether there is a place for one more invitation of this party's. `Some`: the place of the one into this room.
+    ///
+    /// # Errors
+    /// There is none.
+    fn place(&self, by: Inviter) -> Result<Option<RoomId>, Refusal> {
         let most = match by {
-            Inviter::Operator => return true,
+            Inviter::Operator => return Ok(None),
             Inviter::Account(0) => MOST_INVITATIONS_OF_NOBODY,
             Inviter::Account(_) => MOST_INVITATIONS_OF_ONE,
         };
-        let counted = self.invited.values().filter(|inviter| **inviter != Inviter::Operator).count();
-        let of_one = self.invited.values().filter(|inviter| **inviter == by).count();
-        counted < MOST_INVITATIONS && of_one < most
+        let mut all = 0;
+        // Of each party: how many, and the oldest.
+        let mut parties = HashMap::new();
+        for (room, it) in self.invited.iter().filter(|(_, it)| it.by != Inviter::Operator && !it.yields) {
+            let (count, oldest) = parties.entry(it.by).or_insert((0, Reverse((it.age, room))));
+            *count += 1;
+            *oldest = (*oldest).max(Reverse((it.age, room)));
+            all += 1;
+        }
+        let own = parties.get(&by).map_or(0, |(count, _)| *count);
+        match parties.values().max() {
+            _ if own >= most => Err(Refusal::TooManyInvitations),
+            _ if all < MOST_INVITATIONS => Ok(None),
+            Some((count, Reverse((_, oldest)))) if own < *count => Ok(Some((*oldest).clone())),
+            _ => Err(Refusal::TooManyInvitations),
+        }
     }
 }
 
@@ -82,8 +117,32 @@ pub(super) enum Held {
     Nothing,
     /// A room on this account.
     Room(u64),
-    /// This user's invitation.
-    Invitation(Arc<str>),
+    /// This user's invitation, and what makes place for it.
+    Invitation(Arc<str>, Option<Yielding>),
+}
+
+/// An invitation that makes place for another one.
+pub(super) struct Yielding {
+    pub(super) user: Arc<str>,
+    pub(super) room: RoomId,
+    age: Age,
+}
+
+impl Yielding {
+    /// When it was made, in milliseconds since 1970.
+    pub(super) fn since(&self) -> u64 {
+        self.age.0
+    }
+}
+
+impl Held {
+    /// What makes place for it.
+    pub(super) fn yielding(self) -> Option<Yielding> {
+        match self {
+            Held::Invitation(_, yielding) => yielding,
+            _ => None,
+        }
+    }
 }
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,11 +204,14 @@ impl Index {
                     };
                     let mut users = lock(&self.users);
                     let known = users.entry(user.clone()).or_default();
-                    if !known.may_be_invited(by) {
-                        return Err(Refusal::TooManyInvitations);
-                    }
-                    known.invited.insert(id.clone(), by);
-                    return Ok(Held::Invitation(user.clone()));
+                    let place = known.place(by)?;
+                    let yielding = place.and_then(|room| {
+                        let old = known.invited.get_mut(&room)?;
+                        old.yields = true;
+                        Some(Yielding { user: user.clone(), room, age: old.age })
+                    });
+                    known.invited.insert(id.clone(), self.invitation(by, person));
+                    return Ok(Held::Invitation(user.clone(), yielding));
                 }
                 _ => {}
             }
@@ -162,8 +224,35 @@ impl Index {
         match held {
             Held::Nothing => {}
             Held::Room(maker) => lock(&self.makers).remove(maker),
-            Held::Invitation(user) => self.forgets(&user, id),
+            Held::Invitation(user, yielding) => {
+                self.forgets(&user, id);
+                let mut users = lock(&self.users);
+                if let Some(Yielding { user, room, age }) = yielding
+                    && let Some(old) = users.get_mut(&user).and_then(|known| known.invited.get_mut(&room))
+                    && old.age == age
+                {
+                    old.yields = false;
+                }
+            }
         }
+    }
+
+    fn invitation(&self, by: Inviter, person: &Person) -> Invitation {
+        let number = self.invitations.fetch_add(1, Ordering::Relaxed);
+        Invitation { by, age: (person.since, number), yields: false }
+    }
+
+    /// An invitation has made place for another one that is kept. Returns whether it was there still, and not another one made
+    /// since.
+    pub(super) fn yielded(&self, it: &Yielding) -> bool {
+        let there = lock(&self.users)
+            .get(&it.user)
+            .and_then(|known| known.invited.get(&it.room))
+            .is_some_and(|old| old.age == it.age);
+        if there {
+            self.forgets(&it.user, &it.room);
+        }
+        there
     }
 
     /// A room is there from before.
@@ -181,7 +270,7 @@ impl Index {
             lock(&self.listed).insert((Reverse(room.created_at), room.id.clone()));
         }
         for (user, person) in &details.people {
-            self.knows(user, &room.id, room.maker, person.standing);
+            self.knows(user, &room.id, room.maker, person);
         }
     }
 
@@ -198,16 +287,16 @@ impl Index {
     }
 
     /// A room of this account knows a user as this.
-    pub(super) fn knows(&self, user: &Arc<str>, room: &RoomId, maker: u64, standing: Standing) {
-        if standing == Standing::Banned {
+    pub(super) fn knows(&self, user: &Arc<str>, room: &RoomId, maker: u64, person: &Person) {
+        if person.standing == Standing::Banned {
             return self.forgets(user, room);
         }
         let mut users = lock(&self.users);
         let Known { belongs, invited } = users.entry(user.clone()).or_default();
-        if standing == Standing::Invited {
+        if person.standing == Standing::Invited {
             belongs.remove(room);
             // Who has invited is known since it was decided, but for what is from before.
-            invited.entry(room.clone()).or_insert(Inviter::Account(maker));
+            invited.entry(room.clone()).or_insert_with(|| self.invitation(Inviter::Account(maker), person));
         } else {
             invited.remove(room);
             belongs.insert(room.clone());

@@ -30,6 +30,15 @@ pub enum Record {
         /// What it is now.
         person: Option<Person>,
     },
+    /// A user's invitation into a room has made place for another one. If it was taken up meanwhile, or made anew, that stays.
+    Yielded {
+        /// Where.
+        room: RoomId,
+        /// Whose.
+        user: Arc<str>,
+        /// When it was made, in milliseconds since 1970.
+        since: u64,
+    },
     /// Something said in a room.
     Message {
         /// Where.

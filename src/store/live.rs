@@ -31,6 +31,7 @@ use super::Ticket;
 use super::Waits;
 use super::index::Held;
 use super::index::Index;
+use super::index::Yielding;
 use super::record;
 use crate::rooms;
 use crate::rooms::Change;
@@ -79,6 +80,8 @@ struct Writing {
     /// Closed when it is written, or cannot be.
     over: Arc<Semaphore>,
     held: Held,
+    /// Invitations into it that have made place for others meanwhile.
+    yielded: Vec<Yielding>,
 }
 
 /// How many locks the rooms are spread over.
@@ -183,7 +186,6 @@ impl Store for Live {
     ) -> Option<Ticket> {
         let hash = self.hasher.hash_one(id);
         let mut shard = self.shard(hash);
-        let mut kept = true;
         let need = record::need(command);
         let late = || self.ledger.health().fault;
         let written = match ticket.map(|ticket| ticket.0) {
@@ -202,35 +204,49 @@ impl Store for Live {
             }
             Some(Waits::Turn(_)) | None => None,
         };
-        if let Some(written) = written {
-            // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
-            let mut held = Held::Nothing;
-            if let Some(writing) = shard.writing.remove(id) {
-                writing.over.close();
-                held = writing.held;
-                let Shard { rooms, deadlines, .. } = &mut *shard;
-                let at = rooms.find(hash, |room| room.id == *id).and_then(Room::deadline);
-                deadlines.extend(at.map(|at| (at, id.clone())));
-            }
-            match written {
-                Ok(super::Written::Done) => {}
-                Ok(super::Written::Already { id: message, at }) => {
-                    let room = shard.rooms.find(hash, |room| room.id == *id);
-                    let answer = rooms::Answer::Said { id: message, at };
-                    then(Ok(Committed::unchanged(room, answer, &[])));
-                    return None;
-                }
-                Err(_) if need == record::Need::Should => kept = false,
-                Err(_) => {
-                    self.index.give_back(id, held);
-                    then(Err(Refusal::NotStored));
-                    return None;
-                }
-            }
-            self.carry_out(&mut shard, hash, id, command, now, Some(kept), then)
-        } else {
-            self.carry_out(&mut shard, hash, id, command, now, None, then)
+        let Some(written) = written else {
+            return self.carry_out(&mut shard, hash, id, command, now, None, then);
+        };
+        // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
+        let (mut held, mut yielded) = (Held::Nothing, Vec::new());
+        if let Some(writing) = shard.writing.remove(id) {
+            writing.over.close();
+            (held, yielded) = (writing.held, writing.yielded);
+            let Shard { rooms, deadlines, .. } = &mut *shard;
+            let at = rooms.find(hash, |room| room.id == *id).and_then(Room::deadline);
+            deadlines.extend(at.map(|at| (at, id.clone())));
         }
+        let mut elsewhere = None;
+        let again = match written {
+            Ok(super::Written::Done) => {
+                elsewhere = held.yielding();
+                self.carry_out(&mut shard, hash, id, command, now, Some(true), then)
+            }
+            Ok(super::Written::Already { id: message, at }) => {
+                let room = shard.rooms.find(hash, |room| room.id == *id);
+                let answer = rooms::Answer::Said { id: message, at };
+                then(Ok(Committed::unchanged(room, answer, &[])));
+                None
+            }
+            Err(_) if need == record::Need::Should => {
+                self.carry_out(&mut shard, hash, id, command, now, Some(false), then)
+            }
+            Err(_) => {
+                self.index.give_back(id, held);
+                then(Err(Refusal::NotStored));
+                None
+            }
+        };
+        for invitation in yielded {
+            self.take_back(&mut shard, hash, invitation);
+        }
+        // The locks of two shards are never held together.
+        drop(shard);
+        if let Some(invitation) = elsewhere {
+            let hash = self.hasher.hash_one(&invitation.room);
+            self.take_back(&mut self.shard(hash), hash, invitation);
+        }
+        again
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -378,7 +394,7 @@ impl Live {
                     return None;
                 }
             };
-            let records = record::of(id, room, &decision.changes);
+            let records = record::of(id, room, &decision.changes, &held);
             if records.is_empty() {
             } else if record::need(command) == record::Need::May {
                 self.ledger.note(records);
@@ -387,7 +403,8 @@ impl Live {
                 if let Some(at) = room.and_then(Room::deadline) {
                     shard.deadlines.remove(&(at, id.clone()));
                 }
-                shard.writing.insert(id.clone(), Writing { over: Arc::new(Semaphore::new(0)), held });
+                let writing = Writing { over: Arc::new(Semaphore::new(0)), held, yielded: Vec::new() };
+                shard.writing.insert(id.clone(), writing);
                 return Some(Ticket(Waits::Write(self.ledger.write(records))));
             }
         }
@@ -414,7 +431,7 @@ impl Live {
                 Change::Create(room) => self.index.made(room),
                 Change::Person { user, person: Some(person) } => {
                     let maker = room.as_ref().map_or(0, |room| room.maker);
-                    self.index.knows(user, id, maker, person.standing);
+                    self.index.knows(user, id, maker, person);
                 }
                 Change::Person { user, person: None } => self.index.forgets(user, id),
                 Change::Delete | Change::CallOver => {
@@ -448,6 +465,25 @@ impl Live {
         committed.listed |= seen && committed.room.is_some_and(|room| room.details().listed);
         then(Ok(committed));
         None
+    }
+
+    /// An invitation has made place for another one that is kept: the ledger has it no more. While something is being written of its
+    /// room that may be about the same user, it waits for that.
+    fn take_back(&self, shard: &mut Shard, hash: u64, invitation: Yielding) {
+        if let Some(writing) = shard.writing.get_mut(&invitation.room) {
+            return writing.yielded.push(invitation);
+        }
+        if !self.index.yielded(&invitation) {
+            return;
+        }
+        let Yielding { user, room: id, .. } = invitation;
+        if let Ok(entry) = shard.rooms.find_entry(hash, |room| room.id == id) {
+            let mut room = Some(entry.remove().0);
+            Room::apply(&mut room, Change::Person { user, person: None }, 0);
+            if let Some(room) = room {
+                shard.rooms.insert_unique(hash, room, |room| self.hasher.hash_one(&room.id));
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::index::Held;
 use super::ledger::Call;
 use super::ledger::Record;
 use crate::rooms::Change;
@@ -14,8 +15,8 @@ use crate::rooms::Notice;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 
-/// What of these changes to a room is to be written.
-pub(super) fn of(id: &RoomId, room: Option<&Room>, changes: &[Change]) -> Vec<Record> {
+/// What of these changes to a room is to be written; `held` is what was taken for them, and from whom.
+pub(super) fn of(id: &RoomId, room: Option<&Room>, changes: &[Change], held: &Held) -> Vec<Record> {
     let mut records = Vec::new();
     let stored = room.is_some_and(Room::is_stored);
     let mut after = None;
@@ -49,6 +50,10 @@ pub(super) fn of(id: &RoomId, room: Option<&Room>, changes: &[Change]) -> Vec<Re
         && !records.iter().any(|record| matches!(record, Record::RoomGone(_)))
     {
         records.insert(0, Record::Room(Box::new(room)));
+    }
+    if let Held::Invitation(_, Some(old)) = held {
+        let (room, user, since) = (old.room.clone(), old.user.clone(), old.since());
+        records.push(Record::Yielded { room, user, since });
     }
     records
 }

@@ -85,7 +85,7 @@ impl Volatile {
                 Record::RoomGone(room) => {
                     state.rooms.remove(&room);
                 }
-                Record::Person { .. } => {}
+                Record::Person { .. } | Record::Yielded { .. } => {}
                 Record::Message { room, message } => {
                     if let Some(messages) = state.rooms.get_mut(&room) {
                         messages.push_back(message);

@@ -27,7 +27,7 @@ enum Step {
     Leave(usize),
     StopWaiting(usize, bool),
     Lose(usize, bool),
-    Resume(usize, u32),
+    Resume(usize, u32, u8),
     Signal(usize, Option<u8>),
     Chat(usize, Option<u8>),
     Kick(Power, Whom, bool),
@@ -62,7 +62,7 @@ fn step() -> impl Strategy<Value = (u8, Step)> {
         2 => (0..5_usize).prop_map(Step::Leave),
         1 => (0..3_usize, yes()).prop_map(|(n, lost)| Step::StopWaiting(n, lost)),
         3 => (0..5_usize, prop::bool::weighted(0.8)).prop_map(|(n, keep)| Step::Lose(n, keep)),
-        4 => (0..200_usize, 0..3_u32).prop_map(|(n, customer)| Step::Resume(n, customer)),
+        4 => (0..200_usize, 0..3_u32, 0..6_u8).prop_map(|(n, customer, holder)| Step::Resume(n, customer, holder)),
         2 => (0..5_usize, prop::option::of(0..4_u8)).prop_map(|(n, to)| Step::Signal(n, to)),
         2 => (0..5_usize, prop::option::of(0..3_u8)).prop_map(|(n, id)| Step::Chat(n, id)),
         2 => (by(), whom(), yes()).prop_map(|(by, whom, ban)| Step::Kick(by, whom, ban)),
@@ -212,7 +212,7 @@ impl Play {
                     );
                 }
             }
-            Step::Resume(n, customer) => self.resume(n, customer)?,
+            Step::Resume(n, customer, holder) => self.resume(n, customer, holder)?,
             Step::Signal(n, to) => {
                 if let Some(from) = self.member(id, n).map(|member| member.peer) {
                     self.said += 1;
@@ -395,17 +395,28 @@ impl Play {
         Ok(())
     }
 
-    fn resume(&mut self, n: usize, customer: u32) -> Result<(), TestCaseError> {
+    fn resume(&mut self, n: usize, customer: u32, holder: u8) -> Result<(), TestCaseError> {
         if self.tokens.is_empty() {
             return Ok(());
         }
         let (id, peer, restore, life) = self.tokens[n % self.tokens.len()].clone();
-        let there = self.house.rooms.get(&id).is_some_and(|room| room.member(peer).is_some());
+        let seat = self.house.rooms.get(&id).and_then(|room| room.member(peer));
+        let (there, here) = (seat.is_some(), seat.is_some_and(|seat| seat.away.is_none()));
+        let its = seat.map_or(0, |seat| seat.session);
+        let (holder, free) = match holder {
+            0 => (Holder::Nobody, !here),
+            1 => (Holder::Session(its), there),
+            2 => (Holder::Session(its + 1), false),
+            _ => (Holder::Anybody, true),
+        };
+        self.next += 1;
+        let session = u64::from(self.next);
         let old = life < self.lives;
         let user = restore.who.user.clone();
-        let command = Command::Resume { peer, session: 1000, customer, restore: old.then_some(restore) };
+        let command = Command::Resume { peer, session, customer, holder, restore: old.then_some(restore) };
         let answer = self.house.run(&id, command);
-        prop_assert!(!there || answer.is_ok());
+        prop_assert!(free || answer == Err(Refusal::ResumeFailed), "it was taken from another one");
+        prop_assert!(!there || !free || answer.is_ok());
         prop_assert!(
             there || old || answer == Err(Refusal::ResumeFailed) || answer == Err(Refusal::NoSuchRoom)
         );
@@ -413,7 +424,7 @@ impl Play {
             let room = &self.house.rooms[&id];
             prop_assert_eq!(answer, Answer::Seated { peer, resumed: true, restored: !there });
             let member = room.member(peer).unwrap();
-            prop_assert!(member.away.is_none() && member.customer == customer);
+            prop_assert!(member.away.is_none() && member.session == session && member.customer == customer);
             let standing = user.as_deref().and_then(|user| room.details().standing(user));
             prop_assert!(there || standing != Some(Standing::Banned));
         }

@@ -286,5 +286,5 @@ fn leave(peer: PeerId) -> Command<'static> {
 const CLOSE: Command<'static> = Command::Close { by: By::Operator };
 
 fn resume(peer: PeerId) -> Command<'static> {
-    Command::Resume { peer, session: 9, customer: 0, restore: None }
+    Command::Resume { peer, session: 9, customer: 0, holder: Holder::Anybody, restore: None }
 }

@@ -12,7 +12,8 @@ fn restore(room: &Room, peer: PeerId) -> Restore {
 }
 
 fn back(peer: PeerId, restore: &Restore) -> Command<'static> {
-    Command::Resume { peer, session: 77, customer: 0, restore: Some(restore.clone()) }
+    let restore = Some(restore.clone());
+    Command::Resume { peer, session: 77, customer: 0, holder: Holder::Anybody, restore }
 }
 
 /// What is left of rooms when the process ends: those on disk, without members.

@@ -190,10 +190,33 @@ fn who_comes_back_from_elsewhere_is_the_one_from_there() {
     let (mut house, id) = (House::new(rules()), room("a"));
     comes(&mut house, &id, None, 2).unwrap();
     let old = comes(&mut house, &id, None, 1).unwrap();
-    house.run(&id, Command::Resume { peer: old, session: 9, customer: 3, restore: None }).unwrap();
+    let holder = Holder::Anybody;
+    house.run(&id, Command::Resume { peer: old, session: 9, customer: 3, holder, restore: None }).unwrap();
     house.lost(&id, old);
     assert_eq!(comes(&mut house, &id, None, 1), Err(Refusal::Full));
     comes(&mut house, &id, None, 3).unwrap();
+}
+
+#[test]
+fn a_seat_is_taken_again_from_who_must_have_it_and_from_nobody_else() {
+    let (mut house, id) = (House::new(rules()), room("a"));
+    let [_, b] = [0; 2].map(|_| house.join(&id, Kind::Call).unwrap());
+    let session = house.rooms[&id].member(b).unwrap().session;
+    let takes = |house: &mut House, holder, session| {
+        let done = house.run(&id, Command::Resume { peer: b, session, customer: 0, holder, restore: None });
+        let now = house.rooms[&id].member(b).unwrap().session;
+        assert_eq!(done.is_ok(), now == session, "{done:?}");
+        assert!(done.is_ok() || done == Err(Refusal::ResumeFailed));
+        done.is_ok()
+    };
+    assert!(!takes(&mut house, Holder::Nobody, 70) && !takes(&mut house, Holder::Session(70), 71));
+    // Whether it is known yet that its transport is lost, or not.
+    assert!(takes(&mut house, Holder::Session(session), 72));
+    assert!(!takes(&mut house, Holder::Session(session), 73), "it is another connection's now");
+    house.lost(&id, b);
+    assert!(!takes(&mut house, Holder::Session(session), 74) && takes(&mut house, Holder::Session(72), 75));
+    house.lost(&id, b);
+    assert!(takes(&mut house, Holder::Nobody, 76) && takes(&mut house, Holder::Anybody, 77));
 }
 
 #[test]

@@ -19,8 +19,8 @@ use super::welcome::Heard;
 use super::welcome::Welcome;
 use super::welcome::greet;
 use crate::rooms::Command;
+use crate::rooms::Holder;
 use crate::rooms::Kind;
-use crate::rooms::Member;
 use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Room;
@@ -66,13 +66,12 @@ async fn take_left(
         let taken = taken.get_or_insert(false);
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
         let Some(opened) = hub.open_token(&room, &place.token, now.unix_ms) else { continue };
-        if hub.member(&room, opened.peer, |member| member.away.is_none()) == Some(true) {
-            // It is back by its token.
-            continue;
-        }
         let asked = Asked { hub, connection, dialect, ack: None, now };
-        *taken |= asked.take_again(&room, opened).await;
-        hub.left.taken(known_by);
+        // Somebody may be back by its token.
+        if asked.take_again(&room, opened, Holder::Nobody).await {
+            *taken = true;
+            hub.left.taken(known_by);
+        }
     }
     taken
 }
@@ -97,45 +96,34 @@ fn name(hub: &Hub, connection: &Arc<Connection>, before: Sid, user: Option<&str>
 async fn take_up(hub: &Arc<Hub>, connection: &Arc<Connection>, past: Past, now: Now) -> bool {
     let mut taken = false;
     for Membership { room, peer } in past.seats {
-        if hub.member(&room, peer, |member| member.session) != Some(past.number) {
-            // It was taken again by its token, and is another connection's.
-            continue;
-        }
         let Some(dialect) = hub.seats.with(peer, |seat| seat.dialect) else { continue };
         let asked = Asked { hub, connection, dialect, ack: None, now };
         if let Some(own) = connection.seat_in(room.as_str()) {
             asked.need_not(&room, peer, past.number, own.peer).await;
         } else if connection.seats().len() < MOST_ROOMS {
             let opened = Opened { peer, proven: false, earlier: false, restore: None };
-            taken |= asked.take_again(&room, opened).await;
+            // If it was taken again by its token, it is another connection's.
+            taken |= asked.take_again(&room, opened, Holder::Session(past.number)).await;
         }
     }
     taken
 }
 
-impl Hub {
-    fn member<R>(&self, room: &RoomId, peer: PeerId, what: impl Fn(&Member) -> R) -> Option<R> {
-        let mut said = None;
-        self.store.look(room, &mut |room| said = room.and_then(|room| room.member(peer)).map(&what));
-        said
-    }
-}
-
 impl Asked<'_> {
-    /// Takes a seat again of which it was shown that it is this client's; whether it is still there to be taken.
-    async fn take_again(&self, room: &RoomId, mut opened: Opened) -> bool {
+    /// Takes a seat again of which it was shown that it is this client's, if its holder has it still. Whether it was taken.
+    async fn take_again(&self, room: &RoomId, mut opened: Opened, holder: Holder) -> bool {
         if self.allowed(room).and_then(|()| self.is_own(room, &mut opened)).is_err() {
             tracing::debug!("a seat was another token's");
             return false;
         }
-        self.hub.speaks(self.connection, self.dialect);
         let Opened { peer, earlier, restore, .. } = opened;
         let (session, customer) = (self.connection.number, self.customer());
-        let command = Command::Resume { peer, session, customer, restore };
+        let command = Command::Resume { peer, session, customer, holder, restore };
         let words = (None, self.dialect.admitted);
         let sits = self.sit(room, &command, words, Heard { have: None, earlier }).await;
-        if let Err(failure) = &sits {
-            tracing::debug!(message = %failure.message, "a seat was gone already");
+        match &sits {
+            Ok(()) => self.hub.speaks(self.connection, self.dialect),
+            Err(failure) => tracing::debug!(message = %failure.message, "a seat was gone already"),
         }
         sits.is_ok()
     }

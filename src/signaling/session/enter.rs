@@ -29,6 +29,7 @@ use crate::rooms::Absent;
 use crate::rooms::Answer;
 use crate::rooms::By;
 use crate::rooms::Command;
+use crate::rooms::Holder;
 use crate::rooms::Join;
 use crate::rooms::Kind;
 use crate::rooms::Media;
@@ -72,6 +73,7 @@ impl Asked<'_> {
                     peer: opened.peer,
                     session,
                     customer: self.customer(),
+                    holder: Holder::Anybody,
                     restore: opened.restore,
                 }
             }

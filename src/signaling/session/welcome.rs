@@ -115,10 +115,15 @@ impl Asked<'_> {
                 old.takes_back(peer, &before, self.now.at, &self.hub.counters);
                 before.rises(peer);
             }
-            old.kept
+            (old.kept, old.mark)
         });
         self.hub.seats.with(peer, |seat| {
-            seat.kept = kept.unwrap_or_default();
+            if let Some((kept, mark)) = kept {
+                seat.kept = kept;
+                if mark.is_none() && seat.mark.is_some() {
+                    seat.kept.counts_anew();
+                }
+            }
             if at_once {
                 greet(self.hub, self.connection, self.ack, welcome, room, None, seat, self.now);
             }

@@ -126,6 +126,25 @@ fn what_was_taken_for_something_that_cannot_be_kept_is_given_back() {
 }
 
 #[test]
+fn an_invitation_that_cannot_be_kept_takes_nobodys_place() {
+    let (disk, now) = (Arc::<Disk>::default(), now());
+    let store = open(&disk, now);
+    shares::fill(&store, now);
+    let before = shares::everything(&store);
+    let invite =
+        |room: &str| run(&store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan" }, now);
+    disk.full.store(true, Relaxed);
+    for n in 0..40 {
+        assert_eq!(invite(&format!("r100-{n}")), Err(Refusal::NotStored));
+    }
+    assert_eq!(shares::everything(&store), before);
+    disk.full.store(false, Relaxed);
+    invite("r100-0").unwrap();
+    assert_eq!(shares::standing(&store, "r4-0"), None);
+    assert_eq!(store.invitations_of("dan", 9999).len(), shares::ALL);
+}
+
+#[test]
 fn who_goes_is_gone_whether_or_not_that_can_be_kept() {
     let (disk, now, a) = (Arc::<Disk>::default(), now(), id("a"));
     let store = open(&disk, now);

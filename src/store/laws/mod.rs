@@ -21,6 +21,7 @@ use crate::rooms::Join;
 use crate::rooms::Options;
 use crate::rooms::Participant;
 use crate::rooms::Rules;
+use crate::rooms::Standing;
 use crate::rooms::Target;
 use crate::rooms::Who;
 

@@ -130,3 +130,184 @@ fn nobody_fills_up_all_of_a_users_places_and_the_operator_needs_none() {
         assert_eq!(store.invitations_of("dan", 999).len(), 72);
     }
 }
+
+/// Carries out many commands, so that they are written together.
+fn run_all(store: &Live, deeds: &[(RoomId, Command<'_>)], now: Now) {
+    let asked: Vec<_> = deeds
+        .iter()
+        .map(|(room, command)| {
+            store.commit(room, command, now, None, &mut |outcome| assert!(outcome.is_ok()))
+        })
+        .collect();
+    for ((room, command), ticket) in deeds.iter().zip(asked) {
+        let Some(ticket) = ticket else { continue };
+        let ticket = wait(ticket.ready());
+        assert!(store.commit(room, command, now, ticket, &mut |outcome| assert!(outcome.is_ok())).is_none());
+    }
+}
+
+/// Invites `dan` into a room.
+fn invite(store: &Live, room: &str, now: Now) -> Result<Said, Refusal> {
+    run(store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan" }, now)
+}
+
+/// Private rooms of `amy`'s on these accounts, this many of each: `r{account}-{n}`.
+fn make(store: &Live, accounts: &[(u64, usize)], now: Now) -> Vec<RoomId> {
+    let each = |&(maker, rooms): &(u64, usize)| {
+        (0..rooms).map(move |n| {
+            let options = Options { private: true, ..Options::default() };
+            let create = Command::Create { kind: Kind::Channel, options, creator: user("amy"), maker };
+            (id(&format!("r{maker}-{n}")), create)
+        })
+    };
+    let rooms: Vec<_> = accounts.iter().flat_map(each).collect();
+    run_all(store, &rooms, now);
+    rooms.into_iter().map(|(room, _)| room).collect()
+}
+
+/// A store in which all of dan's places are taken.
+fn full(way: &Way, now: Now) -> Live {
+    let store = way.open(MANY, now.at);
+    fill(&store, now);
+    store
+}
+
+/// Sixteen accounts (2, 4, … 32) take all of dan's places, as many each; the invitation into `r4-0` is the oldest. And there are the
+/// rooms `r100-…` and `r102-…`, into which nobody is invited.
+pub(super) fn fill(store: &Live, now: Now) {
+    let accounts: Vec<(u64, usize)> = (1..=16).map(|n| (2 * n, ONE)).collect();
+    let rooms = make(store, &accounts, now);
+    make(store, &[(100, 40), (102, 40)], now);
+    let first = rooms.iter().position(|room| *room == id("r4-0")).unwrap();
+    let invite = |at: usize| (rooms[at].clone(), Command::Invite { by: By::User("amy"), user: "dan" });
+    run_all(store, &[invite(first)], now);
+    let later = Now { unix_ms: now.unix_ms + 1, ..now };
+    let others: Vec<_> = (0..rooms.len()).filter(|at| *at != first).map(invite).collect();
+    run_all(store, &others, later);
+    assert_eq!(store.invitations_of("dan", 999).len(), ALL);
+}
+
+pub(super) const ALL: usize = super::super::index::MOST_INVITATIONS;
+const ONE: usize = super::super::index::MOST_INVITATIONS_OF_ONE;
+
+pub(super) fn standing(store: &Live, room: &str) -> Option<Standing> {
+    look(store, &id(room), |room| room.unwrap().details().standing("dan"))
+}
+
+/// What a store says of all its rooms, and of dan.
+pub(super) fn everything(store: &Live) -> (Vec<RoomId>, Vec<String>) {
+    let rooms = store.all(None, 9999);
+    let rooms = rooms.iter().map(|(_, room)| look(store, room, |room| lasting(room.unwrap())));
+    (store.invitations_of("dan", 9999), rooms.collect())
+}
+
+#[test]
+fn where_all_places_are_taken_the_oldest_of_those_who_have_the_most_goes_for_one_who_has_fewer() {
+    for way in Way::all() {
+        let now = now();
+        let mut store = full(&way, now);
+        let mut now = Now { unix_ms: now.unix_ms + 10, ..now };
+        for n in 0..30 {
+            now.unix_ms += 1;
+            assert_eq!(invite(&store, &format!("r100-{n}"), now), Ok(Said::Done), "{n}");
+            assert_eq!(standing(&store, &format!("r100-{n}")), Some(Standing::Invited));
+            let all = store.invitations_of("dan", 9999);
+            assert!(all.len() == ALL && !all.contains(&id("r4-0")), "the oldest of all is the first to go");
+            // Those who have the most lose one in turn.
+            let left = |account: u64| {
+                let known = |n: &usize| standing(&store, &format!("r{account}-{n}")).is_some();
+                (0..ONE).filter(known).count()
+            };
+            let left: Vec<_> = (1..=16).map(|n| left(2 * n)).collect();
+            assert_eq!(left.iter().sum::<usize>(), ALL - (n + 1));
+            assert!(left.iter().max().unwrap() - left.iter().min().unwrap() <= 1, "{left:?}");
+            if n == 20 && way.lasts() {
+                let before = everything(&store);
+                drop(store);
+                store = way.open(MANY, now.at);
+                assert_eq!(everything(&store), before);
+            }
+        }
+        assert_eq!(invite(&store, "r100-30", now), Ok(Said::Done), "two of them have one more still");
+        assert_eq!(invite(&store, "r100-31", now), Err(Refusal::TooManyInvitations));
+        assert_eq!(invite(&store, "r102-0", now), Ok(Said::Done), "another may");
+        let before = everything(&store);
+        drop(store);
+        if way.lasts() {
+            assert_eq!(everything(&way.open(MANY, now.at)), before);
+        }
+    }
+}
+
+#[test]
+fn an_invitation_and_the_one_that_makes_place_for_it_are_written_together() {
+    for way in Way::all().into_iter().filter(Way::lasts) {
+        let now = now();
+        let store = full(&way, now);
+        // It is on the disk, and the process ends before anything is made of that.
+        let command = Command::Invite { by: By::User("amy"), user: "dan" };
+        let ticket = store.commit(&id("r100-0"), &command, now, None, &mut |_| ()).unwrap();
+        assert_eq!(standing(&store, "r4-0"), Some(Standing::Invited), "it is not written yet");
+        assert!(wait(ticket.ready()).is_some());
+        drop(store);
+        let store = way.open(MANY, now.at);
+        assert_eq!((standing(&store, "r100-0"), standing(&store, "r4-0")), (Some(Standing::Invited), None));
+        assert_eq!(store.invitations_of("dan", 9999).len(), ALL);
+    }
+}
+
+#[test]
+fn who_takes_an_invitation_up_that_is_to_make_place_is_a_member() {
+    for (asked_first, done_first) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        for way in Way::all() {
+            let now = now();
+            let store = full(&way, now);
+            let deeds = [
+                (id("r4-0"), join(None, 1, user("dan"))),
+                (id("r100-0"), Command::Invite { by: By::User("amy"), user: "dan" }),
+            ];
+            let commit = |at: usize, ticket: Option<Ticket>| {
+                let (room, command) = &deeds[at];
+                store.commit(room, command, now, ticket, &mut |outcome| assert!(outcome.is_ok()))
+            };
+            // Neither is done before both are on the disk.
+            let mut asked = [None, None];
+            for at in [asked_first, 1 - asked_first] {
+                asked[at] = commit(at, None);
+            }
+            let mut written = asked.map(|ticket| wait(ticket.unwrap().ready()));
+            for at in [done_first, 1 - done_first] {
+                assert!(commit(at, written[at].take()).is_none());
+            }
+            let before = everything(&store);
+            assert_eq!(standing(&store, "r4-0"), Some(Standing::Member));
+            assert_eq!(standing(&store, "r100-0"), Some(Standing::Invited));
+            assert_eq!(before.0.len(), ALL);
+            drop(store);
+            if way.lasts() {
+                assert_eq!(everything(&way.open(MANY, now.at)), before);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_invitation_made_anew_stays_though_the_one_before_made_place() {
+    for way in Way::all() {
+        let now = now();
+        let store = full(&way, now);
+        let command = Command::Invite { by: By::User("amy"), user: "dan" };
+        let commit = |ticket| store.commit(&id("r100-0"), &command, now, ticket, &mut |_| ());
+        let written = wait(commit(None).unwrap().ready());
+        run(&store, &id("r4-0"), &Command::Pardon { by: By::User("amy"), user: "dan" }, now).unwrap();
+        invite(&store, "r4-0", Now { unix_ms: now.unix_ms + 1, ..now }).unwrap();
+        assert!(commit(written).is_none());
+        assert_eq!(standing(&store, "r4-0"), Some(Standing::Invited));
+        let before = everything(&store);
+        assert_eq!(before.0.len(), ALL);
+        drop(store);
+        if way.lasts() {
+            assert_eq!(everything(&way.open(MANY, now.at)), before);
+        }
+    }
+}

@@ -60,6 +60,12 @@ pub(super) fn write(db: &Connection, record: &Record) -> Result<bool> {
             db.prepare_cached("DELETE FROM people WHERE room = ?1 AND user = ?2")?
                 .execute([room.as_str(), user])?;
         }
+        Record::Yielded { room, user, since } => {
+            db.prepare_cached(
+                "DELETE FROM people WHERE room = ?1 AND user = ?2 AND standing = ?3 AND since = ?4",
+            )?
+            .execute(params![room.as_str(), &**user, Standing::Invited.name(), int(*since)])?;
+        }
         Record::Message { room, message } => return write_message(db, room, message),
         Record::Call(call) => write_call(db, call)?,
     }

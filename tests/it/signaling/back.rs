@@ -4,7 +4,7 @@ use super::*;
 
 /// From that address, within the process; in the dialect of calls.
 async fn from(house: &House, address: &str, query: &str) -> Client {
-    let from = ConnectInfo(SocketAddr::new(address.parse().unwrap(), 9));
+    let from = Visitor::new(SocketAddr::new(address.parse().unwrap(), 9));
     let way = Way::Straight(house.router.clone().layer(axum::Extension(from)));
     let mut client = Client::open(way, house, query).await;
     client.hello("40").await;

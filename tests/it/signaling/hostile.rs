@@ -178,25 +178,73 @@ async fn what_is_attached_counts_as_bytes() {
     assert_eq!(codes[1..], ["too-many-requests"; 3]);
 }
 
+const KEY: &str = "a key of thirty-two characters..";
+const FORGED: &str = "40{\"token\":\"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA\"}";
+
+/// Where users show tokens signed with `KEY`.
+fn tokens() -> Arc<Tokens> {
+    let config = format!("[auth]\nkey = \"{KEY}\"");
+    let auth = callgate::config::read(None, &config, &Default::default()).unwrap().auth;
+    Arc::new(Tokens::new(Keyring::read(&auth).unwrap()))
+}
+
 /// Each would have a signature verified. Who is let in does not count, and other addresses are not concerned.
 #[tokio::test]
 async fn who_is_refused_is_not_looked_at_as_often_as_it_likes() {
-    let config = "[auth]\nkey = \"a key of thirty-two characters..\"";
-    let auth = callgate::config::read(None, config, &Default::default()).unwrap().auth;
-    let tokens = Arc::new(Tokens::new(Keyring::read(&auth).unwrap()));
-    let house = open(Settings { events_per_second: 1, ..settings() }, |parts| parts.tokens = tokens).await;
+    let house = open(Settings { events_per_second: 1, ..settings() }, |parts| parts.tokens = tokens()).await;
     let from = |last: u8| {
         let address = SocketAddr::from(([192, 0, 2, last], 9));
-        Way::Straight(house.router.clone().layer(axum::Extension(ConnectInfo(address))))
+        Way::Straight(house.router.clone().layer(axum::Extension(Visitor::new(address))))
     };
     let mut eve = Client::open(from(1), &house, "").await;
     let mut refused = Vec::new();
     for _ in 0..8 {
-        eve.post("40{\"token\":\"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIiwiZXhwIjoxfQ.AAAA\"}").await;
+        eve.post(FORGED).await;
         refused.push(eve.next("44").await);
     }
     assert_eq!(refused[..5], [r#"{"message":"unauthorized"}"#; 5]);
     assert_eq!(refused[5..], [r#"{"message":"too-many-requests"}"#; 3]);
     let mut bob = Client::open(from(2), &house, "").await;
     bob.hello("40").await;
+}
+
+/// On loopback nobody has an address of its own: all that come through a reverse proxy.
+#[tokio::test]
+async fn who_is_refused_over_and_over_on_one_transport_waits_for_it_and_is_let_in_at_once() {
+    let house = open(settings(), |parts| parts.tokens = tokens()).await;
+    let refused = || house.signaling.stats().errors[Code::Unauthorized as usize];
+    let mut eve = Client::open(Way::Http(reqwest::Client::new()), &house, "").await;
+    for _ in 0..16 {
+        eve.post(FORGED).await;
+        assert_eq!(eve.next("44").await, r#"{"message":"unauthorized"}"#);
+    }
+    let since = Instant::now();
+    eve.post(FORGED).await;
+    until("the next one is looked at", || refused() == 17).await;
+    // While it waits for its answer, nothing else is looked at.
+    eve.post_all(&vec![FORGED.to_owned(); 500]).await;
+    assert_eq!(eve.next("44").await, r#"{"message":"unauthorized"}"#);
+    assert!(since.elapsed() >= Duration::from_secs(1), "{:?}", since.elapsed());
+    assert_eq!(refused(), 17);
+    // Another connection is another matter; and so is another token on the same one.
+    let mut bob = Client::open(Way::Http(reqwest::Client::new()), &house, "").await;
+    bob.post(FORGED).await;
+    bob.next("44").await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let token = callgate::auth::mint(
+        &KEY.into(),
+        &callgate::auth::Minted {
+            user: "eve",
+            name: None,
+            role: callgate::auth::Role::User,
+            rooms: None,
+            issuer: None,
+            audience: None,
+            now,
+            expires: now + 600,
+        },
+    );
+    let since = Instant::now();
+    eve.hello(&format!("40{}", json!({ "token": token }))).await;
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }

@@ -453,6 +453,28 @@ async fn who_comes_back_while_its_old_connection_waits_for_a_history_keeps_its_s
     assert_eq!(ada.events("room.peer-away").await.len(), 0);
 }
 
+/// Both ask while something else is written: who comes by name finds the seat free, and it is not when its turn comes.
+#[tokio::test(start_paused = true)]
+async fn a_seat_that_is_taken_by_its_token_meanwhile_is_not_taken_by_its_old_connections_name() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (mut ada, mut ben) = (Client::user(&house, "ada").await, Client::user(&house, "ben").await);
+    let room = channel(&mut ada, "slow").await;
+    let (seat, sid) = (ben.join(&room).await, ben.sid.clone());
+    ben.breaks().await;
+    let mut again = Client::user(&house, "ben").await;
+    mood(Mood::Late(Duration::from_secs(3)), "");
+    let said = ada.say("chat", say(&room, "one")).await;
+    let back = again.say("room.join", json!({"room": room, "resume": seat["resume"]})).await;
+    let query = format!("&reconnecting={sid}");
+    let mut tab = Client::open(Way::Straight(house.router.clone()), &house, &query).await;
+    tab.hello(r#"40{"dialect":"native","userId":"ben"}"#).await;
+    assert_eq!(ada.answer(said).await["ok"], true);
+    assert_eq!(again.answer(back).await["resumed"], true);
+    assert!(tab.events("room.admitted").await.is_empty());
+    assert_eq!(again.ask("chat", say(&room, "still here")).await["ok"], true);
+}
+
 /// An inbox holds a megabyte, whatever it is of.
 #[tokio::test]
 async fn what_is_attached_to_what_waits_is_bounded() {

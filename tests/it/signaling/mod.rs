@@ -24,7 +24,6 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use callgate::ice::IceServers;
 use callgate::ice::Port;
 use callgate::ice::Signer;
@@ -44,6 +43,7 @@ use callgate::signaling::Relayed;
 use callgate::signaling::Settings;
 use callgate::signaling::Signaling;
 use callgate::signaling::Usage;
+use callgate::signaling::Visitor;
 use callgate::store::Keep;
 use callgate::store::Ledger;
 use callgate::store::Live;
@@ -165,7 +165,7 @@ async fn open(settings: Settings, change: impl FnOnce(&mut Parts)) -> House {
     tokio::spawn(async move {
         loop {
             let (stream, peer) = listener.accept().await.unwrap();
-            let router = served.clone().layer(axum::Extension(ConnectInfo::<SocketAddr>(peer)));
+            let router = served.clone().layer(axum::Extension(Visitor::new(peer)));
             let service = hyper_util::service::TowerToHyperService::new(router);
             tokio::spawn(
                 hyper::server::conn::http1::Builder::new()
@@ -201,7 +201,7 @@ impl Way {
                 let path = &url[url.find("/socket.io").unwrap()..];
                 let request = axum::http::Request::builder().method(method).uri(path);
                 let mut request = request.body(body.map_or(Body::empty(), Body::from)).unwrap();
-                request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))));
+                request.extensions_mut().insert(Visitor::new(SocketAddr::from(([127, 0, 0, 1], 9))));
                 let answer = router.clone().oneshot(request).await.unwrap();
                 let status = answer.status().as_u16();
                 let body = axum::body::to_bytes(answer.into_body(), 64 << 20).await.unwrap();
