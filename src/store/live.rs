@@ -189,10 +189,10 @@ impl Store for Live {
         let need = record::need(command);
         let late = || self.ledger.health().fault;
         let written = match ticket.map(|ticket| ticket.0) {
-            Some(Waits::Written(written)) => Some(written),
+            Some(Waits::Written(written)) => written,
             // It may still be written: what is refused then would be there. Only who goes anyway does not wait for it.
             Some(Waits::Write(answer)) => match (need, late()) {
-                (record::Need::Should, Some(fault)) => Some(Err(fault)),
+                (record::Need::Should, Some(fault)) => Err(fault),
                 _ => return Some(Ticket(Waits::Write(answer))),
             },
             // Nothing of it was handed to the ledger yet.
@@ -202,10 +202,9 @@ impl Store for Live {
                 then(Err(Refusal::NotStored));
                 return None;
             }
-            Some(Waits::Turn(_)) | None => None,
-        };
-        let Some(written) = written else {
-            return self.carry_out(&mut shard, hash, id, command, now, None, then);
+            Some(Waits::Turn(_)) | None => {
+                return self.carry_out(&mut shard, hash, id, command, now, None, then);
+            }
         };
         // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
         let (mut held, mut yielded) = (Held::Nothing, Vec::new());

@@ -6,6 +6,7 @@ mod index;
 mod laws;
 mod ledger;
 mod live;
+mod place;
 mod record;
 mod sqlite;
 mod volatile;
@@ -20,6 +21,9 @@ pub use ledger::Record;
 pub use ledger::Written;
 pub use live::Limits;
 pub use live::Live;
+pub use place::Place;
+pub use place::cursor;
+pub use place::place;
 pub use sqlite::Copied;
 pub use sqlite::Sqlite;
 pub use sqlite::backup;
@@ -128,9 +132,6 @@ impl Ticket {
         }
     }
 }
-
-/// A page of the directory begins after this room: when it was made, and its name.
-pub type Place = (u64, RoomId);
 
 /// A store of rooms.
 pub trait Store: Send + Sync {

@@ -44,13 +44,19 @@ pub fn backup(from: &Path, to: &Path) -> Result<Copied, Fault> {
     }
     let half = file::beside(to, &format!(".half-{}", std::process::id()));
     // Made first: what SQLite makes, others may read. It fills one that is empty.
-    if let Err(error) = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&half) {
-        return Err(Fault(format!("{}: {error}", half.display()).into()));
-    }
-    let outcome = copy(from, &half, to);
-    // Linked under its name when it was whole.
-    let _ = fs::remove_file(&half);
-    outcome.map_err(|trouble| Fault(format!("{}: {}", from.display(), trouble.why()).into()))
+    let made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&half);
+    let made =
+        made.map(drop).map_err(|error| Trouble::Outside(format!("{}: {error}", half.display()).into()));
+    let outcome = made.and_then(|()| {
+        let copied = copy(from, &half, to);
+        // Linked under its name when it was whole.
+        let _ = fs::remove_file(&half);
+        copied
+    });
+    // Either of them may be what the matter is with.
+    let failed =
+        |why: &str| Fault(format!("{} cannot be copied to {}: {why}", from.display(), to.display()).into());
+    outcome.map_err(|trouble| failed(trouble.why()))
 }
 
 fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {

@@ -483,6 +483,9 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     assert!(why.0.contains("not overwritten"), "{why}");
     let why = backup(&folder.path().join("nothing.db"), &folder.path().join("x.db")).unwrap_err();
     assert!(why.0.contains("nothing.db"), "{why}");
+    let nowhere = folder.path().join("nowhere/x.db");
+    let why = backup(ledger.path(), &nowhere).unwrap_err();
+    assert!(why.0.contains(&format!("cannot be copied to {}: ", nowhere.display())), "{why}");
     let copy = Sqlite::open(&to, KEEP).unwrap();
     assert_eq!(copy.load().unwrap().len(), 1);
     let left: Vec<_> = std::fs::read_dir(folder.path())
