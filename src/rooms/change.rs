@@ -140,8 +140,11 @@ impl Room {
             Change::Said(message) => self.said(&message),
             Change::Status(status, at) => {
                 self.status = status;
-                if status == Status::Active && self.details().log.is_none() {
-                    self.more().log = Some(Box::new(Log { started_at: at, left: Vec::new() }));
+                if status == Status::Active {
+                    let log = &mut self.more().log;
+                    let log = log.get_or_insert_with(|| Box::new(Log { started_at: at, left: Vec::new() }));
+                    // One that comes back after a restart may have met somebody earlier.
+                    log.started_at = log.started_at.min(at);
                 }
             }
             Change::CallOver => {

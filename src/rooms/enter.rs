@@ -264,6 +264,8 @@ pub(super) fn restore_first<'a>(
     }
     let mut room = implicit(id, restore.kind, restore.listed, 0, rules, now);
     room.joined = restore.order;
+    // It was there already then, as far as is known.
+    room.created_at = restore.joined_at.min(now.unix_ms);
     let mut decision =
         Decision { answer: Answer::Seated { peer, resumed: true, restored: true }, ..Default::default() };
     // Somebody's it must be; should the one come back whose it was, it takes it again (`restore_into`).
@@ -307,6 +309,15 @@ fn restore_into<'a>(
     let taken = room.members.iter().any(|member| member.order == restore.order);
     let order = if taken { room.joined } else { restore.order };
     decision.seat(room, member(peer, whence, &who, order, restore.joined_at), rules, now);
+    // They have met before the start.
+    let mut joined: Vec<u64> = room.members.iter().map(|member| member.joined_at).collect();
+    joined.push(restore.joined_at);
+    joined.sort_unstable();
+    for change in &mut decision.changes {
+        if let Change::Status(Status::Active, at) = change {
+            *at = joined.get(1).map_or(*at, |met| (*met).min(*at));
+        }
+    }
     // To the others it never was away: they came back first.
     for notice in &mut decision.notices {
         if let Event::PeerJoined { peer } = notice.event {

@@ -64,7 +64,7 @@ pub(super) async fn sweep(hub: Weak<Hub>, every: Duration) {
         let now = Hub::now();
         hub.seats.sweep(now.at);
         hub.lost.sweep(now.at, &hub.connected().iter().map(|connection| connection.sid).collect());
-        if !hub.seal.restores(now.unix_ms) {
+        if !hub.seal.restores(now.at) {
             hub.left.forget();
         }
     }

@@ -118,7 +118,7 @@ impl Hub {
             alarm: Arc::default(),
             draining: AtomicBool::new(false),
             media: parts.media,
-            seal: Seal::new(&parts.seal, boot, now.unix_ms, window),
+            seal: Seal::new(&parts.seal, boot, now.at, window),
             passwords: Passwords::default(),
             users: Users::default(),
             directory: Directory::default(),
@@ -284,7 +284,7 @@ impl Hub {
             if self.reports {
                 self.report(id.as_str(), command, &committed, ended.as_deref());
             }
-            let restores = !committed.gone.is_empty() && self.seal.restores(now.unix_ms);
+            let restores = !committed.gone.is_empty() && self.seal.restores(now.at);
             for gone in &committed.gone {
                 self.empty_seat(gone.peer);
                 if restores {

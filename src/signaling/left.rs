@@ -25,6 +25,7 @@ use super::hub::Hub;
 use super::lost::Past;
 use super::seal::Opened;
 use crate::config::LONGEST_LEFT;
+use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::RoomId;
 
@@ -174,8 +175,8 @@ impl Hub {
     }
 
     /// What a resume token says, if it is ours. What it says of a seat of before the start counts for who may come back.
-    pub(super) fn open_token(&self, room: &RoomId, token: &str, now_ms: u64) -> Option<Opened> {
-        let mut opened = self.seal.open(room, token, now_ms)?;
+    pub(super) fn open_token(&self, room: &RoomId, token: &str, now: Now) -> Option<Opened> {
+        let mut opened = self.seal.open(room, token, now)?;
         opened.restore = opened.restore.filter(|_| self.left.awaits(opened.peer));
         Some(opened)
     }
@@ -188,7 +189,7 @@ impl Hub {
         let mut seated: HashSet<PeerId> = self.seats.seated().into_iter().collect();
         let mut before = Vec::new();
         let mut gone = None;
-        if self.seal.restores(Hub::now().unix_ms) {
+        if self.seal.restores(Hub::now().at) {
             let state = self.left.lock();
             match &state.awaited {
                 Some(awaited) => seated.extend(awaited),

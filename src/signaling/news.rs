@@ -131,16 +131,25 @@ impl Hub {
                 self.news.tell(room, kind, what());
             }
         };
-        if let Some(there) = committed.room.filter(|_| committed.made) {
+        // After a restart the first that is back makes the room, which others have known all the while.
+        let restored = matches!(committed.answer, Answer::Seated { restored: true, .. });
+        if let Some(there) = committed.room.filter(|_| committed.made && !restored) {
             tell("room.created", &|| outline(there));
         }
         let came = |peer: PeerId| {
             if let Some(member) = committed.room.and_then(|room| room.member(peer)) {
-                tell("peer.joined", &|| of_member(member));
+                tell("peer.joined", &|| {
+                    let mut who = of_member(member);
+                    if restored {
+                        who["restored"] = true.into();
+                    }
+                    who
+                });
             }
         };
-        if let Answer::Seated { peer, resumed: false, .. } = committed.answer {
-            came(peer);
+        match committed.answer {
+            Answer::Seated { peer, resumed, restored } if restored || !resumed => came(peer),
+            _ => {}
         }
         let mut closed = "empty";
         let mut changed = false;

@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,7 @@ use ring::hmac;
 use super::session::LABEL;
 use crate::rooms::Kind;
 use crate::rooms::Member;
+use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Rank;
 use crate::rooms::Restore;
@@ -36,8 +38,8 @@ pub(super) struct Seal {
     key: hmac::Key,
     /// Tells this process's tokens from those of earlier ones.
     boot: [u8; 8],
-    /// Until when earlier ones' seats are taken again, in milliseconds since 1970.
-    until: u64,
+    /// Until when earlier ones' seats are taken again. The time of day may be set meanwhile, as it is after a start.
+    until: Instant,
 }
 
 /// A token that is ours.
@@ -54,14 +56,14 @@ pub(super) struct Opened {
 
 impl Seal {
     /// `key`: 32 secret bytes, the same after a restart. Seats of before it are taken again for `window`.
-    pub(super) fn new(key: &[u8; 32], boot: [u8; 8], now_ms: u64, window: Duration) -> Seal {
-        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        Seal { key: hmac::Key::new(hmac::HMAC_SHA256, key), boot, until: now_ms.saturating_add(window) }
+    pub(super) fn new(key: &[u8; 32], boot: [u8; 8], now: Instant, window: Duration) -> Seal {
+        let until = now.checked_add(window).unwrap_or(now);
+        Seal { key: hmac::Key::new(hmac::HMAC_SHA256, key), boot, until }
     }
 
     /// Whether earlier ones' seats are still taken again.
-    pub(super) fn restores(&self, now_ms: u64) -> bool {
-        now_ms < self.until
+    pub(super) fn restores(&self, now: Instant) -> bool {
+        now < self.until
     }
 
     /// The token of a seat in a room. `role`: what its user's token says it is everywhere; `proven`: there was one.
@@ -89,7 +91,7 @@ impl Seal {
     }
 
     /// What a token for this room says; `None`: it is not ours, or not for this room.
-    pub(super) fn open(&self, room: &RoomId, token: &str, now_ms: u64) -> Option<Opened> {
+    pub(super) fn open(&self, room: &RoomId, token: &str, now: Now) -> Option<Opened> {
         if token.len() > LONGEST {
             return None;
         }
@@ -115,7 +117,7 @@ impl Seal {
         let rank = [Rank::Member, Rank::Moderator, Rank::Creator];
         let who = Who { user: rest.label()?, name: rest.label()?, rank: *rank.get(usize::from(flags & 15))? };
         let oldest = u64::try_from(OLDEST.as_millis()).unwrap_or(u64::MAX);
-        let in_time = self.restores(now_ms) && now_ms.saturating_sub(joined_at) < oldest;
+        let in_time = self.restores(now.at) && now.unix_ms.saturating_sub(joined_at) < oldest;
         let restore = in_time.then_some(Restore {
             kind: *Kind::ALL.get(usize::from(kind))?,
             listed: flags & 16 != 0,
@@ -183,8 +185,19 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
+    /// When all processes here start: all have the same clock.
+    fn start() -> Instant {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *START.get_or_init(Instant::now)
+    }
+
+    /// So long after the start, at this time of day.
+    fn later(after: u64, unix_ms: u64) -> Now {
+        Now { at: start() + Duration::from_millis(after), unix_ms }
+    }
+
     fn seal(boot: u8) -> Seal {
-        Seal::new(&[7; 32], [boot; 8], 10 * HOUR, Duration::from_secs(60))
+        Seal::new(&[7; 32], [boot; 8], start(), Duration::from_secs(60))
     }
 
     fn seat(user: &str) -> (Room, Member) {
@@ -219,9 +232,9 @@ mod tests {
     fn this_process_knows_its_peer_and_the_next_one_the_whole_seat() {
         let (room, member) = seat("ada");
         let token = seal(1).token(&room, &member, Rank::Member, false);
-        let opened = seal(1).open(&room.id, &token, 10 * HOUR).unwrap();
+        let opened = seal(1).open(&room.id, &token, later(0, 10 * HOUR)).unwrap();
         assert!(opened.peer == member.peer && opened.restore.is_none());
-        let opened = seal(2).open(&room.id, &token, 10 * HOUR + 59_999).unwrap();
+        let opened = seal(2).open(&room.id, &token, later(59_999, 10 * HOUR + 59_999)).unwrap();
         let restore = opened.restore.unwrap();
         assert_eq!((restore.kind, restore.order, restore.joined_at), (Kind::Room, 5, 9 * HOUR));
         assert!(!restore.listed && !restore.stored);
@@ -238,7 +251,7 @@ mod tests {
         for proven in [false, true] {
             let token = seal(1).token(&room, &member, Rank::Member, proven);
             for boot in [1, 2] {
-                assert_eq!(seal(boot).open(&room.id, &token, 10 * HOUR).unwrap().proven, proven);
+                assert_eq!(seal(boot).open(&room.id, &token, later(0, 10 * HOUR)).unwrap().proven, proven);
             }
         }
     }
@@ -250,7 +263,7 @@ mod tests {
             let details = crate::rooms::Details { listed, stored, ..Default::default() };
             room.details = Some(Box::new(details));
             let token = seal(1).token(&room, &member, Rank::Member, false);
-            let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+            let restore = seal(2).open(&room.id, &token, later(0, 10 * HOUR)).unwrap().restore.unwrap();
             assert_eq!((restore.listed, restore.stored), (listed, stored));
         }
     }
@@ -261,7 +274,7 @@ mod tests {
         room.kind = Kind::Channel;
         for role in [Rank::Member, Rank::Moderator] {
             let token = seal(1).token(&room, &member, role, false);
-            let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+            let restore = seal(2).open(&room.id, &token, later(0, 10 * HOUR)).unwrap().restore.unwrap();
             assert_eq!(restore.who.rank, role);
         }
     }
@@ -270,7 +283,7 @@ mod tests {
     fn a_label_that_is_too_long_spoils_no_token() {
         let (room, member) = seat(&"x".repeat(300));
         let token = seal(1).token(&room, &member, Rank::Member, false);
-        let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+        let restore = seal(2).open(&room.id, &token, later(0, 10 * HOUR)).unwrap().restore.unwrap();
         assert_eq!((restore.who.user, restore.who.name.as_deref()), (None, Some("Ada")));
     }
 
@@ -278,37 +291,50 @@ mod tests {
     fn a_seat_is_not_restored_long_after_the_start_nor_when_it_is_old() {
         let (room, mut member) = seat("");
         let token = seal(1).token(&room, &member, Rank::Member, false);
-        assert!(seal(2).open(&room.id, &token, 10 * HOUR + 60_000).unwrap().restore.is_none());
-        let much_later = Seal::new(&[7; 32], [2; 8], 33 * HOUR, Duration::from_secs(60));
-        assert!(much_later.open(&room.id, &token, 33 * HOUR).unwrap().restore.is_none());
+        assert!(seal(2).open(&room.id, &token, later(60_000, 10 * HOUR + 60_000)).unwrap().restore.is_none());
+        assert!(seal(2).open(&room.id, &token, later(0, 33 * HOUR)).unwrap().restore.is_none());
         // A clock that went back makes it young.
         member.joined_at = 100 * HOUR;
         let token = seal(1).token(&room, &member, Rank::Member, false);
-        assert!(seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.is_some());
+        assert!(seal(2).open(&room.id, &token, later(0, 10 * HOUR)).unwrap().restore.is_some());
+    }
+
+    #[test]
+    fn the_time_of_day_is_set_after_the_start_and_nobody_loses_or_gains_time() {
+        let (room, member) = seat("ada");
+        let token = seal(1).token(&room, &member, Rank::Member, false);
+        let next = seal(2);
+        for set in [9 * HOUR, 10 * HOUR, 11 * HOUR] {
+            assert!(next.open(&room.id, &token, later(59_999, set)).unwrap().restore.is_some(), "{set}");
+            assert!(next.open(&room.id, &token, later(60_000, set)).unwrap().restore.is_none(), "{set}");
+        }
     }
 
     #[test]
     fn another_key_another_room_or_another_letter_open_nothing() {
         let (room, member) = seat("ada");
         let token = seal(1).token(&room, &member, Rank::Member, false);
-        let other = Seal::new(&[8; 32], [1; 8], 10 * HOUR, Duration::from_secs(60));
-        assert!(other.open(&room.id, &token, 10 * HOUR).is_none());
-        assert!(seal(1).open(&RoomId::parse("b").unwrap(), &token, 10 * HOUR).is_none());
+        let other = Seal::new(&[8; 32], [1; 8], start(), Duration::from_secs(60));
+        assert!(other.open(&room.id, &token, later(0, 10 * HOUR)).is_none());
+        assert!(seal(1).open(&RoomId::parse("b").unwrap(), &token, later(0, 10 * HOUR)).is_none());
         for at in 0..token.len() {
             let mut letters = token.clone().into_bytes();
             letters[at] = if letters[at] == b'A' { b'Q' } else { b'A' };
             let changed = String::from_utf8(letters).unwrap();
-            assert!(changed == token || seal(1).open(&room.id, &changed, 10 * HOUR).is_none(), "{at}");
+            assert!(
+                changed == token || seal(1).open(&room.id, &changed, later(0, 10 * HOUR)).is_none(),
+                "{at}"
+            );
         }
         for bad in ["", "AAAA", "not base64!", &"A".repeat(LONGEST + 1)] {
-            assert!(seal(1).open(&room.id, bad, 0).is_none());
+            assert!(seal(1).open(&room.id, bad, later(0, 0)).is_none());
         }
     }
 
     proptest! {
         #[test]
         fn anything_can_be_opened(token in "[A-Za-z0-9_-]{0,200}") {
-            prop_assert!(seal(1).open(&RoomId::parse("a").unwrap(), &token, 0).is_none());
+            prop_assert!(seal(1).open(&RoomId::parse("a").unwrap(), &token, later(0, 0)).is_none());
         }
 
         #[test]
@@ -316,7 +342,7 @@ mod tests {
             let (room, member) = seat(&user);
             let token = seal(1).token(&room, &member, Rank::Member, false);
             prop_assert!(token.len() <= LONGEST);
-            let restore = seal(2).open(&room.id, &token, 10 * HOUR).unwrap().restore.unwrap();
+            let restore = seal(2).open(&room.id, &token, later(0, 10 * HOUR)).unwrap().restore.unwrap();
             prop_assert_eq!(restore.who.user.as_deref().unwrap_or(""), user.as_str());
         }
     }

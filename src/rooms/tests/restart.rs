@@ -205,3 +205,35 @@ fn who_was_put_out_does_not_come_back_by_its_token_past_a_door_that_is_kept() {
     house.run(&id, Command::Lock { by: By::Operator, locked: Some(false), lobby: None }).unwrap();
     house.run(&id, back(a, &tokens[0])).unwrap();
 }
+
+#[test]
+fn a_call_that_goes_on_after_a_restart_began_when_it_began() {
+    let mut house = House::new(rules());
+    let id = room("a");
+    let peers = [0; 3].map(|_| {
+        house.pass(SECOND);
+        house.join(&id, Kind::Room).unwrap()
+    });
+    let tokens = peers.map(|peer| restore(&house.rooms[&id], peer));
+    let made = house.rooms[&id].created_at;
+    for (order, began) in [([0, 1, 2], [2000, 2000]), ([2, 1, 0], [3000, 2000]), ([2, 0, 1], [3000, 2000])] {
+        restart(&mut house);
+        house.pass(SECOND);
+        house.run(&id, back(peers[order[0]], &tokens[order[0]])).unwrap();
+        let room = &house.rooms[&id];
+        assert!(room.details().log.is_none(), "one alone is in no call");
+        assert!(room.created_at <= tokens[order[0]].joined_at && room.created_at >= made);
+        for (n, began) in [(order[1], began[0]), (order[2], began[1])] {
+            house.pass(SECOND);
+            house.run(&id, back(peers[n], &tokens[n])).unwrap();
+            assert_eq!(house.rooms[&id].details().log.as_ref().unwrap().started_at, began, "{order:?}");
+        }
+    }
+    // Somebody new has met nobody before.
+    restart(&mut house);
+    house.run(&id, back(peers[0], &tokens[0])).unwrap();
+    house.pass(SECOND);
+    let now = house.unix_ms();
+    house.join(&id, Kind::Room).unwrap();
+    assert_eq!(house.rooms[&id].details().log.as_ref().unwrap().started_at, now);
+}

@@ -66,7 +66,7 @@ async fn take_left(
     for place in places {
         let taken = taken.get_or_insert(false);
         let (Some(room), Some(dialect)) = (place.room(), place.dialect()) else { continue };
-        let Some(opened) = hub.open_token(&room, &place.token, now.unix_ms) else { continue };
+        let Some(opened) = hub.open_token(&room, &place.token, now) else { continue };
         let asked = Asked { hub, connection, dialect, ack: None, now };
         // Somebody may be back by its token.
         if asked.take_again(&room, opened, Holder::Nobody).await {

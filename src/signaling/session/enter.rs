@@ -64,7 +64,7 @@ impl Asked<'_> {
         let mut heard = Heard { have: it.have, earlier: false };
         let command = match it.resume.as_deref() {
             Some(token) => {
-                let opened = self.hub.open_token(&room, token, self.now.unix_ms);
+                let opened = self.hub.open_token(&room, token, self.now);
                 let mut opened = opened.ok_or_else(|| {
                     Failure::new(Code::ResumeFailed, "that is no resume token of this room")
                 })?;

@@ -1,7 +1,12 @@
 //! The daemon ends and another one begins, with the same key and the same or another store.
 
+use std::pin::Pin;
+
 use callgate::rooms::Message;
 use callgate::rooms::Room;
+use callgate::signaling::Candidate;
+use callgate::signaling::News;
+use callgate::signaling::Verdict;
 use callgate::store::Answer;
 use callgate::store::Call;
 use callgate::store::Fault;
@@ -343,4 +348,64 @@ fn a_channel_keeps_its_people_its_rules_and_what_was_said() {
         let mut dave = Client::user(&after, "dave").await;
         assert_eq!(dave.fail("room.join", json!({"room": room})).await, "password-required");
     });
+}
+
+/// Hears everything.
+#[derive(Default)]
+struct Ear(Mutex<Vec<(&'static str, Value)>>);
+
+impl News for Ear {
+    fn reports(&self) -> bool {
+        true
+    }
+
+    fn wants(&self, _: &str) -> bool {
+        true
+    }
+
+    fn tell(&self, _: &str, kind: &'static str, what: Value) {
+        self.0.lock().unwrap().push((kind, what));
+    }
+
+    fn decides(&self) -> bool {
+        false
+    }
+
+    fn may_join(&self, _: Candidate) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+        unreachable!("nobody is asked");
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_it_is_told_who_is_back_and_no_room_is_told_to_be_new() {
+    let before = house_over(settings(), memory(), [7; 32]).await;
+    let (mut ada, mut bob) = (Client::user(&before, "ada").await, Client::user(&before, "bob").await);
+    let ask = json!({"room": "r", "kind": "call"});
+    let (first, second) = (ada.ask("room.join", ask.clone()).await, bob.ask("room.join", ask).await);
+    before.signaling.close().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    let ear = Arc::<Ear>::default();
+    let heard = Arc::clone(&ear);
+    let after = open(settings(), |parts| (parts.news, parts.seal) = (heard, [7; 32])).await;
+    let (mut ada, mut bob) = (Client::user(&after, "ada").await, Client::user(&after, "bob").await);
+    for (client, seat) in [(&mut ada, &first), (&mut bob, &second)] {
+        assert_eq!(client.ask("room.join", back(seat)).await["restored"], true);
+    }
+    // Once more, as one that heard no answer, or whose connection broke: it is there already.
+    let mut again = Client::user(&after, "bob").await;
+    again.ask("room.join", back(&second)).await;
+    again.ask("room.leave", json!({"room": "r"})).await;
+    let told = std::mem::take(&mut *ear.0.lock().unwrap());
+    let kinds: Vec<&str> = told.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(&kinds[..3], ["peer.joined", "peer.joined", "peer.left"], "{told:?}");
+    for (n, (seat, user)) in [(&first, "ada"), (&second, "bob")].into_iter().enumerate() {
+        assert_eq!(told[n].1, json!({"peerId": peer_id(seat), "userId": user, "restored": true}));
+    }
+    let (_, call) = told.iter().find(|(kind, _)| *kind == "call.ended").expect("the call is over");
+    let at = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
+    let mut joined: Vec<String> =
+        call["participants"].as_array().unwrap().iter().map(|it| at(it, "joinedAt")).collect();
+    joined.sort();
+    assert_eq!(at(call, "startedAt"), joined[1], "{call}");
 }
