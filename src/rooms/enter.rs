@@ -100,7 +100,12 @@ pub(super) fn create<'a>(
     if kind == Kind::Channel
         && let Some(user) = creator.user.as_ref().filter(|user| !user.is_empty())
     {
-        let person = Person { standing: Standing::Moderator, name: creator.name.clone(), since: now.unix_ms };
+        let person = Person {
+            standing: Standing::Moderator,
+            name: creator.name.clone(),
+            since: now.unix_ms,
+            by: None,
+        };
         details.people.insert(user.clone(), person);
         room.expires = None;
     }
@@ -425,10 +430,8 @@ impl Decision<'_> {
         let details = room.details();
         let person = match (room.kind, details.standing(user)) {
             (Kind::Channel, None) | (_, Some(Standing::Invited)) => {
-                if details.standing(user).is_none() && details.people.len() >= Details::MOST_PEOPLE {
-                    return Err(Refusal::TooManyPeople);
-                }
-                Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms }
+                self.make_place(details, user)?;
+                Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms, by: None }
             }
             _ => return Ok(()),
         };
