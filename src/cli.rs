@@ -25,6 +25,7 @@ use crate::config::Settings;
 use crate::config::State;
 use crate::daemon;
 use crate::log;
+use crate::rooms::RoomId;
 use crate::turn::credential;
 
 #[derive(Parser)]
@@ -68,7 +69,7 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
         /// A room it may enter; several may be given [default: all]
-        #[arg(long = "room", value_name = "ROOM")]
+        #[arg(long = "room", value_name = "ROOM", value_parser = room)]
         rooms: Vec<String>,
         /// What it may do in rooms of others: user, moderator or admin
         #[arg(long, default_value = "user", value_parser = role)]
@@ -90,6 +91,12 @@ fn role(text: &str) -> Result<Role, String> {
         "admin" => Ok(Role::Admin),
         _ => Err("write user, moderator or admin".to_owned()),
     }
+}
+
+/// A token for a room that cannot be would open nothing.
+fn room(text: &str) -> Result<String, String> {
+    let known = RoomId::parse(text).map(|id| id.as_str().to_owned());
+    known.ok_or_else(|| "a room's id is 1 to 64 of A-Z a-z 0-9 _ -".to_owned())
 }
 
 /// Does what the command line says.
@@ -195,6 +202,7 @@ fn token(
     ttl: Duration,
 ) -> anyhow::Result<()> {
     let auth = &settings.auth;
+    let keyring = daemon::keyring(settings)?;
     let secret = match &auth.key {
         Some(AuthKey::Secret(secret)) => secret,
         Some(AuthKey::Public { .. }) => bail!(
@@ -218,7 +226,6 @@ fn token(
         },
     );
     // What the daemon would refuse is better not handed out.
-    let keyring = auth::Keyring::read(auth)?;
     if let Err(refused) = auth::Tokens::new(keyring).verify(&token) {
         bail!("the daemon would refuse it: {refused}");
     }

@@ -134,7 +134,13 @@ impl IceServers {
     /// For the credential id `id` of whoever reached us as `host_header` says, at `unix` seconds since 1970.
     #[must_use]
     pub fn mint(&self, host_header: Option<&str>, id: &str, unix: u64) -> Minted {
-        let ttl = self.ttl.as_secs();
+        self.mint_until(u64::MAX, host_header, id, unix)
+    }
+
+    /// The same, good until `end` at the most, in seconds since 1970; or for a second, if that is over.
+    #[must_use]
+    pub fn mint_until(&self, end: u64, host_header: Option<&str>, id: &str, unix: u64) -> Minted {
+        let ttl = self.ttl.as_secs().min(end.saturating_sub(unix)).max(1);
         Minted {
             hosts: self.hosts_for(host_header),
             udp: self.udp,

@@ -10,12 +10,7 @@ use super::identity::Identity;
 use super::identity::Role;
 use super::refused::Refused;
 use super::token;
-
-/// The longest subject, in bytes.
-const SUBJECT: usize = 128;
-
-/// The longest name that is shown, in bytes; a longer one is cut.
-const NAME: usize = 128;
+use crate::label;
 
 /// What the operator wants of tokens.
 #[derive(Default)]
@@ -104,7 +99,7 @@ impl Rules {
             return Err(Refused::Audience);
         }
         let user = claims.sub.ok_or(Refused::Claims("no sub"))?;
-        if !(1..=SUBJECT).contains(&user.len()) || !user.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !label::fits(&user) || !user.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Refused::Claims("sub is not 1 to 128 visible ASCII characters"));
         }
         let exp = claims.exp.ok_or(Refused::Claims("no exp"))?;
@@ -124,17 +119,10 @@ impl Rules {
         }
         Ok(Identity {
             user: user.into(),
-            name: claims.name.and_then(|name| shown(&name)),
+            name: claims.name.and_then(|name| label::shown(&name)).map(Arc::from),
             role,
             rooms: claims.rooms.map(Arc::from),
             expires,
         })
     }
-}
-
-/// A name as it can be shown; none, if nothing is left of it.
-fn shown(name: &str) -> Option<Arc<str>> {
-    let mut shown: String = name.trim().chars().filter(|c| !c.is_control()).collect();
-    shown.truncate(shown.floor_char_boundary(NAME));
-    (!shown.is_empty()).then(|| shown.into())
 }

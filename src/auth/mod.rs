@@ -4,6 +4,7 @@
 //! accepts the algorithms of its own kind (RFC 8725, section 3.1), so that no token chooses how it is verified.
 
 mod algorithm;
+mod bearer;
 mod claims;
 mod identity;
 mod jwks;
@@ -17,6 +18,7 @@ mod tests;
 mod token;
 mod tokens;
 
+pub use bearer::bearer;
 pub use identity::Identity;
 pub use identity::Role;
 pub use keyring::Keyring;

@@ -70,6 +70,20 @@ pub struct Settings {
     pub places: Vec<(String, Place)>,
 }
 
+impl Settings {
+    /// Where this key was written.
+    #[must_use]
+    pub fn place(&self, key: &str) -> &Place {
+        self.places.iter().find(|(written, _)| written == key).map_or(&Place::Missing, |(_, place)| place)
+    }
+
+    /// That the value of this key cannot be used, which came out after the configuration was read.
+    #[must_use]
+    pub fn mistake(&self, key: &str, what: String) -> Mistakes {
+        Mistakes(vec![Mistake { place: self.place(key).clone(), key: key.to_owned(), what }])
+    }
+}
+
 /// How clients find this host.
 #[derive(Clone, Debug)]
 pub struct Public {

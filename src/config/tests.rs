@@ -339,11 +339,21 @@ fn of_a_receiver_only_scheme_and_host_are_shown() {
         ("ftp://a.example/T0", "is not an address"),
         ("a.example/T0", "is not an address"),
         ("https://a b/T0", "is not an address"),
+        ("https://a..example/T0", "is not an address"),
+        ("https://-a.example/T0", "is not an address"),
         ("https://T0:x@a.example/", "no user name"),
         ("https://T0@a b/", "no user name"),
     ] {
         let wrong = mistakes(&format!("webhooks.urls = [{url:?}]"), &[]);
         assert!(wrong.len() == 1 && wrong[0].contains(why) && !wrong[0].contains("T0"), "{wrong:#?}");
+    }
+    for url in [
+        "https://192.0.2.1/",
+        "https://[2001:db8::1]:8443/",
+        "http://hooks_of.compose:80",
+        "https://a.example.",
+    ] {
+        parse(&format!("webhooks.urls = [{url:?}]")).unwrap();
     }
 }
 

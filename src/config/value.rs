@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::Value;
+use rustls_pki_types::ServerName;
 use secrecy::SecretString;
 
 use super::StaticUser;
@@ -386,7 +387,9 @@ pub(super) fn url(text: &str) -> Result<http::Uri, String> {
     let authority = url.authority().ok_or_else(wrong)?;
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     let good = port.is_empty() || authority.port_u16().is_some_and(|port| port != 0);
-    if !matches!(url.scheme_str(), Some("http" | "https")) || authority.host().is_empty() || !good {
+    // No certificate is for a host of another form.
+    let host = ServerName::try_from(authority.host().trim_start_matches('[').trim_end_matches(']'));
+    if !matches!(url.scheme_str(), Some("http" | "https")) || host.is_err() || !good {
         return Err(wrong());
     }
     Ok(url)

@@ -13,9 +13,7 @@ use crate::auth::Role;
 use crate::auth::Tokens;
 use crate::config;
 use crate::config::AuthKey;
-use crate::config::Mistake;
 use crate::config::Mistakes;
-use crate::config::Place;
 use crate::config::Settings;
 use crate::http;
 use crate::signaling::Moment;
@@ -24,12 +22,8 @@ use crate::signaling::Moment;
 ///
 /// # Errors
 /// One cannot be used: told with its place.
-pub(super) fn keyring(settings: &Settings) -> Result<Keyring, Mistakes> {
-    Keyring::read(&settings.auth).map_err(|unusable| {
-        let written = settings.places.iter().find(|(written, _)| written == unusable.key);
-        let place = written.map_or(Place::Missing, |(_, place)| place.clone());
-        Mistakes(vec![Mistake { place, key: unusable.key.to_owned(), what: unusable.what }])
-    })
+pub fn keyring(settings: &Settings) -> Result<Keyring, Mistakes> {
+    Keyring::read(&settings.auth).map_err(|unusable| settings.mistake(unusable.key, unusable.what))
 }
 
 /// Verifies user tokens, and watches the file of their keys. Call it within a tokio runtime.

@@ -31,7 +31,7 @@ pub(super) fn open(settings: &Settings, state: &State) -> anyhow::Result<Box<dyn
         calls: settings.store.calls,
         calls_ttl: settings.store.calls_ttl,
     };
-    let volatile = || Box::new(Volatile::new(keep.history));
+    let volatile = || Box::new(Volatile::new(keep));
     let path = match &settings.store.url {
         StoreUrl::Memory => return Ok(volatile()),
         StoreUrl::Sqlite(path) => path.clone(),

@@ -1,7 +1,6 @@
 //! The composition root: builds every part, wires them, says ready, supervises, drains, stops.
 
 mod access;
-mod arrivals;
 mod block;
 mod descriptors;
 mod figures;
@@ -38,7 +37,6 @@ use crate::config::Environment;
 use crate::config::Kept;
 use crate::config::LogFormat;
 use crate::config::Mistakes;
-use crate::config::Place;
 use crate::config::Settings;
 use crate::config::State;
 use crate::gate;
@@ -66,7 +64,6 @@ use crate::store::Store;
 use crate::webhooks;
 use crate::webhooks::Webhooks;
 
-use arrivals::Arrivals;
 use block::Block;
 use figures::Figures;
 use members::Members;
@@ -74,6 +71,7 @@ use public::Found;
 use public::Interface;
 use reload::Live;
 
+pub use access::keyring;
 pub use ledger::backup;
 pub use process::reload as reload_running;
 
@@ -106,11 +104,11 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// this host as it is now.
 ///
 /// # Errors
-/// The certificate or a key of tokens cannot be used, or ports get in each other's way.
+/// The certificate, a key of tokens or what webhooks trust cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
     access::keyring(settings)?;
-    webhooks::check(&settings.webhooks)?;
+    webhooks::check(&settings.webhooks).map_err(|wrong| settings.mistake(wrong.key, wrong.what))?;
     gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
     Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
@@ -256,7 +254,7 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     };
     let places = Places::new(total, settings.limits.connections_per_ip as usize);
     let refusals = gate.refusals();
-    let arrivals = Arc::new(Arrivals::new(settings.limits.connects_per_second));
+    let arrivals = Arc::new(sessions::arrivals(settings.limits.connects_per_second, started));
     let sessions = from_fn(move |request, next| {
         sessions::admit(places.clone(), Arc::clone(&arrivals), Arc::clone(&refusals), request, next)
     });
@@ -333,9 +331,7 @@ async fn public_address(settings: &Settings, interfaces: &[Interface]) -> anyhow
 
 /// With its place in the configuration.
 fn about_addresses(settings: &Settings, what: &str) -> String {
-    let written = settings.places.iter().find(|(written, _)| written == "public.addresses");
-    let place = written.map_or(&Place::Missing, |(_, place)| place);
-    format!("{place}: public.addresses: {what}")
+    format!("{}: public.addresses: {what}", settings.place("public.addresses"))
 }
 
 /// Where clients find the relay: all that listens, by the ports that pass most firewalls.
@@ -438,7 +434,7 @@ fn tellers(settings: &Settings, state: &State) -> anyhow::Result<Webhooks> {
         return Ok(Webhooks::none());
     }
     let (secret, _) = secret(state, "webhook-secret", hooks.secret.as_ref())?;
-    Ok(Webhooks::start(hooks, &secret)?)
+    Ok(Webhooks::start(hooks, &secret).map_err(|wrong| settings.mistake(wrong.key, wrong.what))?)
 }
 
 /// Returns when a thread of the relay has ended, which it does by itself only when something is broken.

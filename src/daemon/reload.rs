@@ -13,7 +13,6 @@ use crate::config;
 use crate::config::Auth;
 use crate::config::AuthKey;
 use crate::config::Mistakes;
-use crate::config::Place;
 use crate::config::Settings;
 use crate::config::State;
 use crate::gate;
@@ -121,9 +120,7 @@ impl Live<'_> {
         let waiting: Vec<String> =
             changed(self.started, &new).into_iter().filter(|key| !self.is_live(key, &new)).collect();
         for key in &waiting {
-            let place = new.places.iter().find(|(written, _)| written == key);
-            let place = place.map_or(&Place::Missing, |(_, place)| place);
-            tracing::warn!(key, %place, "changed, and needs a restart to be in force");
+            tracing::warn!(key, place = %new.place(key), "changed, and needs a restart to be in force");
         }
         self.current = new;
         Ok(waiting.join(", "))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use std::time::Instant;
 
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
@@ -18,20 +19,30 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 
-use super::arrivals::Arrivals;
 use crate::gate::Places;
 use crate::gate::Refusals;
 use crate::http;
+use crate::rate::Throttle;
 use crate::signaling::Visitor;
 
 /// When to try again where all places are taken.
 const FULL: Duration = Duration::from_secs(10);
 
+/// How many addresses are remembered, and how many seconds one waits in line.
+const MOST: usize = 100_000;
+const LINE: u32 = 10;
+
+/// How fast new sessions of one address are let in: so many a second. After an outage everybody comes back at once, and many share an
+/// address: so who comes too early waits in line, and is told to come again only when the line is long.
+pub(super) fn arrivals(per_second: u32, now: Instant) -> Throttle {
+    Throttle::new(per_second, MOST, now).with_line(LINE)
+}
+
 /// Gives a request that opens a session a place, or refuses it. The session keeps its first request, and so its place,
 /// for as long as it lives.
 pub(super) async fn admit(
     places: Places,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<Throttle>,
     refusals: Arc<Refusals>,
     mut request: Request,
     next: Next,
@@ -43,7 +54,7 @@ pub(super) async fn admit(
             refusals.sessions.fetch_add(1, Relaxed);
             return http::too_many("too many sessions of this address", FULL);
         };
-        match arrivals.wait(peer.ip(), tokio::time::Instant::now().into_std()) {
+        match arrivals.count(peer.ip(), tokio::time::Instant::now().into_std()) {
             Ok(Duration::ZERO) => {}
             Ok(wait) => tokio::time::sleep(wait).await,
             Err(wait) => {
@@ -154,7 +165,13 @@ mod tests {
         let (places, refusals) = (Places::new(100, 2), Arc::<Refusals>::default());
         let counted = (places.clone(), Arc::clone(&refusals));
         let seats = from_fn(move |request, next| {
-            admit(counted.0.clone(), Arc::new(Arrivals::new(0)), Arc::clone(&counted.1), request, next)
+            admit(
+                counted.0.clone(),
+                Arc::new(arrivals(0, std::time::Instant::now())),
+                Arc::clone(&counted.1),
+                request,
+                next,
+            )
         });
         let router: Router = Router::new().layer(layer).layer(seats);
         let open = async |query: &str, from: [u8; 4]| {

@@ -12,7 +12,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use axum::http::HeaderMap;
-use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -23,12 +22,16 @@ use subtle::Choice;
 use subtle::ConstantTimeEq;
 
 use super::problem;
-use super::throttle::Throttle;
 use super::too_many;
 use super::users::Mint;
 use crate::auth;
 use crate::auth::Identity;
 use crate::auth::Tokens;
+use crate::auth::bearer;
+use crate::rate::Throttle;
+
+/// How many addresses, and users, are remembered.
+const MOST: usize = 4096;
 
 /// Who may do what over HTTP.
 pub struct Access {
@@ -65,8 +68,8 @@ pub struct Keys {
 pub(super) enum Asker {
     /// A back end, for whomever it names.
     BackEnd,
-    /// The bearer of this user's token.
-    User(Arc<str>),
+    /// The bearer of a user's token, which opens no more than it says and for no longer.
+    User(Identity),
     /// Anybody.
     Stranger,
 }
@@ -123,13 +126,14 @@ impl Access {
     /// token, are heard in the long run; 0: no limit.
     #[must_use]
     pub fn new(keys: Keys, tokens: Arc<Tokens>, per_second: u32) -> Access {
+        let now = Instant::now();
         Access {
             keys: RwLock::new(Arc::new(keys)),
             tokens,
-            guesses: Throttle::new(1),
-            requests: Throttle::new(per_second),
-            tokens_shown: Throttle::new(per_second),
-            users: Throttle::new(per_second),
+            guesses: Throttle::new(1, MOST, now),
+            requests: Throttle::new(per_second, MOST, now),
+            tokens_shown: Throttle::new(per_second, MOST, now),
+            users: Throttle::new(per_second, MOST, now),
             refused: AtomicU64::new(0),
             hasty: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
@@ -176,7 +180,7 @@ impl Access {
 
     /// Counts a request that shows neither key nor token.
     fn keyless(&self, from: IpAddr) -> Result<(), Refused> {
-        self.requests.count(from, Instant::now()).map_err(|wait| self.hurry(wait))
+        self.requests.count(from, Instant::now()).map(drop).map_err(|wait| self.hurry(wait))
     }
 
     fn hurry(&self, wait: Duration) -> Refused {
@@ -186,12 +190,12 @@ impl Access {
 
     /// Whose token this is. Counted for the address before it is verified, which takes longer than to refuse it, and if it is good for
     /// its user instead: users share addresses, and neither those without a token nor those with one too many keep the others out.
-    fn proven(&self, from: IpAddr, token: &str) -> Result<Arc<str>, Refused> {
+    fn proven(&self, from: IpAddr, token: &str) -> Result<Identity, Refused> {
         let now = Instant::now();
         self.tokens_shown.count(from, now).map_err(|wait| self.hurry(wait))?;
-        let user = self.user(token)?.user;
+        let user = self.user(token)?;
         self.tokens_shown.give_back(from);
-        self.users.count_of(Arc::clone(&user), now).map_err(|wait| self.hurry(wait))?;
+        self.users.count_of(Arc::clone(&user.user), now).map_err(|wait| self.hurry(wait))?;
         Ok(user)
     }
 
@@ -318,7 +322,7 @@ impl Access {
     /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here.
     fn wrong(&self, from: IpAddr) -> Refused {
         match self.guesses.count(from, Instant::now()) {
-            Ok(()) => self.unknown(),
+            Ok(_) => self.unknown(),
             Err(wait) => {
                 self.refused.fetch_add(1, Relaxed);
                 Refused::Throttled(wait)
@@ -336,15 +340,10 @@ impl Access {
     }
 }
 
-/// What the `Authorization` header bears (RFC 6750, section 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)?;
-    let (scheme, given) = given.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(given)
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     const ADMIN: &str = "a-token-of-the-operator";
@@ -382,7 +381,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_opens() {
-        for good in ["Bearer a-token-of-the-operator", "bearer a-token-of-the-operator"] {
+        for good in ["Bearer a-token-of-the-operator", "bearer  a-token-of-the-operator"] {
             assert_eq!(access().admin(ip(1), &bears(good)), Ok(true), "{good}");
         }
         for wrong in ["Bearer ", "Bearer a-token", "Bearer first-key", "Bearer a-token-of-the-operators"] {
@@ -495,10 +494,11 @@ mod tests {
             [(header::COOKIE, cookie)].into_iter().collect()
         };
         let asked = |headers: &HeaderMap| access.asker(ip(1), headers, None);
+        let is = |asker, name: &str| matches!(asker, Ok(Asker::User(bearer)) if &*bearer.user == name);
         for n in 0..50 {
             let name = format!("user{n}");
-            assert_eq!(asked(&bearer(&name)), Ok(Asker::User(name.as_str().into())));
-            assert_eq!(asked(&cookie(&name)), Ok(Asker::User(name.as_str().into())));
+            assert!(is(asked(&bearer(&name)), &name));
+            assert!(is(asked(&cookie(&name)), &name));
             assert_eq!(access.caller(ip(1), &bearer(&name)), Ok(Caller::Anybody));
         }
         assert_eq!((0..50).filter(|_| asked(&bearer("ada")).is_ok()).count(), 20);

@@ -23,6 +23,7 @@ use super::Parts;
 use super::access::Asker;
 use super::origin;
 use super::problem;
+use crate::auth::Identity;
 use crate::ice::Minted;
 use crate::turn::credential;
 
@@ -44,10 +45,10 @@ pub(super) async fn ice(
         Err(refused) => return refused.answer(StatusCode::UNAUTHORIZED, WHAT),
     };
     let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return bad("the query cannot be read") };
-    let host = host_for(&asker, &headers, &uri);
-    let Some(id) = id_for(asker, asked.user.as_deref()) else { return bad(BAD_ID) };
-    let minted = mint(&parts, host, &id);
-    answer(json!({ "iceServers": minted, "ttl": minted.ttl() }))
+    match mint(&parts, host_for(&asker, &headers, &uri), asker, asked.user.as_deref()) {
+        Ok(minted) => answer(json!({ "iceServers": minted, "ttl": minted.ttl() })),
+        Err(refused) => *refused,
+    }
 }
 
 /// `GET` or `POST /turn?service=turn&username=…&key=…`: the form that TURN REST clients know (draft-uberti-behave-turn-rest).
@@ -87,8 +88,10 @@ pub(super) async fn turn(
         Err(refused) => return refused.answer(StatusCode::FORBIDDEN, WHAT),
     };
     let host = host_for(&asker, &headers, &uri);
-    let Some(id) = id_for(asker, asked.username.as_deref()) else { return bad(BAD_ID) };
-    let minted = mint(&parts, host, &id);
+    let minted = match mint(&parts, host, asker, asked.username.as_deref()) {
+        Ok(minted) => minted,
+        Err(refused) => return *refused,
+    };
     let credential = minted.credential();
     answer(json!({
         "username": credential.username,
@@ -108,9 +111,25 @@ fn answer(body: serde_json::Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-fn mint(parts: &Parts, host: Option<&str>, id: &str) -> Minted {
+/// For a user as long as its token is good, at the most: who is put out there is not to be let in here. Nor does a token for no room at
+/// all open a relay; one for some rooms does, and it is a relay of no room.
+fn mint(
+    parts: &Parts,
+    host: Option<&str>,
+    asker: Asker,
+    named: Option<&str>,
+) -> Result<Minted, Box<Response>> {
+    let end = match &asker {
+        Asker::User(Identity { rooms: Some(rooms), .. }) if rooms.is_empty() => {
+            let why = "the token is for no room, and so for no relay";
+            return Err(Box::new(problem(StatusCode::FORBIDDEN, "forbidden", why).into_response()));
+        }
+        Asker::User(bearer) => bearer.expires,
+        Asker::BackEnd | Asker::Stranger => u64::MAX,
+    };
+    let id = id_for(asker, named).ok_or_else(|| Box::new(bad(BAD_ID)))?;
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    parts.ice.mint(host, id, unix)
+    Ok(parts.ice.mint_until(end, host, &id, unix))
 }
 
 /// By which host the bearer of the credential reaches us. A back end's own way to us, `localhost` or a name of an inner
@@ -131,7 +150,7 @@ fn id_for(asker: Asker, named: Option<&str>) -> Option<String> {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'@' | b'-');
             ((1..=64).contains(&named.len()) && named.bytes().all(plain)).then(|| named.to_owned())
         }
-        (Asker::User(subject), _) => Some(subject.to_string()),
+        (Asker::User(bearer), _) => Some(bearer.user.to_string()),
         (Asker::BackEnd, None) | (Asker::Stranger, _) => Some(format!("guest-{}", Uuid::new_v4().simple())),
     };
     id.filter(|id| !id.starts_with(&credential::member_id("")))
@@ -140,13 +159,18 @@ fn id_for(asker: Asker, named: Option<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Role;
+
+    fn user(name: &str) -> Asker {
+        Asker::User(Identity { user: name.into(), name: None, role: Role::User, rooms: None, expires: 1000 })
+    }
 
     #[test]
     fn a_back_ends_way_to_us_is_not_its_users() {
         let headers = [(header::HOST, "turn.internal:3000".parse().unwrap())].into_iter().collect();
         let uri = Uri::from_static("/api/ice");
         assert_eq!(host_for(&Asker::BackEnd, &headers, &uri), None);
-        for browser in [Asker::Stranger, Asker::User("ada".into())] {
+        for browser in [Asker::Stranger, user("ada")] {
             assert_eq!(host_for(&browser, &headers, &uri), Some("turn.internal:3000"));
         }
     }
@@ -159,8 +183,8 @@ mod tests {
         for name in ["", "a b", "a:b", "a/b", "ä", "\0", &"x".repeat(65), &credential::member_id("x")] {
             assert_eq!(id_for(Asker::BackEnd, Some(name)), None, "{name:?}");
         }
-        assert_eq!(id_for(Asker::User("auth0|ada".into()), Some("bob")).as_deref(), Some("auth0|ada"));
-        assert_eq!(id_for(Asker::User(credential::member_id("x").into()), None), None);
+        assert_eq!(id_for(user("auth0|ada"), Some("bob")).as_deref(), Some("auth0|ada"));
+        assert_eq!(id_for(user(&credential::member_id("x")), None), None);
         let [one, other] = [0; 2].map(|_| id_for(Asker::Stranger, Some("bob")).unwrap());
         assert!(one.starts_with("guest-") && one != other);
     }

@@ -10,7 +10,6 @@ mod payload;
 mod problem;
 mod rooms;
 mod rule;
-mod throttle;
 mod users;
 
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::Json;
@@ -19,7 +20,6 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::Parts;
 use super::access::Caller;
@@ -34,6 +34,9 @@ use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 use crate::store::Place;
+use crate::store::place;
+use crate::turns::NotDone;
+use crate::turns::Turns;
 
 /// The longest page, and one whose length nobody said.
 const LONGEST_PAGE: usize = 100;
@@ -45,8 +48,8 @@ const LATER: Duration = Duration::from_secs(4);
 /// The longest text to look for, in characters.
 const LONGEST_SEARCH: usize = 128;
 
-/// So many lists are made at a time.
-static LISTING: Semaphore = Semaphore::const_new(2);
+/// So many lists are made at a time, and so many more may wait for that.
+static LISTING: LazyLock<Turns> = LazyLock::new(|| Turns::new(2, 128));
 
 /// What comes of something done to a room, once what of it lasts is written.
 pub type Done<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -153,28 +156,14 @@ pub(super) async fn list(
     let search = Search { all: caller == Caller::Operator, after, most, text: asked.search.clone() };
     let rooms = Arc::clone(&parts.rooms);
     // It may have to look at all of them: on a thread of its own, and not on all threads there are.
-    match in_turn(&LISTING, move || rooms.list(&search)).await {
-        Some(found) => {
+    match LISTING.run(move || rooms.list(&search)).await {
+        Ok(found) => {
             let search = asked.search.filter(|text| !text.is_empty());
             page(found, "/api/rooms", "after", most, search.as_deref().map(|text| ("search", text)))
         }
-        None => failed(Refusal::Unavailable),
+        Err(NotDone::Full) => too_many("too many lists are being made", LATER),
+        Err(NotDone::Broken) => failed(Refusal::Unavailable),
     }
-}
-
-/// Does this on a thread of its own, when one of these turns is free; it is taken until that is done, whether anybody waits for it
-/// or has hung up. `None`: it could not be done.
-async fn in_turn<T: Send + 'static>(
-    turns: &'static Semaphore,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let turn = turns.acquire().await.ok()?;
-    let done = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(turn);
-        done
-    });
-    done.await.ok()
 }
 
 /// `GET /api/rooms/{roomId}`
@@ -201,13 +190,6 @@ pub(super) const BAD_LIMIT: &str = "limit is a number from 1 to 100";
 pub(super) fn limit(text: Option<&str>) -> Option<usize> {
     let Some(text) = text else { return Some(PAGE) };
     text.parse().ok().filter(|limit| (1..=LONGEST_PAGE).contains(limit))
-}
-
-/// A place in the directory, from its text: when the room was made, a full stop, and its id.
-fn place(text: &str) -> Option<Place> {
-    let (at, id) = text.split_once('.')?;
-    let digits = (1..=15).contains(&at.len()) && at.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| Some((at.parse().ok()?, RoomId::parse(id)?)))?
 }
 
 /// A page, with the address of the next one (RFC 8288).
@@ -266,31 +248,6 @@ pub(super) fn failed(refusal: Refusal) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn who_hangs_up_and_asks_again_has_no_more_lists_made_at_a_time() {
-        static TURNS: Semaphore = Semaphore::const_new(1);
-        let (end, ended) = std::sync::mpsc::channel::<()>();
-        let (begin, begun) = tokio::sync::oneshot::channel();
-        let listing = tokio::spawn(in_turn(&TURNS, move || {
-            let _ = begin.send(());
-            ended.recv()
-        }));
-        begun.await.unwrap();
-        listing.abort();
-        assert!(listing.await.unwrap_err().is_cancelled());
-        assert_eq!(TURNS.available_permits(), 0);
-        end.send(()).unwrap();
-        assert_eq!(in_turn(&TURNS, || 7).await, Some(7));
-    }
-
-    #[test]
-    fn a_place_is_a_time_and_a_name() {
-        assert_eq!(place("17.a-b_c"), Some((17, RoomId::parse("a-b_c").unwrap())));
-        for bad in ["", "17", "x.a", "17.", "17.a b", ".a", "+17.a", "9999999999999999.a"] {
-            assert_eq!(place(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn the_next_page_is_a_link() {

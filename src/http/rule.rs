@@ -23,6 +23,7 @@ use super::rooms::NewRoom;
 use super::rooms::bad;
 use super::rooms::failed;
 use super::rooms::not_trusted;
+use crate::label;
 use crate::rooms::Kind;
 use crate::rooms::Media;
 use crate::rooms::Options;
@@ -31,11 +32,9 @@ use crate::rooms::Refusal;
 use crate::rooms::RoomId;
 use crate::rooms::Target;
 
-/// The longest of each, in characters; of a user in bytes, as signaling measures it.
-const NAME: usize = 128;
+/// The longest description in bytes, as signaling measures it, and the longest password in characters.
 const DESCRIPTION: usize = 1024;
 const PASSWORD: usize = 64;
-const USER: usize = 128;
 
 /// What a back end may want a room to be.
 #[derive(Deserialize)]
@@ -107,13 +106,14 @@ impl Wanted {
         if self.capacity.is_some_and(|capacity| !(2..=1000).contains(&capacity)) {
             return Err("a capacity is a number from 2 to 1000");
         }
-        let fits = |text: &Option<String>, least: usize, most: usize| {
-            text.as_ref().is_none_or(|text| (least..=most).contains(&text.chars().count()))
-        };
-        if !fits(&self.name, 1, NAME) || !fits(&self.description, 0, DESCRIPTION) {
-            return Err("a name has 1 to 128 characters, a description at most 1024");
+        if !self.name.as_deref().is_none_or(label::fits)
+            || self.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION)
+        {
+            return Err("a name has 1 to 128 bytes, a description at most 1024");
         }
-        if !fits(&self.password, 1, PASSWORD) || self.creator.as_deref().is_some_and(|user| !is_user(user)) {
+        if self.password.as_ref().is_some_and(|text| !(1..=PASSWORD).contains(&text.chars().count()))
+            || !self.creator.as_deref().is_none_or(label::fits)
+        {
             return Err("a password has 1 to 64 characters, a creator 1 to 128 bytes");
         }
         let text = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Arc::from);
@@ -209,7 +209,7 @@ pub(super) async fn kick(
             Some(peer) => Target::Peer(peer),
             None => return bad("a peerId has 22 characters"),
         },
-        (None, Some(user)) if is_user(user) => Target::User(user),
+        (None, Some(user)) if label::fits(user) => Target::User(user),
         _ => return bad("one of peerId and userId, please"),
     };
     let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
@@ -270,7 +270,7 @@ pub(super) async fn invite(
         return not_trusted(refused);
     }
     let asked = match payload::read::<Invite>(&headers, &body) {
-        Ok(asked) if is_user(&asked.user_id) => asked,
+        Ok(asked) if label::fits(&asked.user_id) => asked,
         Ok(_) => return bad("a userId has 1 to 128 bytes"),
         Err(answer) => return *answer,
     };
@@ -281,21 +281,23 @@ pub(super) async fn invite(
     }
 }
 
-fn is_user(text: &str) -> bool {
-    (1..=USER).contains(&text.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn users_are_measured_as_signaling_measures_them() {
-        for (user, good) in [("ada", true), (&*"ä".repeat(64), true), (&*"ä".repeat(65), false), ("", false)]
+    fn names_and_users_are_measured_as_signaling_measures_them() {
+        for (text, good) in [("ada", true), (&*"ä".repeat(64), true), (&*"ä".repeat(65), false), ("", false)]
         {
-            assert_eq!(is_user(user), good, "{user}");
-            let wanted = Wanted { creator: Some(user.to_owned()), ..Wanted::default() };
-            assert_eq!(wanted.read().is_ok(), good, "{user}");
+            let text = Some(text.to_owned());
+            for wanted in [
+                Wanted { creator: text.clone(), ..Wanted::default() },
+                Wanted { name: text, ..Wanted::default() },
+            ] {
+                assert_eq!(wanted.read().is_ok(), good);
+            }
         }
+        let described = |text: String| Wanted { description: Some(text), ..Wanted::default() }.read().is_ok();
+        assert!(described("ä".repeat(512)) && !described("ä".repeat(513)) && described(String::new()));
     }
 }

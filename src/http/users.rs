@@ -21,15 +21,14 @@ use super::payload;
 use super::problem;
 use super::rooms::bad;
 use super::rooms::not_trusted;
+use crate::label;
 use crate::rooms::RoomId;
 
 /// For how long a token is good that says nothing else, and the longest one.
 const TTL: u64 = 3600;
 const LONGEST_TTL: u64 = 30 * 86_400;
 
-/// The longest user and name, in characters; the most rooms.
-const USER: usize = 128;
-const NAME: usize = 32;
+/// The most rooms.
 const ROOMS: usize = 64;
 
 /// Makes a token that says this, as JSON with its expiry.
@@ -79,13 +78,12 @@ pub(super) async fn mint(
         Err(answer) => return *answer,
     };
     let plain = asked.user_id.bytes().all(|b| b.is_ascii_graphic());
-    if !plain || !(1..=USER).contains(&asked.user_id.len()) {
+    if !plain || !label::fits(&asked.user_id) {
         return bad("a userId has 1 to 128 visible ASCII characters");
     }
-    let shown =
-        |name: &String| (1..=NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if !asked.name.as_ref().is_none_or(shown) {
-        return bad("a name has 1 to 32 characters, and no control characters");
+    let shown = |name: &str| label::fits(name) && !name.chars().any(char::is_control);
+    if !asked.name.as_deref().is_none_or(shown) {
+        return bad("a name has 1 to 128 bytes, and no control characters");
     }
     let role = asked.role.as_deref().unwrap_or("user");
     if !["user", "moderator", "admin"].contains(&role) {
@@ -93,7 +91,7 @@ pub(super) async fn mint(
     }
     let rooms = asked.rooms.as_deref();
     if rooms.is_some_and(|rooms| rooms.len() > ROOMS || !rooms.iter().all(|id| RoomId::parse(id).is_some())) {
-        return bad("rooms are at most 64 ids");
+        return bad("rooms are at most 64 ids, each 1 to 64 of A-Z a-z 0-9 _ -");
     }
     let ttl = asked.ttl.unwrap_or(TTL);
     if !(1..=LONGEST_TTL).contains(&ttl) {

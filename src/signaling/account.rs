@@ -4,17 +4,20 @@
 //! school), so it may ask for as much as `SHARED` of them. Loopback has no account: it is a reverse proxy's address, and so
 //! everybody's.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::customer::customer;
+use crate::rate::Bucket;
+use crate::rate::SECOND;
+use crate::rate::Table;
+use crate::rate::Ticks;
+use crate::rate::every;
+use crate::rate::ticks;
 
 /// What an address may ask for, in shares of one client's.
 pub(super) const SHARED: u32 = 20;
@@ -27,7 +30,7 @@ const BURST: u64 = 5;
 const SEARCH: u64 = 20;
 
 /// How many seconds' worth of a user's connections are let in at once, and how many seconds one waits in line after that: after an
-/// outage all of a user's come back together. (The same of an address: `daemon::arrivals`.)
+/// outage all of a user's come back together. (The same of an address: `daemon::sessions`.)
 const COMES: u64 = 10;
 const LINE: u64 = 5;
 
@@ -45,39 +48,6 @@ pub(super) struct Rates {
     pub(super) joins_per_minute: u32,
     /// Of a user that is proven.
     pub(super) connects_per_second: u32,
-}
-
-/// Nanoseconds since the accounts were opened.
-type Ticks = u64;
-
-const SECOND: Ticks = 1_000_000_000;
-
-/// When one who keeps to the rate would have asked for what was asked for.
-#[derive(Default, Debug)]
-struct Bucket(AtomicU64);
-
-impl Bucket {
-    /// Takes `cost`, if it is not more than `ahead` ahead of time. How far ahead it is now.
-    ///
-    /// # Errors
-    /// How long to wait.
-    fn take(&self, cost: Ticks, ahead: Ticks, now: Ticks) -> Result<Ticks, Duration> {
-        if cost == 0 {
-            return Ok(0);
-        }
-        let after = |due: Ticks| {
-            let due = due.max(now) + cost;
-            (due <= now + ahead.max(cost)).then_some(due)
-        };
-        match self.0.fetch_update(Relaxed, Relaxed, after) {
-            Ok(due) => Ok(due.saturating_sub(now) + cost),
-            Err(due) => Err(Duration::from_nanos((due + cost).saturating_sub(now + ahead.max(cost)))),
-        }
-    }
-
-    fn give_back(&self, cost: Ticks) {
-        self.0.fetch_sub(cost, Relaxed);
-    }
 }
 
 /// What somebody has asked for.
@@ -102,7 +72,7 @@ pub(super) struct Accounts {
 pub(super) struct Bank {
     start: Instant,
     rates: Rates,
-    table: Mutex<HashMap<Holder, Arc<Account>>>,
+    table: Mutex<Table<Holder, Arc<Account>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -113,7 +83,7 @@ enum Holder {
 
 impl Bank {
     pub(super) fn new(rates: Rates, now: Instant) -> Bank {
-        Bank { start: now, rates, table: Mutex::default() }
+        Bank { start: now, rates, table: Mutex::new(Table::new(MOST)) }
     }
 
     /// The accounts of a connection from this address, of this proven user.
@@ -131,18 +101,13 @@ impl Bank {
     fn account(&self, holder: Holder, now: Instant) -> Arc<Account> {
         let now = self.ticks(now);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= MOST && !table.contains_key(&holder) {
-            // Whoever is not here and owes nothing begins anew some day with the same account.
-            table.retain(|_, account| Arc::strong_count(account) > 1 || account.owes(now));
-            if table.len() >= MOST {
-                return Arc::default();
-            }
-        }
-        Arc::clone(table.entry(holder).or_default())
+        // Whoever is not here and owes nothing begins anew some day with the same account.
+        let needed = |account: &Arc<Account>| Arc::strong_count(account) > 1 || account.owes(now);
+        table.entry(holder, now, needed).map_or_else(Arc::default, |account| Arc::clone(account))
     }
 
     fn ticks(&self, now: Instant) -> Ticks {
-        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 4)
+        ticks(self.start, now)
     }
 
     /// Counts an event of so many bytes.
@@ -173,7 +138,7 @@ impl Bank {
     }
 
     fn per_event(&self) -> Ticks {
-        SECOND.checked_div(self.rates.events_per_second.into()).unwrap_or(0)
+        every(self.rates.events_per_second)
     }
 
     /// Counts somebody who wants to connect, let in or not, for its address and for its transport: over one transport a client may
@@ -222,7 +187,7 @@ impl Bank {
     /// # Errors
     /// The line is too long: when to come again.
     pub(super) fn connect(&self, of: &Accounts, now: Instant) -> Result<Duration, Duration> {
-        let cost = SECOND.checked_div(self.rates.connects_per_second.into()).unwrap_or(0);
+        let cost = every(self.rates.connects_per_second);
         let ahead = of.own.connects.take(cost, (COMES + LINE) * SECOND, self.ticks(now))?;
         Ok(Duration::from_nanos(ahead.saturating_sub(COMES * SECOND)))
     }
@@ -232,7 +197,7 @@ impl Account {
     fn owes(&self, now: Ticks) -> bool {
         [&self.events, &self.bytes, &self.joins, &self.connects, &self.comes]
             .iter()
-            .any(|bucket| bucket.0.load(Relaxed) > now)
+            .any(|bucket| bucket.owes(now))
     }
 }
 

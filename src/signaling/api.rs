@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::Signaling;
 use super::dialect::Facts;
 use super::directory;
-use super::directory::cursor;
 use super::hub::Hub;
 use super::moment::Moment;
 use crate::rooms::By;
@@ -27,6 +26,7 @@ use crate::rooms::Who;
 use crate::store::Call;
 use crate::store::Fault;
 use crate::store::Place;
+use crate::store::cursor;
 
 /// The most members that are named in an outline.
 const NAMED: usize = 50;

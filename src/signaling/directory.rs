@@ -12,8 +12,6 @@ use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
-
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::dialect::Facts;
@@ -21,6 +19,7 @@ use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::error::Code;
 use super::error::Failure;
+use super::error::LATER;
 use super::hub::Hub;
 use super::stats::Drop;
 use crate::rooms::Room;
@@ -29,6 +28,9 @@ use crate::rooms::Standing;
 use crate::store::Committed;
 use crate::store::Place;
 use crate::store::Store;
+use crate::store::cursor;
+use crate::turns::NotDone;
+use crate::turns::Turns;
 
 /// How long changes are gathered.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -44,16 +46,18 @@ const MOST_LOOKS: usize = 2_000;
 const LONGEST_SEARCH: usize = 512;
 /// How many search at a time: each on a thread of its own, for a millisecond or two. One: with two cores the other is everybody's.
 const SEARCHES: usize = 1;
+/// How many more may wait for that.
+const SEARCHES_IN_LINE: usize = 256;
 
 /// Who watches, and what is to be told.
 pub(super) struct Directory {
     state: Mutex<State>,
-    searches: Semaphore,
+    searches: Turns,
 }
 
 impl Default for Directory {
     fn default() -> Directory {
-        Directory { state: Mutex::default(), searches: Semaphore::new(SEARCHES) }
+        Directory { state: Mutex::default(), searches: Turns::new(SEARCHES, SEARCHES_IN_LINE) }
     }
 }
 
@@ -180,7 +184,7 @@ impl Hub {
     /// place.
     ///
     /// # Errors
-    /// The text is too long.
+    /// The text is too long, or so many are searching that this one would wait for long.
     pub(super) async fn search(
         self: &Arc<Self>,
         after: Option<Place>,
@@ -190,11 +194,12 @@ impl Hub {
         if search.len() > LONGEST_SEARCH {
             return Err(Failure::bad(format!("search is longer than {LONGEST_SEARCH} bytes")));
         }
-        let down = || Failure::new(Code::Internal, "the directory cannot be searched");
-        let _turn = self.directory.searches.acquire().await.map_err(|_| down())?;
         let (hub, search) = (Arc::clone(self), search.to_owned());
         let found = move || hub.found(after.as_ref(), most, Some(&search));
-        tokio::task::spawn_blocking(found).await.map_err(|_| down())
+        self.directory.searches.run(found).await.map_err(|why| match why {
+            NotDone::Full => Failure::too_many(LATER, "too many are searching"),
+            NotDone::Broken => Failure::new(Code::Internal, "the directory cannot be searched"),
+        })
     }
 
     fn found(&self, after: Option<&Place>, most: usize, search: Option<&str>) -> Page {
@@ -300,17 +305,6 @@ fn has(room: &Room, search: &str) -> bool {
     texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
 }
 
-/// A place in the directory as a text to come back with.
-pub(super) fn cursor((at, id): &Place) -> String {
-    format!("{at}.{}", id.as_str())
-}
-
-/// A place from its text.
-pub(super) fn place(text: &str) -> Option<Place> {
-    let (at, id) = text.split_once('.')?;
-    Some((at.parse().ok()?, RoomId::parse(id)?))
-}
-
 async fn tell(hub: Weak<Hub>) {
     let mut took = Duration::ZERO;
     loop {
@@ -391,14 +385,5 @@ mod tests {
         }
         assert_eq!(state.note(&room(MOST_WAITING), Changed::Made), Noted::LeftOut);
         assert_eq!(state.note(&room(5), Changed::Gone), Noted::Waits);
-    }
-
-    #[test]
-    fn a_place_survives_its_text() {
-        let here = (17, RoomId::parse("a-b_c").unwrap());
-        assert_eq!(place(&cursor(&here)), Some(here));
-        for bad in ["", "17", "x.a", "17.", "17.a b"] {
-            assert_eq!(place(bad), None, "{bad}");
-        }
     }
 }

@@ -10,8 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header;
 use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::ConnectHandler;
@@ -34,6 +32,7 @@ use super::identity::Identity;
 use super::offset::Offsets;
 use super::visitor::Visitor;
 use crate::auth::Tokens;
+use crate::auth::bearer;
 
 /// Marks our handlers for socketioxide's traits.
 pub(super) enum Ours {}
@@ -161,7 +160,9 @@ impl Door {
     ) -> Result<Option<Identity>, Code> {
         let tokens = &self.0.tokens;
         let (required, headers) = (tokens.required(), &socket.req_parts().headers);
-        let shown = auth.and_then(token_in_auth).or_else(|| bearer(headers).map(Cow::Borrowed));
+        let shown = auth
+            .and_then(token_in_auth)
+            .or_else(|| bearer(headers).and_then(|it| std::str::from_utf8(it).ok()).map(Cow::Borrowed));
         let verify = |token: &str| {
             tokens.verify(token).map_err(|refused| {
                 tracing::debug!(%refused, "a token was refused");
@@ -220,13 +221,6 @@ fn token_in_auth(auth: &str) -> Option<Cow<'_, str>> {
     }
     let auth: Auth<'_> = serde_json::from_str(auth).ok()?;
     Some(auth.token).filter(|token| !token.is_empty())
-}
-
-/// What the `Authorization` header bears (RFC 6750, section 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = given.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn asked_in_query(query: &str) -> Option<&'static Dialect> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::rooms::Kind;
 use crate::rooms::Message;
@@ -68,6 +69,19 @@ pub struct Call {
     pub participants: Vec<Participant>,
     /// Bytes that our relay passed on for them; 0: they reached each other directly.
     pub relayed_bytes: u64,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keep {
+    /// Messages of a room.
+    pub history: usize,
+    /// How long a message is kept; zero: as long as its room.
+    pub history_ttl: Duration,
+    /// Calls that are over.
+    pub calls: u64,
+    /// How long they are kept; zero: for ever.
+    pub calls_ttl: Duration,
 }
 
 /// What became of a batch of records.
@@ -135,7 +149,7 @@ pub trait Ledger: Send + Sync {
 /// How a ledger is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Health {
-    /// Why the last write failed, if it did.
+    /// Why the last write failed, if it did; or that one does not come to an end.
     pub fault: Option<Fault>,
     /// Batches written since the start.
     pub batches: u64,

@@ -12,6 +12,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -93,7 +94,9 @@ impl Live {
     /// A store that keeps nothing.
     #[must_use]
     pub fn volatile(rules: Rules, limits: Limits) -> Live {
-        Live::empty(rules, limits, Box::new(super::Volatile::new(200)))
+        let (history_ttl, calls_ttl) = (Duration::ZERO, Duration::ZERO);
+        let keep = super::Keep { history: 200, history_ttl, calls: 1000, calls_ttl };
+        Live::empty(rules, limits, Box::new(super::Volatile::new(keep)))
     }
 
     fn empty(rules: Rules, limits: Limits, ledger: Box<dyn Ledger>) -> Live {
@@ -183,8 +186,25 @@ impl Store for Live {
     ) -> Option<Ticket> {
         let hash = self.hasher.hash_one(id);
         let mut shard = self.shard(hash);
-        let Some(Ticket(Waits::Written(written))) = ticket else {
-            return self.carry_out(&mut shard, hash, id, command, now, None, then);
+        let need = record::need(command);
+        let late = || self.ledger.health().fault;
+        let written = match ticket.map(|ticket| ticket.0) {
+            Some(Waits::Written(written)) => written,
+            // It may still be written: what is refused then would be there. Only who goes anyway does not wait for it.
+            Some(Waits::Write(answer)) => match (need, late()) {
+                (record::Need::Should, Some(fault)) => Err(fault),
+                _ => return Some(Ticket(Waits::Write(answer))),
+            },
+            // Nothing of it was handed to the ledger yet.
+            Some(Waits::Turn(_))
+                if need == record::Need::Must && shard.writing.contains_key(id) && late().is_some() =>
+            {
+                then(Err(Refusal::NotStored));
+                return None;
+            }
+            Some(Waits::Turn(_)) | None => {
+                return self.carry_out(&mut shard, hash, id, command, now, None, then);
+            }
         };
         // What was decided when it was handed to the ledger is decided again here: nothing has changed the room meanwhile.
         let (mut held, mut yielded) = (Held::Nothing, Vec::new());
@@ -207,7 +227,7 @@ impl Store for Live {
                 then(Ok(Committed::unchanged(room, answer, &[])));
                 None
             }
-            Err(_) if record::need(command) == record::Need::Should => {
+            Err(_) if need == record::Need::Should => {
                 self.carry_out(&mut shard, hash, id, command, now, Some(false), then)
             }
             Err(_) => {

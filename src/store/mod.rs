@@ -6,6 +6,7 @@ mod index;
 mod laws;
 mod ledger;
 mod live;
+mod place;
 mod record;
 mod sqlite;
 mod volatile;
@@ -14,18 +15,22 @@ pub use ledger::Answer;
 pub use ledger::Call;
 pub use ledger::Fault;
 pub use ledger::Health;
+pub use ledger::Keep;
 pub use ledger::Ledger;
 pub use ledger::Record;
 pub use ledger::Written;
 pub use live::Limits;
 pub use live::Live;
+pub use place::Place;
+pub use place::cursor;
+pub use place::place;
 pub use sqlite::Copied;
-pub use sqlite::Keep;
 pub use sqlite::Sqlite;
 pub use sqlite::backup;
 pub use volatile::Volatile;
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -92,6 +97,10 @@ pub struct Counts {
     pub members: u64,
 }
 
+/// A disk that takes longer than this does not answer: it is a fault, and nobody else waits for it. A full batch on a slow disk
+/// takes some tenths of a second, and another program's lock is waited for for two.
+pub(crate) const LATE: Duration = Duration::from_secs(5);
+
 /// A command has to wait: for something to be written, or for another one to be.
 #[must_use]
 pub struct Ticket(Waits);
@@ -106,22 +115,23 @@ enum Waits {
 }
 
 impl Ticket {
-    /// Waits. With what this gives, the same command at the same `Now` is to be asked again: the room waits for it.
+    /// Waits. With what this gives, the same command at the same `Now` is to be asked again: the room waits for it. After `LATE`
+    /// it is asked again in any case, and may have to wait on.
     pub async fn ready(self) -> Option<Ticket> {
         match self.0 {
             Waits::Turn(turn) => {
                 // It has no permits, and is closed when the turn has come.
-                let _ = turn.acquire().await;
-                None
+                let come = tokio::time::timeout(LATE, turn.acquire()).await.is_ok();
+                (!come).then_some(Ticket(Waits::Turn(turn)))
             }
-            Waits::Write(answer) => Some(Ticket(Waits::Written(answer.await))),
+            Waits::Write(mut answer) => match tokio::time::timeout(LATE, &mut answer).await {
+                Ok(written) => Some(Ticket(Waits::Written(written))),
+                Err(_) => Some(Ticket(Waits::Write(answer))),
+            },
             Waits::Written(_) => Some(self),
         }
     }
 }
-
-/// A page of the directory begins after this room: when it was made, and its name.
-pub type Place = (u64, RoomId);
 
 /// A store of rooms.
 pub trait Store: Send + Sync {

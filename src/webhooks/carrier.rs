@@ -92,9 +92,8 @@ impl Network {
         tls: Option<&TlsConnector>,
         signer: Arc<Signer>,
         patience: Duration,
-    ) -> io::Result<Network> {
-        let wrong =
-            || io::Error::other(format!("webhooks: {} cannot be reached", masked_url(&url.to_string())));
+    ) -> Result<Network, String> {
+        let wrong = || format!("{} cannot be reached", masked_url(&url.to_string()));
         let bare = url.host().ok_or_else(wrong)?;
         let host = bare.trim_start_matches('[').trim_end_matches(']').to_owned();
         let secure = url.scheme() == Some(&Scheme::HTTPS);

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::carrier::Answer;
+use crate::label;
 
-/// The longest code, name and message that are taken over, in characters.
+/// The longest code and message that are taken over, in characters.
 const CODE: usize = 32;
-const NAME: usize = 64;
 const MESSAGE: usize = 200;
 
 /// Who wants to join which room.
@@ -79,11 +79,8 @@ impl Decision {
             _ => return Decision::Unreachable,
         };
         if said.allow {
-            let name = said.name.map(|name| name.chars().filter(|c| !c.is_control()).take(NAME).collect());
-            return Decision::Allowed {
-                name: name.filter(|name: &String| !name.is_empty()),
-                role: said.role,
-            };
+            let name = said.name.and_then(|name| label::shown(&name));
+            return Decision::Allowed { name, role: said.role };
         }
         let plain = |code: &String| {
             (1..=CODE).contains(&code.len())
@@ -111,6 +108,9 @@ mod tests {
             decided(201, r#"{"allow":true,"name":"Ada\u0000","role":"moderator","more":1}"#),
             yes(Some("Ada"), Some(Role::Moderator))
         );
+        // No longer than one that survives a restart.
+        let long = format!(r#"{{"allow":true,"name":"{}"}}"#, "😀".repeat(64));
+        assert_eq!(decided(200, &long), yes(Some(&"😀".repeat(32)), None));
         for (status, body) in [
             (200, ""),
             (200, "{}"),

@@ -8,11 +8,14 @@ mod lanes;
 mod sign;
 mod stats;
 mod trust;
+mod unusable;
 
-use std::io;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -43,6 +46,7 @@ pub use join::Decision;
 pub use join::JoinAsk;
 pub use join::Role;
 pub use stats::Stats;
+pub use unusable::Unusable;
 
 /// Questions about joins on their way at a time, and how many more may wait for that.
 const ASKING: usize = 64;
@@ -72,17 +76,19 @@ struct Gatekeeper {
     asking: Semaphore,
     /// Those that are asking, too.
     places: Semaphore,
+    /// The last answer was none.
+    failing: AtomicBool,
 }
 
 /// Whether these can be started on this system.
 ///
 /// # Errors
 /// There is `https` among the URLs and nothing to trust.
-pub fn check(settings: &config::Webhooks) -> io::Result<()> {
+pub fn check(settings: &config::Webhooks) -> Result<(), Unusable> {
     tls(settings).map(drop)
 }
 
-fn tls(settings: &config::Webhooks) -> io::Result<Option<TlsConnector>> {
+fn tls(settings: &config::Webhooks) -> Result<Option<TlsConnector>, Unusable> {
     let mut all = settings.urls.iter().chain(&settings.join_url);
     let secure = all.any(|url| url.scheme() == Some(&Scheme::HTTPS));
     secure.then(|| trust::connector(settings.ca.as_deref())).transpose()
@@ -98,22 +104,26 @@ impl Webhooks {
     /// Starts the lanes of every receiver, on the runtime it is called on. `secret` signs.
     ///
     /// # Errors
-    /// There is `https` among the URLs and nothing to trust.
-    pub fn start(settings: &config::Webhooks, secret: &SecretString) -> io::Result<Webhooks> {
+    /// There is `https` among the URLs and nothing to trust, or a URL without a host that a certificate can have.
+    pub fn start(settings: &config::Webhooks, secret: &SecretString) -> Result<Webhooks, Unusable> {
         let signer = Arc::new(Signer::new(secret));
         let tls = tls(settings)?;
-        let network = |url| Network::new(url, tls.as_ref(), Arc::clone(&signer), settings.timeout);
+        let network = |key, url| {
+            let network = Network::new(url, tls.as_ref(), Arc::clone(&signer), settings.timeout);
+            network.map_err(|what| Unusable { key, what })
+        };
         let mut carriers: Vec<Arc<dyn Carrier>> = Vec::new();
         for url in &settings.urls {
-            carriers.push(Arc::new(network(url)?));
+            carriers.push(Arc::new(network("webhooks.urls", url)?));
         }
         let gatekeeper = match &settings.join_url {
             None => None,
             Some(url) => Some(Gatekeeper {
-                carrier: Box::new(network(url)?),
+                carrier: Box::new(network("webhooks.join_url", url)?),
                 patience: settings.timeout,
                 asking: Semaphore::new(ASKING),
                 places: Semaphore::new(ASKING + WAITING),
+                failing: AtomicBool::new(false),
             }),
         };
         Ok(Webhooks::with(carriers, settings.events.clone(), gatekeeper))
@@ -215,19 +225,33 @@ impl Gatekeeper {
         // So many wait already that this one would not be answered in time.
         let Ok(_place) = self.places.try_acquire() else { return Decision::Unreachable };
         let until = tokio::time::Instant::now() + self.patience;
-        timeout_at(until, self.ask(ask)).await.unwrap_or(Decision::Unreachable)
+        let why = match timeout_at(until, self.ask(ask)).await {
+            Ok(Ok(decision)) => {
+                self.failing.store(false, Relaxed);
+                return decision;
+            }
+            Ok(Err(why)) => why,
+            Err(_) => Cow::Borrowed("no answer in time"),
+        };
+        // Said once, until there is an answer again: nobody comes in meanwhile.
+        if !self.failing.swap(true, Relaxed) {
+            let receiver = self.carrier.name();
+            tracing::warn!(receiver, %why, "webhooks.join_url does not say who may join: nobody joins");
+        }
+        Decision::Unreachable
     }
 
-    async fn ask(&self, ask: &JoinAsk<'_>) -> Decision {
-        let Ok(_turn) = self.asking.acquire().await else { return Decision::Unreachable };
+    /// What was answered; why there is nothing to go by.
+    async fn ask(&self, ask: &JoinAsk<'_>) -> Result<Decision, Cow<'static, str>> {
+        let Ok(_turn) = self.asking.acquire().await else { return Err("it is not asked".into()) };
         let question = Question { kind: JOIN, at: unix_ms(), ask };
-        let Ok(body) = serde_json::to_vec(&question) else { return Decision::Unreachable };
-        match self.carrier.post(JOIN, &Bytes::from(body)).await {
-            Ok(answer) => Decision::of(&answer),
-            Err(why) => {
-                tracing::debug!(why = %why.0, "the join webhook does not answer");
-                Decision::Unreachable
+        let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+        let answer = self.carrier.post(JOIN, &Bytes::from(body)).await.map_err(|why| why.0)?;
+        match Decision::of(&answer) {
+            Decision::Unreachable => {
+                Err(format!("its answer, {}, is no yes and no no", answer.status).into())
             }
+            decision => Ok(decision),
         }
     }
 }

@@ -279,6 +279,7 @@ fn gate(receiver: &Arc<Receiver>, asking: usize, places: usize) -> Webhooks {
         patience: Duration::from_secs(2),
         asking: Semaphore::new(asking),
         places: Semaphore::new(places),
+        failing: AtomicBool::default(),
     };
     Webhooks::with(Vec::new(), Vec::new(), Some(gatekeeper))
 }

@@ -102,7 +102,7 @@ async fn a_back_end_with_a_key_gets_ice_servers_for_its_user() {
 async fn a_users_token_is_as_good_as_what_it_says() {
     let daemon = with_keys();
     let ice = |token: String| ask(Client::new().get(daemon.url("/api/ice?user=bob")).bearer_auth(token));
-    let (status, body) = ice(token(&json!({"sub": "auth0|ada", "exp": now() + 60}))).await;
+    let (status, body) = ice(token(&json!({"sub": "auth0|ada", "exp": now() + 7200}))).await;
     assert_eq!(status, StatusCode::OK);
     let turn = &body["iceServers"][1];
     assert_eq!(id_of(&turn["username"], &turn["credential"]), "auth0|ada", "its own name, not another's");
@@ -130,9 +130,28 @@ async fn a_users_token_is_as_good_as_what_it_says() {
 }
 
 #[tokio::test]
+async fn a_credential_lives_no_longer_than_the_token_and_a_token_for_no_room_gets_none() {
+    let daemon = daemon(&format!("key = \"{KEY}\"\nleeway = \"0s\""));
+    let ask_for =
+        |path: &str, claims: Value| ask(Client::new().get(daemon.url(path)).bearer_auth(token(&claims)));
+    for (path, name) in [("/api/ice", "/iceServers/1/username"), ("/turn?service=turn", "/username")] {
+        let exp = now() + 20;
+        let (status, body) = ask_for(path, json!({"sub": "ada", "exp": exp, "rooms": ["tea"]})).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert!((1..=20).contains(&body["ttl"].as_u64().unwrap()), "{path}: {}", body["ttl"]);
+        let username = body.pointer(name).and_then(Value::as_str).unwrap();
+        assert_eq!(username, format!("{exp}:ada"), "{path}");
+        let (status, body) = ask_for(path, json!({"sub": "ada", "exp": now() + 7200})).await;
+        assert_eq!((status, body["ttl"].as_u64()), (StatusCode::OK, Some(3600)), "{path}");
+        let (status, body) = ask_for(path, json!({"sub": "ada", "exp": now() + 60, "rooms": []})).await;
+        assert_eq!((status, code(&body)), (StatusCode::FORBIDDEN, "forbidden"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_in_the_cookie_is_as_good_unless_a_foreign_page_sends_it() {
     let daemon = daemon(&format!("key = \"{KEY}\"\ncookie = \"session\""));
-    let good = token(&json!({"sub": "ada", "exp": now() + 60}));
+    let good = token(&json!({"sub": "ada", "exp": now() + 7200}));
     let old = token(&json!({"sub": "ada", "exp": now() - 60}));
     let with = |cookie: &str| Client::new().get(daemon.url("/api/ice")).header("cookie", cookie.to_owned());
     let (status, body) = ask(with(&format!("theme=dark; session={good}"))).await;

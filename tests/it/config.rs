@@ -70,6 +70,8 @@ fn a_token_made_on_the_command_line_says_what_was_asked_for() {
         (config, &["token", "--role", "king"], "write user, moderator or admin"),
         (config, &["token", "--user", "a b"], "sub is not 1 to 128 visible ASCII characters"),
         (config, &["token", "--ttl", "soon"], "write a number and its unit"),
+        (config, &["token", "--room", "tea", "--room", "a b"], "a room's id is 1 to 64 of A-Z a-z 0-9 _ -"),
+        (config, &["token", "--room", ""], "a room's id is 1 to 64 of A-Z a-z 0-9 _ -"),
     ] {
         let out = finish(command(&folder, config).args(arguments));
         assert_ne!(out.code, Some(0));
@@ -182,6 +184,41 @@ fn a_key_that_is_not_the_certificates_is_a_mistake_of_the_configuration() {
     let out = finish(command(&folder, &config).arg("check"));
     assert_eq!(out.code, Some(2), "{}", out.stderr);
     assert!(out.stderr.contains("key.pem"), "{}", out.stderr);
+}
+
+#[test]
+fn what_cannot_be_used_is_found_by_check_and_no_reason_to_start_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, kind: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n")).unwrap();
+        path
+    };
+    let (ca, key) = (file("ca.pem", "CERTIFICATE"), file("key.pem", "PUBLIC KEY"));
+    let listen = "http.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"127.0.0.1:0\"]\n";
+    for (config, place, commands) in [
+        (
+            "webhooks.urls = [\"https://hooks..example.org/\"]\n".to_owned(),
+            "callgate.toml:3: webhooks.urls",
+            &["check", "reload", "serve"][..],
+        ),
+        (
+            format!("webhooks.join_url = \"https://hooks.example.org\"\nwebhooks.ca = {ca:?}\n"),
+            "callgate.toml:4: webhooks.ca",
+            &["check", "reload", "serve"],
+        ),
+        (
+            format!("auth.key = {key:?}\n"),
+            "callgate.toml:3: auth.key",
+            &["check", "reload", "serve", "token"],
+        ),
+    ] {
+        for argument in commands {
+            let out = finish(command(&folder, &format!("{listen}{config}")).arg(argument));
+            assert_eq!(out.code, Some(2), "{argument} {config}: {}", out.stderr);
+            assert!(out.stderr.contains(place), "{argument}: {place:?} is not in {}", out.stderr);
+        }
+    }
 }
 
 #[test]

@@ -10,8 +10,11 @@ const RULES: &[(&str, &[&str])] = &[
     // What changes with a file, for those that watch one.
     ("stamp", &[]),
     ("customer", &[]),
-    ("auth", &["config", "stamp"]),
-    ("cli", &["auth", "config", "daemon", "log", "turn::credential"]),
+    ("label", &[]),
+    ("turns", &[]),
+    ("rate", &["customer"]),
+    ("auth", &["config", "label", "stamp"]),
+    ("cli", &["auth", "config", "daemon", "log", "rooms::RoomId", "turn::credential"]),
     (
         "daemon",
         &[
@@ -23,6 +26,7 @@ const RULES: &[(&str, &[&str])] = &[
             "ice",
             "log",
             "metrics",
+            "rate",
             "relay",
             "rooms",
             "shutdown",
@@ -40,16 +44,45 @@ const RULES: &[(&str, &[&str])] = &[
     ("turn", &["stun"]),
     ("relay", &["turn", "stun", "config"]),
     ("gate", &["config", "customer", "stamp"]),
-    ("webhooks", &["config"]),
+    ("webhooks", &["config", "label"]),
     ("rooms", &[]),
     ("store", &["rooms", "config"]),
     ("ice", &["turn::credential"]),
-    ("signaling", &["auth", "customer", "rooms", "store", "config", "ice", "turn::credential"]),
-    ("http", &["auth", "customer", "rooms", "store", "config", "ice", "metrics", "turn::credential"]),
+    (
+        "signaling",
+        &[
+            "auth",
+            "customer",
+            "label",
+            "rate",
+            "rooms",
+            "store",
+            "config",
+            "ice",
+            "turn::credential",
+            "turns",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "auth",
+            "customer",
+            "label",
+            "rate",
+            "rooms",
+            "store",
+            "config",
+            "ice",
+            "metrics",
+            "turn::credential",
+            "turns",
+        ],
+    ),
 ];
 
 /// Modules without IO: no runtime, no socket, no clock, no randomness of their own.
-const PURE: &[&str] = &["stun", "turn", "rooms"];
+const PURE: &[&str] = &["stun", "turn", "rooms", "rate"];
 const IMPURE: &[&str] = &[
     "tokio",
     "socket2",

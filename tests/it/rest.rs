@@ -344,7 +344,13 @@ async fn a_seat_taken_with_a_token_is_taken_again_with_one_only() {
         assert_eq!(refused["error"]["code"], "resume-failed", "{auth}");
     }
     let mut again = Guest::connect(&daemon, json!({ "token": token("ada").await })).await;
-    assert_eq!(again.ask("room.join", resume).await["resumed"], true);
+    assert_eq!(again.ask("room.join", resume.clone()).await["resumed"], true);
+    again.ask("room.leave", json!({"room": "tea"})).await;
+    let refused = again.ask("room.join", resume).await;
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["message"]),
+        (&json!("resume-failed"), &json!("no seat is kept for this token: join anew"))
+    );
 }
 
 #[tokio::test]

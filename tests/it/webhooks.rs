@@ -1,6 +1,5 @@
 //! Webhooks over real connections: what is signed, who is trusted, and receivers that do not do what they should.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -24,6 +23,7 @@ use callgate::webhooks::Decision;
 use callgate::webhooks::JoinAsk;
 use callgate::webhooks::Role;
 use callgate::webhooks::Stats;
+use callgate::webhooks::Unusable;
 use callgate::webhooks::Webhooks;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
@@ -158,7 +158,7 @@ fn webhooks(config: &str) -> Webhooks {
     try_webhooks(config).unwrap()
 }
 
-fn try_webhooks(config: &str) -> io::Result<Webhooks> {
+fn try_webhooks(config: &str) -> Result<Webhooks, Unusable> {
     let settings = config::read(None, &format!("[webhooks]\n{config}"), &Environment::new()).unwrap();
     Webhooks::start(&settings.webhooks, &SECRET.into())
 }
@@ -493,13 +493,26 @@ async fn a_daemon_lets_in_whom_the_receiver_lets_in() {
         (&unsure["error"]["code"], unsure["error"]["retryAfter"].is_u64()),
         (&json!("unavailable"), true)
     );
+    // The operator is told once, until there is an answer again.
+    for user in ["nobody", "bob", "nobody"] {
+        drop(join(user).await);
+    }
+    let mut daemon = daemon;
+    let message = "webhooks.join_url does not say who may join: nobody joins";
+    assert_eq!(daemon.wait_for_log(message)["why"], "no answer in time");
+    assert_eq!(
+        daemon.log().iter().filter(|line| line["message"] == message).count(),
+        2,
+        "{:#?}",
+        daemon.log()
+    );
     let asked = gatekeeper.got();
     assert_eq!((&asked[0].body["kind"], &asked[0].body["dialect"]), (&json!("room"), &json!("native")));
     assert_eq!(asked[0].body["address"], "127.0.0.1");
     let figures = daemon.metrics().await;
     let decisions = ["allowed", "denied", "unreachable"]
         .map(|decision| figures[&format!("callgate_join_decisions_total{{decision=\"{decision}\"}}")]);
-    assert_eq!(decisions, [1.0, 2.0, 1.0]);
+    assert_eq!(decisions, [1.0, 3.0, 3.0]);
     assert_eq!(
         figures["callgate_rooms{kind=\"room\"}"], 1.0,
         "nothing is made for those who may not come in"

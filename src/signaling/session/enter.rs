@@ -36,6 +36,7 @@ use crate::rooms::Media;
 use crate::rooms::Options;
 use crate::rooms::PeerId;
 use crate::rooms::Rank;
+use crate::rooms::Refusal;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 use crate::rooms::Who;
@@ -145,12 +146,14 @@ impl Asked<'_> {
             }
             return Ok(());
         };
-        let mut user = opened.restore.as_ref().and_then(|restore| restore.who.user.clone());
+        let mut user = opened.restore.as_ref().map(|restore| restore.who.user.clone());
         self.hub.store.look(room, &mut |room| {
             if let Some(member) = room.and_then(|room| room.member(opened.peer)) {
-                user = member.user.clone();
+                user = Some(member.user.clone());
             }
         });
+        // It was given up: nobody's now.
+        let Some(user) = user else { return Err(Refusal::ResumeFailed.into()) };
         if user != identity.user {
             return Err(Failure::new(Code::ResumeFailed, "that was another user's seat"));
         }

@@ -40,6 +40,7 @@ use super::hub::Hub;
 use super::hub::member_id;
 use super::stats::Drop;
 use crate::ice::Minted;
+use crate::label;
 use crate::rooms::Absent;
 use crate::rooms::Command;
 use crate::rooms::Now;
@@ -48,7 +49,7 @@ use crate::rooms::RoomId;
 use crate::store::Committed;
 
 /// The longest label, name, kind of signal or client's message id, in bytes.
-pub(super) const LABEL: usize = 128;
+pub(super) const LABEL: usize = label::LONGEST;
 
 /// What is left of an item that has to wait for something.
 pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,30 +1,39 @@
 //! Passwords of rooms: hashed by argon2, which is slow on purpose, on threads of its own and a few at a time.
 
 use std::sync::Arc;
+use std::thread;
 
 use argon2::Argon2;
 use argon2::PasswordHash;
 use argon2::PasswordHasher;
 use argon2::PasswordVerifier;
 use argon2::password_hash::SaltString;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::super::error::Code;
 use super::super::error::Failure;
+use super::super::error::LATER;
+use crate::turns::NotDone;
+use crate::turns::Turns;
 
-/// How many are hashed at a time: each takes 19 MiB and a core for some 30 ms.
+/// How many are hashed at a time: each takes 19 MiB and a core for some 30 ms. One where there are two cores or fewer: the other is
+/// everybody's.
 const AT_ONCE: usize = 2;
+const CORES: usize = 2;
+
+/// How many more may wait for that: some four seconds' worth of one core.
+const WAITING: usize = 128;
 
 /// The longest password, in bytes.
 const LONGEST: usize = 256;
 
 /// Hashes passwords.
-pub(in crate::signaling) struct Passwords(Semaphore);
+pub(in crate::signaling) struct Passwords(Turns);
 
 impl Default for Passwords {
     fn default() -> Passwords {
-        Passwords(Semaphore::new(AT_ONCE))
+        let many = thread::available_parallelism().is_ok_and(|cores| cores.get() > CORES);
+        Passwords(Turns::new(if many { AT_ONCE } else { 1 }, WAITING))
     }
 }
 
@@ -56,9 +65,10 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-        let broken = |_| Failure::new(Code::Internal, "passwords cannot be looked at");
-        let _place = self.0.acquire().await.map_err(|_| Failure::new(Code::Internal, "going down"))?;
-        tokio::task::spawn_blocking(work).await.map_err(broken)
+        self.0.run(work).await.map_err(|why| match why {
+            NotDone::Full => Failure::too_many(LATER, "too many passwords are being looked at"),
+            NotDone::Broken => Failure::new(Code::Internal, "passwords cannot be looked at"),
+        })
     }
 }
 
@@ -83,5 +93,29 @@ mod tests {
         assert!(!passwords.is_right("open sesam", &hash).await.unwrap());
         assert!(!passwords.is_right("open sesame", &"not a hash".into()).await.unwrap());
         assert!(passwords.hash(&"x".repeat(LONGEST + 1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn beyond_so_many_in_line_one_is_told_when_to_come_again() {
+        let passwords = Arc::new(Passwords::default());
+        let all: Vec<_> = (0..AT_ONCE + WAITING + 50)
+            .map(|_| {
+                let passwords = Arc::clone(&passwords);
+                // What is no hash takes no time, but has to wait like any other.
+                tokio::spawn(async move { passwords.is_right("open sesame", &"not a hash".into()).await })
+            })
+            .collect();
+        let mut refused = 0;
+        for one in all {
+            match one.await.unwrap() {
+                Ok(right) => assert!(!right),
+                Err(failure) => {
+                    assert_eq!((failure.code, failure.retry_after), (Code::TooManyRequests, Some(LATER)));
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused >= 50, "{refused}");
+        assert_eq!(passwords.is_right("open sesame", &"not a hash".into()).await, Ok(false));
     }
 }

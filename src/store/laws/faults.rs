@@ -70,7 +70,7 @@ impl Ledger for Ledgered {
 }
 
 fn open(disk: &Arc<Disk>, now: Now) -> Live {
-    Live::open(rules(), MANY, Box::new(Ledgered(Arc::clone(disk), Volatile::new(HISTORY))), now.at).unwrap()
+    Live::open(rules(), MANY, Box::new(Ledgered(Arc::clone(disk), Volatile::new(KEEP))), now.at).unwrap()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_cannot_be_kept_is_refused_and_changes_nothing() {
 #[test]
 fn what_was_taken_for_something_that_cannot_be_kept_is_given_back() {
     let (disk, now, amy) = (Arc::<Disk>::default(), now(), user("amy"));
-    let ledger = Ledgered(Arc::clone(&disk), Volatile::new(HISTORY));
+    let ledger = Ledgered(Arc::clone(&disk), Volatile::new(KEEP));
     let store = Live::open(rules(), Limits { rooms: 2, rooms_of_one: 1 }, Box::new(ledger), now.at).unwrap();
     let new = create(Kind::Channel, amy, 6);
     disk.full.store(true, Relaxed);

@@ -1,5 +1,6 @@
 //! The laws of stores: what holds of live rooms over every ledger there is.
 
+mod bounds;
 mod faults;
 mod model;
 mod shares;
@@ -29,6 +30,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Messages of a room that are kept.
 const HISTORY: usize = 40;
 
+const KEEP: Keep =
+    Keep { history: HISTORY, history_ttl: Duration::ZERO, calls: 1000, calls_ttl: Duration::ZERO };
+
 /// A way of keeping rooms.
 enum Way {
     Volatile,
@@ -47,13 +51,13 @@ impl Way {
     }
 
     fn open(&self, limits: Limits, now: Instant) -> Live {
+        self.keeping(KEEP, limits, now)
+    }
+
+    fn keeping(&self, keep: Keep, limits: Limits, now: Instant) -> Live {
         let ledger: Box<dyn Ledger> = match self {
-            Way::Volatile => Box::new(Volatile::new(HISTORY)),
-            Way::Sqlite(path, _) => {
-                let (history_ttl, calls_ttl) = (Duration::ZERO, Duration::ZERO);
-                let keep = Keep { history: HISTORY, history_ttl, calls: 1000, calls_ttl };
-                Box::new(Sqlite::open(path, keep).unwrap())
-            }
+            Way::Volatile => Box::new(Volatile::new(keep)),
+            Way::Sqlite(path, _) => Box::new(Sqlite::open(path, keep).unwrap()),
         };
         Live::open(rules(), limits, ledger, now).unwrap()
     }
@@ -388,7 +392,8 @@ fn what_is_told_is_in_the_order_of_what_is_kept() {
             run(&store, &a, &join(None, n, user(&format!("u{n}"))), now).unwrap();
         }
         let told = Arc::new(Mutex::new(Vec::new()));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let senders: Vec<_> = (0..SENDERS)
             .map(|n| {
                 let (store, a, told) = (Arc::clone(&store), a.clone(), Arc::clone(&told));

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::fs::File;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -13,6 +14,9 @@ use super::fault::Trouble;
 use super::file;
 use super::schema;
 use crate::store::ledger::Fault;
+
+/// Who may read a copy.
+const MODE: u32 = 0o640;
 
 /// What was copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,10 +43,18 @@ pub fn backup(from: &Path, to: &Path) -> Result<Copied, Fault> {
         return Err(Fault(format!("{} is there already, and is not overwritten", to.display()).into()));
     }
     let half = file::beside(to, &format!(".half-{}", std::process::id()));
-    let outcome = copy(from, &half, to);
-    // Linked under its name when it was whole.
-    let _ = fs::remove_file(&half);
-    outcome.map_err(|trouble| Fault(format!("{}: {}", from.display(), trouble.why()).into()))
+    // Made first: what SQLite makes, others may read. It fills one that is empty.
+    let made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&half);
+    let outcome = made.map_err(Trouble::from).and_then(|_| {
+        let copied = copy(from, &half, to);
+        // Linked under its name when it was whole.
+        let _ = fs::remove_file(&half);
+        copied
+    });
+    // Either of them may be what the matter is with.
+    let failed =
+        |why: &str| Fault(format!("{} cannot be copied to {}: {why}", from.display(), to.display()).into());
+    outcome.map_err(|trouble| failed(trouble.why()))
 }
 
 fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {
@@ -55,7 +67,6 @@ fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {
     };
     // One reading transaction: whoever writes is not held up, and cannot make it begin anew.
     db.execute("VACUUM INTO ?1", [name])?;
-    fs::set_permissions(half, Permissions::from_mode(0o640))?;
     let copy = Connection::open_with_flags(
         half,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -77,7 +88,21 @@ fn copy(from: &Path, half: &Path, to: &Path) -> Result<Copied, Trouble> {
     };
     drop(copy);
     File::open(half)?.sync_all()?;
-    fs::hard_link(half, to)?;
+    put(half, to, |half, to| fs::hard_link(half, to))?;
     file::sync_folder(to)?;
     Ok(copied)
+}
+
+/// Gives a file that is whole its name, if nobody has it. Not every file system can link (vfat, many network shares): there the
+/// name is taken first.
+pub(super) fn put(half: &Path, to: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    match link(half, to) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
+        done => return done,
+    }
+    OpenOptions::new().write(true).create_new(true).mode(MODE).open(to)?;
+    fs::rename(half, to).inspect_err(|_| {
+        // It is our own, and empty.
+        let _ = fs::remove_file(to);
+    })
 }

@@ -6,6 +6,7 @@
 mod backup;
 mod fault;
 mod file;
+mod pulse;
 mod queue;
 mod reader;
 mod rows;
@@ -22,6 +23,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,10 +37,12 @@ use crate::rooms::PeerId;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
 
+use super::LATE;
 use super::ledger::Answer;
 use super::ledger::Call;
 use super::ledger::Fault;
 use super::ledger::Health;
+use super::ledger::Keep;
 use super::ledger::Ledger;
 use super::ledger::Record;
 use super::ledger::Written;
@@ -55,19 +60,6 @@ use writer::Writer;
 pub use backup::Copied;
 pub use backup::backup;
 
-/// How much is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Keep {
-    /// Messages of a room.
-    pub history: usize,
-    /// How long a message is kept; zero: as long as its room.
-    pub history_ttl: Duration,
-    /// Calls that are over.
-    pub calls: u64,
-    /// How long they are kept; zero: for ever.
-    pub calls_ttl: Duration,
-}
-
 /// A ledger in a file.
 pub struct Sqlite {
     path: PathBuf,
@@ -77,8 +69,10 @@ pub struct Sqlite {
     figures: Arc<Figures>,
     reader: Reader,
     writer: Option<JoinHandle<()>>,
-    /// Given back when the threads have ended.
-    _lock: Lock,
+    /// Dropped, nobody looks on any more.
+    _watched: Sender<()>,
+    /// Given back when nothing is written any more.
+    _lock: Arc<Lock>,
 }
 
 impl fmt::Debug for Sqlite {
@@ -94,13 +88,13 @@ impl Sqlite {
     /// # Errors
     /// It cannot be read or made, another daemon uses it, or it is not ours.
     pub fn open(path: &Path, keep: Keep) -> Result<Sqlite, Fault> {
-        Sqlite::begin(path, keep)
+        Sqlite::begin(path, keep, LATE)
             .map_err(|trouble| Fault(format!("{}: {}", path.display(), trouble.why()).into()))
     }
 
-    fn begin(path: &Path, keep: Keep) -> Result<Sqlite, Trouble> {
+    fn begin(path: &Path, keep: Keep, late: Duration) -> Result<Sqlite, Trouble> {
         let made = file::make(path)?;
-        let lock = Lock::take(path)?;
+        let lock = Arc::new(Lock::take(path)?);
         let found = match open(path) {
             Err(Trouble::Damaged(why)) => {
                 let aside = file::move_aside(path)?;
@@ -132,7 +126,7 @@ impl Sqlite {
             },
             Err(trouble) => return Err(trouble),
         };
-        let (queue, figures) = (Arc::new(Queue::default()), Arc::new(Figures::default()));
+        let (queue, figures) = (Arc::new(Queue::default()), Arc::new(Figures::new(late)));
         let mut writer = Writer {
             path: path.to_owned(),
             identity: file::identity(path),
@@ -147,8 +141,15 @@ impl Sqlite {
         if let Some(trouble) = fault {
             writer.fails(&trouble);
         }
-        let reader = Reader::start(path.to_owned(), keep.history)?;
-        let writer = thread::Builder::new().name("store-write".to_owned()).spawn(move || writer.run())?;
+        let reader = Reader::start(path.to_owned(), keep.history, late)?;
+        let (watched, end) = channel();
+        pulse::start(path, &queue, &figures, end)?;
+        let held = Arc::clone(&lock);
+        let body = move || {
+            writer.run();
+            drop(held);
+        };
+        let writer = thread::Builder::new().name("store-write".to_owned()).spawn(body)?;
         Ok(Sqlite {
             path: path.to_owned(),
             rooms: Mutex::new(Some(rooms)),
@@ -156,6 +157,7 @@ impl Sqlite {
             figures,
             reader,
             writer: Some(writer),
+            _watched: watched,
             _lock: lock,
         })
     }
@@ -231,6 +233,9 @@ impl Ledger for Sqlite {
     }
 
     fn write(&self, records: Vec<Record>) -> Answer<Written> {
+        if let Some(fault) = self.figures.pulse.fault() {
+            return Box::pin(std::future::ready(Err(fault)));
+        }
         let (told, answer) = oneshot::channel();
         let pushed = self.queue.push(Job { records, asker: Asker::Write(told) });
         Box::pin(async move {
@@ -260,6 +265,9 @@ impl Ledger for Sqlite {
     }
 
     fn flush(&self) -> Answer<()> {
+        if let Some(fault) = self.figures.pulse.fault() {
+            return Box::pin(std::future::ready(Err(fault)));
+        }
         let (told, answer) = oneshot::channel();
         let pushed = self.queue.push(Job { records: Vec::new(), asker: Asker::Flush(told) });
         Box::pin(async move {
@@ -274,8 +282,13 @@ impl Ledger for Sqlite {
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let Some(writer) = self.writer.take() else { return };
+        if !pulse::ends(writer, || self.figures.pulse.fault().is_some())
+            && let Some(why) = self.figures.pulse.fault()
+        {
+            // It may be for ever.
+            pulse::refuse(&self.queue, &why);
+            tracing::error!(%why, waiting = self.queue.len(), "the store ends without what was to be written");
         }
     }
 }

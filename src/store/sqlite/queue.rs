@@ -133,6 +133,19 @@ impl Queue {
         }
     }
 
+    /// Takes out all that somebody waits for, and who waits; what nobody waits for stays.
+    pub(super) fn withdraw(&self) -> Vec<Asker> {
+        let mut inner = self.lock();
+        let (notes, asked): (VecDeque<Job>, VecDeque<Job>) =
+            inner.jobs.drain(..).partition(|job| matches!(job.asker, Asker::Nobody));
+        inner.jobs = notes;
+        for job in &asked {
+            inner.records -= job.records.len();
+            inner.bytes -= job.records.iter().map(weight).sum::<usize>();
+        }
+        asked.into_iter().map(|job| job.asker).collect()
+    }
+
     /// How many records wait.
     pub(super) fn len(&self) -> usize {
         self.lock().records

@@ -7,6 +7,8 @@ use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -20,6 +22,7 @@ use crate::store::ledger::Fault;
 
 use super::fault::Trouble;
 use super::file;
+use super::pulse;
 use super::rows;
 
 /// The most questions that wait.
@@ -37,15 +40,16 @@ enum Question {
 pub(super) struct Reader {
     questions: Option<SyncSender<Question>>,
     thread: Option<JoinHandle<()>>,
+    late: Duration,
 }
 
 impl Reader {
-    /// `kept`: messages of a room that are shown.
-    pub(super) fn start(path: PathBuf, kept: usize) -> io::Result<Reader> {
+    /// `kept`: messages of a room that are shown. A disk that takes longer than `late` does not answer.
+    pub(super) fn start(path: PathBuf, kept: usize, late: Duration) -> io::Result<Reader> {
         let (questions, asked) = sync_channel(MOST);
         let body = move || Reading { path, kept, db: None }.run(&asked);
         let thread = thread::Builder::new().name("store-read".to_owned()).spawn(body)?;
-        Ok(Reader { questions: Some(questions), thread: Some(thread) })
+        Ok(Reader { questions: Some(questions), thread: Some(thread), late })
     }
 
     pub(super) fn history(&self, room: RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
@@ -62,13 +66,16 @@ impl Reader {
     }
 
     fn ask<T: Send + 'static>(&self, question: impl FnOnce(Told<T>) -> Question) -> Answer<T> {
-        let (told, answer) = oneshot::channel();
+        let ((told, answer), late) = (oneshot::channel(), self.late);
         let asked = self.questions.as_ref().is_some_and(|to| to.try_send(question(told)).is_ok());
         Box::pin(async move {
             if !asked {
                 return Err(Fault("too many questions wait for the store already".into()));
             }
-            answer.await.unwrap_or_else(|_| Err(Fault("the store is closed".into())))
+            match tokio::time::timeout(late, answer).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(Fault("the store is closed".into()))),
+                Err(_) => Err(Fault(format!("the disk has not answered for {late:?}").into())),
+            }
         })
     }
 }
@@ -76,8 +83,10 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.questions = None;
+        let began = Instant::now();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            // A disk that does not answer is not waited for.
+            let _ = pulse::ends(thread, || began.elapsed() >= self.late);
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What the file must stand: the end of the process, other programs, damage, a full disk.
 
+mod copy;
+mod held;
+mod stuck;
+
 use std::process::Command;
 use std::time::Instant;
 
@@ -17,7 +21,7 @@ use crate::rooms::Status;
 const KEEP: Keep = Keep { history: 50, history_ttl: Duration::ZERO, calls: 100, calls_ttl: Duration::ZERO };
 
 fn wait<T>(answer: Answer<T>) -> Result<T, Fault> {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(answer)
 }
 
 fn id(name: &str) -> RoomId {
@@ -479,6 +483,9 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     assert!(why.0.contains("not overwritten"), "{why}");
     let why = backup(&folder.path().join("nothing.db"), &folder.path().join("x.db")).unwrap_err();
     assert!(why.0.contains("nothing.db"), "{why}");
+    let nowhere = folder.path().join("nowhere/x.db");
+    let why = backup(ledger.path(), &nowhere).unwrap_err();
+    assert!(why.0.contains(&format!("cannot be copied to {}: ", nowhere.display())), "{why}");
     let copy = Sqlite::open(&to, KEEP).unwrap();
     assert_eq!(copy.load().unwrap().len(), 1);
     let left: Vec<_> = std::fs::read_dir(folder.path())

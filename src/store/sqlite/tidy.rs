@@ -11,7 +11,7 @@ use rusqlite::params;
 
 use crate::rooms::RoomId;
 
-use super::Keep;
+use crate::store::ledger::Keep;
 
 /// Rows that go in one step.
 const ROWS: usize = 500;

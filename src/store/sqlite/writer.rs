@@ -21,6 +21,7 @@ use crate::store::ledger::Written;
 
 use super::fault::Trouble;
 use super::file;
+use super::pulse::Pulse;
 use super::queue::Asker;
 use super::queue::Job;
 use super::queue::Queue;
@@ -39,8 +40,9 @@ const MOST_HELD: usize = 4096;
 const MOST_HELD_BYTES: usize = 8 << 20;
 
 /// How it goes, for who looks from outside.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Figures {
+    pub(super) pulse: Pulse,
     fault: Mutex<Option<Fault>>,
     batches: AtomicU64,
     records: AtomicU64,
@@ -49,9 +51,26 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// `late`: a disk that takes longer does not answer.
+    pub(super) fn new(late: Duration) -> Figures {
+        Figures {
+            pulse: Pulse::new(late),
+            fault: Mutex::default(),
+            batches: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+        }
+    }
+
+    /// Why the last write failed.
+    fn failed(&self) -> Option<Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn health(&self, queued: usize) -> Health {
         Health {
-            fault: self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            fault: self.pulse.fault().or_else(|| self.failed()),
             batches: self.batches.load(Relaxed),
             records: self.records.load(Relaxed),
             given_up: self.given_up.load(Relaxed),
@@ -108,6 +127,7 @@ impl Writer {
             if self.failed.is_none() {
                 self.tidy();
             }
+            self.figures.pulse.rests();
         }
         if !self.held.is_empty() {
             self.try_again();
@@ -116,11 +136,12 @@ impl Writer {
                 self.figures.give_up(lost);
                 tracing::error!(lost, "the store ends, and what nobody waited for could not be written");
             }
+            self.figures.pulse.rests();
         }
     }
 
     /// Nobody asks, but it may be possible again.
-    fn try_again(&mut self) {
+    pub(super) fn try_again(&mut self) {
         let held: Vec<Record> = self.held.iter().cloned().collect();
         let parts: &[&[Record]] = if held.is_empty() { &[] } else { &[&held] };
         // Writes even if there is nothing to be written.
@@ -136,7 +157,7 @@ impl Writer {
         if !self.held.is_empty() {
             // They were told first.
             self.try_again();
-            if let (Some(_), Some(fault)) = (self.failed, self.figures.health(0).fault) {
+            if let (Some(_), Some(fault)) = (self.failed, self.figures.failed()) {
                 return jobs.into_iter().for_each(|job| self.refuse(job, &fault));
             }
         }
@@ -182,10 +203,14 @@ impl Writer {
     /// The same for what is held.
     fn held_alone(&mut self) {
         while let Some(record) = self.held.pop_front() {
+            let bytes = weight(&record);
+            self.held_bytes = self.held_bytes.saturating_sub(bytes);
             match self.transaction(&[std::slice::from_ref(&record)], false) {
                 Ok(_) => self.figures.wrote(1),
                 Err(trouble) if trouble.is_of_the_file() => {
+                    self.held_bytes += bytes;
                     self.held.push_front(record);
+                    self.figures.held.store(self.held.len() as u64, Relaxed);
                     return self.fails(&trouble);
                 }
                 Err(_) => self.figures.give_up(1),
@@ -196,6 +221,9 @@ impl Writer {
 
     /// Writes all of these, or nothing.
     fn transaction(&mut self, parts: &[&[Record]], touch: bool) -> Result<Vec<Written>, Trouble> {
+        self.figures.pulse.begins();
+        #[cfg(test)]
+        drop(self.figures.pulse.disk.lock());
         if file::identity(&self.path) != self.identity {
             let why = format!(
                 "{} was moved or replaced while it was in use; restart callgate",
@@ -284,6 +312,7 @@ impl Writer {
 
     fn tidy(&mut self) {
         let Some(db) = &mut self.db else { return };
+        self.figures.pulse.begins();
         if let Err(error) = self.tidy.step(db) {
             let trouble = Trouble::from(error);
             if trouble.is_of_the_file() {
@@ -298,7 +327,7 @@ impl Writer {
 }
 
 /// Whoever does not wait any more is not told.
-fn tell(asker: Asker, outcome: Result<Written, Fault>) {
+pub(super) fn tell(asker: Asker, outcome: Result<Written, Fault>) {
     match asker {
         Asker::Nobody => {}
         Asker::Write(to) => {

@@ -19,18 +19,34 @@ enum Mood {
     Late(Duration),
     Full,
     Silent,
+    /// The disk does not answer: what it was given waits for it, and the rest is refused.
+    Stuck,
+    /// The same, and it is not known yet.
+    Sticking,
 }
 
 /// A ledger in memory, in changing moods: for all, or for messages with a certain text in them.
 struct Moody {
     inner: Arc<Volatile>,
     mood: Arc<Mutex<(Mood, &'static str)>>,
+    answers: Arc<tokio::sync::Notify>,
 }
 
 fn moody() -> (Box<Moody>, impl Fn(Mood, &'static str)) {
     let mood = Arc::new(Mutex::new((Mood::Well, "")));
-    let ledger = Box::new(Moody { inner: Arc::new(Volatile::new(100)), mood: Arc::clone(&mood) });
-    (ledger, move |new, about| *mood.lock().unwrap() = (new, about))
+    let answers = Arc::<tokio::sync::Notify>::default();
+    let ledger = Moody {
+        inner: Arc::new(Volatile::new(KEEP)),
+        mood: Arc::clone(&mood),
+        answers: Arc::clone(&answers),
+    };
+    let turn = move |new, about| {
+        *mood.lock().unwrap() = (new, about);
+        if matches!(new, Mood::Well) {
+            answers.notify_waiters();
+        }
+    };
+    (Box::new(ledger), turn)
 }
 
 impl Ledger for Moody {
@@ -51,6 +67,14 @@ impl Ledger for Moody {
             }
             Mood::Full if is_meant => Box::pin(std::future::ready(Err(Fault("the disk is full".into())))),
             Mood::Silent if is_meant => Box::pin(std::future::pending()),
+            Mood::Stuck => Box::pin(std::future::ready(Err(stuck()))),
+            Mood::Sticking if is_meant => {
+                let (inner, answers) = (Arc::clone(&self.inner), Arc::clone(&self.answers).notified_owned());
+                Box::pin(async move {
+                    answers.await;
+                    inner.write(records).await
+                })
+            }
             _ => self.inner.write(records),
         }
     }
@@ -75,12 +99,17 @@ impl Ledger for Moody {
     }
 
     fn health(&self) -> Health {
-        self.inner.health()
+        let is_stuck = matches!(self.mood.lock().unwrap().0, Mood::Stuck);
+        Health { fault: is_stuck.then(stuck), ..self.inner.health() }
     }
 
     fn flush(&self) -> Answer<()> {
         self.inner.flush()
     }
+}
+
+fn stuck() -> Fault {
+    Fault("the disk has not answered".into())
 }
 
 async fn channel(by: &mut Client, name: &str) -> String {
@@ -262,6 +291,52 @@ async fn a_write_that_never_ends_stops_its_own_room_and_nothing_else() {
     let whole = house.signaling.room(&RoomId::parse(&stuck).unwrap(), true).unwrap();
     assert_eq!(whole["memberCount"], 3, "nothing has changed there");
     let _ = (never, waits);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_does_not_answer_refuses_and_what_it_was_given_is_answered_with_what_came_of_it() {
+    let (ledger, mood) = moody();
+    let house = house_over(settings(), ledger, [7; 32]).await;
+    let (mut ada, mut bob, mut eve, mut dan) = (
+        Client::user(&house, "ada").await,
+        Client::user(&house, "bob").await,
+        Client::user(&house, "eve").await,
+        Client::user(&house, "dan").await,
+    );
+    let stuck = channel(&mut ada, "stuck").await;
+    let other = channel(&mut eve, "other").await;
+    let going = dan.ask("room.create", json!({"name": "going"})).await["room"]["id"].clone();
+    dan.join(going.as_str().unwrap()).await;
+    bob.join(&stuck).await;
+    eve.join(&stuck).await;
+    bob.join(&other).await;
+    // This one the disk was given, and somebody waits behind it.
+    mood(Mood::Sticking, "");
+    let begun = tokio::time::Instant::now();
+    let inside = ada.say("chat", say(&stuck, "inside")).await;
+    let behind = bob.say("chat", say(&stuck, "behind it")).await;
+    // To end a room that is stored is written, too, and its last one goes.
+    let leave = dan.say("room.leave", json!({})).await;
+    mood(Mood::Stuck, "");
+    assert_eq!(bob.answer(behind).await["error"]["code"], "not-stored");
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    let _ = dan.answer(leave).await;
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_eq!(dan.fail("signal", json!({"room": going, "kind": "offer", "data": 1})).await, "not-a-member");
+    // Everywhere else it is said at once, and who goes is gone.
+    let begun = tokio::time::Instant::now();
+    assert_eq!(eve.fail("chat", say(&other, "hi")).await, "not-stored");
+    assert_eq!(eve.fail("room.ban", json!({"room": other, "userId": "bob"})).await, "not-stored");
+    assert_eq!(bob.event("room.closed").await["reason"], "kicked");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // Nothing is said of what is not known; signals pass.
+    assert_eq!(eve.ask("signal", json!({"room": stuck, "kind": "offer", "data": 2})).await["ok"], true);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(eve.events("chat").await.is_empty());
+    mood(Mood::Well, "");
+    assert_eq!(ada.answer(inside).await["ok"], true);
+    assert_eq!(eve.event("chat").await["text"], "inside");
+    assert_eq!(bob.ask("chat", say(&stuck, "behind it")).await["ok"], true);
 }
 
 #[tokio::test(start_paused = true)]

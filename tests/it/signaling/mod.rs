@@ -44,12 +44,16 @@ use callgate::signaling::Settings;
 use callgate::signaling::Signaling;
 use callgate::signaling::Usage;
 use callgate::signaling::Visitor;
+use callgate::store::Keep;
 use callgate::store::Ledger;
 use callgate::store::Live;
 use callgate::turn::credential;
 use serde_json::Value;
 use serde_json::json;
 use tower::ServiceExt;
+
+/// How much a ledger keeps.
+const KEEP: Keep = Keep { history: 100, history_ttl: Duration::ZERO, calls: 100, calls_ttl: Duration::ZERO };
 
 struct House {
     signaling: Signaling,

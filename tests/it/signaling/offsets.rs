@@ -236,7 +236,7 @@ async fn joining_once_more_loses_nothing_and_tells_nothing_twice() {
 #[tokio::test]
 async fn offsets_of_an_earlier_process_are_no_offsets_of_this_one() {
     for words in &WORDS {
-        let ledger = || Box::new(callgate::store::Volatile::new(100));
+        let ledger = || Box::new(callgate::store::Volatile::new(KEEP));
         let before = house_over(settings(), ledger(), [7; 32]).await;
         let mut ada = Client::user(&before, "ada").await;
         let seat = ada.join("r").await;

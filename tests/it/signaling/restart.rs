@@ -6,7 +6,6 @@ use callgate::store::Answer;
 use callgate::store::Call;
 use callgate::store::Fault;
 use callgate::store::Health;
-use callgate::store::Keep;
 use callgate::store::Record;
 use callgate::store::Sqlite;
 use callgate::store::Written;
@@ -20,8 +19,7 @@ struct OnLoan(Arc<Mutex<Option<Sqlite>>>);
 
 impl OnLoan {
     fn open(folder: &tempfile::TempDir) -> OnLoan {
-        let keep = Keep { history: 100, history_ttl: Duration::ZERO, calls: 100, calls_ttl: Duration::ZERO };
-        let sqlite = Sqlite::open(&folder.path().join("callgate.db"), keep).unwrap();
+        let sqlite = Sqlite::open(&folder.path().join("callgate.db"), KEEP).unwrap();
         OnLoan(Arc::new(Mutex::new(Some(sqlite))))
     }
 
@@ -65,7 +63,7 @@ impl Ledger for OnLoan {
 }
 
 fn memory() -> Box<dyn Ledger> {
-    Box::new(callgate::store::Volatile::new(100))
+    Box::new(callgate::store::Volatile::new(KEEP))
 }
 
 #[tokio::test]
