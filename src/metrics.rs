@@ -93,8 +93,6 @@ const GAUGES: &[(&str, &str)] = &[
     ("callgate_peers", "Members of rooms, those who are away for a moment included"),
     ("callgate_allocations", "TURN allocations that exist"),
     ("callgate_turn_connections", "Connections over which clients speak TURN, by transport"),
-    ("callgate_turn_frames_total", "STUN and ChannelData messages over them, by direction"),
-    ("callgate_turn_connections_closed_total", "Those that were closed, by reason"),
     ("callgate_client_allocations", "TURN allocations that exist, by how their clients came"),
     ("callgate_store_failing", "1 while the store cannot be written to"),
     ("callgate_store_waiting", "Records that wait to be written"),
@@ -105,6 +103,11 @@ const GAUGES: &[(&str, &str)] = &[
 ];
 
 const COUNTERS: &[(&str, &str)] = &[
+    ("callgate_turn_frames_total", "STUN and ChannelData messages over clients' connections, by direction"),
+    (
+        "callgate_turn_connections_closed_total",
+        "Connections over which clients spoke TURN that were closed, by reason",
+    ),
     ("callgate_joins_total", "Joins of rooms"),
     ("callgate_resumes_total", "Members that came back after their connection broke"),
     ("callgate_events_relayed_total", "Events passed from a peer to others, by kind"),
@@ -136,3 +139,18 @@ const COUNTERS: &[(&str, &str)] = &[
         "Times the certificate's files were read again, by what came of it",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_grows_is_a_total_and_nothing_else_is() {
+        for (name, _) in COUNTERS {
+            assert!(name.ends_with("_total"), "{name}");
+        }
+        for (name, _) in GAUGES {
+            assert!(!name.ends_with("_total"), "{name}");
+        }
+    }
+}

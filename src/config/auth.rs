@@ -15,7 +15,7 @@ use super::file::Wrong;
 use super::value;
 
 /// An API key is as good as being everybody, and may be tried from anywhere.
-const SHORTEST_API_KEY: usize = 16;
+pub(super) const SHORTEST_API_KEY: usize = 16;
 
 /// RFC 7518, section 3.2: the key of HS256 is as long as its hash.
 const SHORTEST_KEY: usize = 32;

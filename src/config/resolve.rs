@@ -69,7 +69,11 @@ pub(super) fn resolve(
                 "admin.token",
                 None,
                 value::parsed(value::A_SECRET, |text| {
-                    if text.is_empty() { Ok(None) } else { value::secret(SHORTEST_SECRET)(text).map(Some) }
+                    if text.is_empty() {
+                        Ok(None)
+                    } else {
+                        value::secret(auth::SHORTEST_API_KEY)(text).map(Some)
+                    }
                 }),
             ),
         },

@@ -208,6 +208,15 @@ fn a_secret_of_digits_is_in_no_complaint() {
 }
 
 #[test]
+fn what_opens_everything_to_whoever_guesses_it_is_long() {
+    let wrong = mistakes("[admin]\ntoken = \"fifteen is less\"\n", &[]);
+    assert_eq!(wrong.len(), 1, "{wrong:#?}");
+    let expected = "c.toml:2: admin.token: too short to be a secret; write at least 16 random characters";
+    assert_eq!(wrong[0], expected);
+    parse("[admin]\ntoken = \"sixteen or more.\"\n").unwrap();
+}
+
+#[test]
 fn a_certificate_file_without_a_certificate_is_a_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("empty.pem");

@@ -13,6 +13,7 @@ use crate::auth::Role;
 use crate::auth::Tokens;
 use crate::config;
 use crate::config::AuthKey;
+use crate::config::AuthMode;
 use crate::config::Mistakes;
 use crate::config::Settings;
 use crate::http;
@@ -24,6 +25,19 @@ use crate::signaling::Moment;
 /// One cannot be used: told with its place.
 pub fn keyring(settings: &Settings) -> Result<Keyring, Mistakes> {
     Keyring::read(&settings.auth).map_err(|unusable| settings.mistake(unusable.key, unusable.what))
+}
+
+/// What is to be said of tokens that prove who somebody is where nobody needs one.
+pub(super) fn complaint(settings: &Settings) -> Option<String> {
+    let auth = &settings.auth;
+    let key = if auth.key.is_some() { "auth.key" } else { "auth.jwks" };
+    let proves_nothing = auth.mode == AuthMode::Open && (auth.key.is_some() || auth.jwks.is_some());
+    proves_nothing.then(|| {
+        format!(
+            "{}: {key}: auth.mode is \"open\": whoever comes without a token is still who they say they are, and has what belongs to the users of tokens: rooms they made, what was said there, their contacts. Set auth.mode = \"jwt\" if tokens are to prove anything",
+            settings.place(key)
+        )
+    })
 }
 
 /// Verifies user tokens, and watches the file of their keys. Call it within a tokio runtime.

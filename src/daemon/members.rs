@@ -1,21 +1,13 @@
-//! Rooms and their members, as the relay and HTTP know them.
+//! Members of rooms, as the relay knows them.
 
 use std::net::IpAddr;
 use std::sync::Weak;
 
-use serde_json::Value;
-
-use crate::http;
 use crate::relay::Relay;
 use crate::rooms::Kind;
-use crate::rooms::PeerId;
-use crate::rooms::RoomId;
-use crate::rooms::Target;
-use crate::signaling;
 use crate::signaling::Flow;
 use crate::signaling::Media;
 use crate::signaling::RelayFigures;
-use crate::signaling::Signaling;
 use crate::signaling::Usage;
 use crate::turn;
 
@@ -80,64 +72,4 @@ pub(super) fn figures(relay: &Relay) -> RelayFigures {
 fn usage(to_peer: turn::Flow, to_client: turn::Flow) -> Usage {
     let flow = |flow: turn::Flow| Flow { packets: flow.packets, bytes: flow.bytes };
     Usage { to_peer: flow(to_peer), to_client: flow(to_client) }
-}
-
-impl http::Rooms for Signaling {
-    fn room(&self, id: &RoomId, whole: bool) -> Option<Value> {
-        Signaling::room(self, id, whole)
-    }
-
-    fn list(&self, search: &http::Search) -> http::Page {
-        let (items, next) =
-            Signaling::list(self, search.all, search.after.as_ref(), search.most, search.text.as_deref());
-        http::Page { items, next }
-    }
-
-    fn create(&self, new: http::NewRoom) -> http::Done<'_, RoomId> {
-        let http::NewRoom { id, kind, options, password, creator } = new;
-        Box::pin(Signaling::create(self, signaling::Plan { id, kind, options, password, creator }))
-    }
-
-    fn close<'a>(&'a self, id: &'a RoomId) -> http::Done<'a, ()> {
-        Box::pin(self.close_room(id))
-    }
-
-    fn kick<'a>(&'a self, id: &'a RoomId, target: Target<'a>, ban: bool) -> http::Done<'a, usize> {
-        Box::pin(Signaling::kick(self, id, target, ban))
-    }
-
-    fn lock<'a>(
-        &'a self,
-        id: &'a RoomId,
-        locked: Option<bool>,
-        lobby: Option<bool>,
-    ) -> http::Done<'a, (bool, bool)> {
-        Box::pin(Signaling::lock(self, id, locked, lobby))
-    }
-
-    fn invite<'a>(&'a self, id: &'a RoomId, user: &'a str) -> http::Done<'a, ()> {
-        Box::pin(Signaling::invite(self, id, user))
-    }
-
-    fn messages<'a>(
-        &'a self,
-        id: &'a RoomId,
-        before: Option<PeerId>,
-        most: usize,
-    ) -> http::Done<'a, http::Page> {
-        Box::pin(async move { Signaling::messages(self, id, before, most).await.map(page) })
-    }
-
-    fn calls<'a>(
-        &'a self,
-        room: Option<&'a RoomId>,
-        before: Option<u64>,
-        most: usize,
-    ) -> http::Done<'a, http::Page> {
-        Box::pin(async move { Signaling::calls(self, room, before, most).await.map(page) })
-    }
-}
-
-fn page((items, next): signaling::Listed) -> http::Page {
-    http::Page { items, next }
 }

@@ -12,6 +12,7 @@ mod news;
 mod process;
 mod public;
 mod reload;
+mod rest;
 mod sessions;
 
 use std::io;
@@ -111,7 +112,8 @@ pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
     webhooks::check(&settings.webhooks).map_err(|wrong| settings.mistake(wrong.key, wrong.what))?;
     gate::overlap(settings)?;
     let complaints = public::complaints(&settings.public.addresses, &public::interfaces());
-    Ok(complaints.iter().map(|what| about_addresses(settings, what)).collect())
+    let complaints = complaints.iter().map(|what| about_addresses(settings, what));
+    Ok(complaints.chain(access::complaint(settings)).collect())
 }
 
 /// What the daemon was started with.
@@ -185,6 +187,9 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
     let (turn_secret, turn_kept) = secret(state, "turn-secret", settings.turn.secrets.first())?;
     let (admin_token, _) = secret(state, "admin-token", settings.admin.token.as_ref())?;
     let keyring = access::keyring(settings)?;
+    if let Some(complaint) = access::complaint(settings) {
+        tracing::warn!("{complaint}");
+    }
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);

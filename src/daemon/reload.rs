@@ -212,7 +212,7 @@ mod tests {
             ("turn.secrets = [\"south wind\"]", &["turn.secrets"][..]),
             ("turn.secrets = [\"south wind\", \"north wind\"]", &["turn.secrets"]),
             ("turn.secrets = [\"north wind\"]\nturn.users = [\"amy:passw0rd!\"]", &["turn.users"]),
-            ("turn.secrets = [\"north wind\"]\nadmin.token = \"open sesame\"", &["admin.token"]),
+            ("turn.secrets = [\"north wind\"]\nadmin.token = \"open sesame, please\"", &["admin.token"]),
             ("turn.secrets = [\"north wind\"]\nwebhooks.secret = \"open sesame\"", &["webhooks.secret"]),
             ("turn.secrets = [\"north wind\"]\nauth.api_keys = [\"open sesame open\"]", &["auth.api_keys"]),
             (

@@ -319,7 +319,8 @@ impl Access {
         })
     }
 
-    /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here.
+    /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here. So this keeps a log
+    /// and a load small, and guessers out of nothing: that is what the length of keys is for.
     fn wrong(&self, from: IpAddr) -> Refused {
         match self.guesses.count(from, Instant::now()) {
             Ok(_) => self.unknown(),
@@ -338,6 +339,11 @@ impl Access {
         self.refused.fetch_add(1, Relaxed);
         refused
     }
+}
+
+/// For what needs the operator or a back end.
+pub(super) fn not_trusted(refused: Refused) -> Response {
+    refused.answer(StatusCode::UNAUTHORIZED, "this needs the admin token or an API key")
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 mod access;
 mod body;
 mod ice;
+mod listing;
 mod log;
 mod origin;
+mod page;
 mod pages;
 mod payload;
 mod problem;
+mod refusal;
 mod rooms;
 mod rule;
 mod users;
@@ -47,12 +50,12 @@ use crate::store::Store;
 pub use access::Access;
 pub use access::Keys;
 pub use origin::Origins;
+pub use page::Page;
 pub use problem::problem;
 pub use problem::problem_for;
 pub use problem::too_many;
 pub use rooms::Done;
 pub use rooms::NewRoom;
-pub use rooms::Page;
 pub use rooms::Rooms;
 pub use rooms::Search;
 pub use users::Mint;
@@ -138,8 +141,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/ice", get(ice::ice))
-        .route("/api/rooms", get(rooms::list).post(rule::create))
-        .route("/api/rooms/{roomId}", get(rooms::room).delete(rule::close))
+        .route("/api/rooms", get(listing::list).post(rule::create))
+        .route("/api/rooms/{roomId}", get(listing::room).delete(rule::close))
         .route("/api/rooms/{roomId}/kick", post(rule::kick))
         .route("/api/rooms/{roomId}/lock", post(rule::lock))
         .route("/api/rooms/{roomId}/invite", post(rule::invite))

@@ -18,11 +18,11 @@ use serde::Deserializer;
 use serde_json::json;
 
 use super::Parts;
+use super::access::not_trusted;
 use super::payload;
+use super::problem::bad;
+use super::refusal::failed;
 use super::rooms::NewRoom;
-use super::rooms::bad;
-use super::rooms::failed;
-use super::rooms::not_trusted;
 use crate::label;
 use crate::rooms::Kind;
 use crate::rooms::Media;

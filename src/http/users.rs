@@ -17,10 +17,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Parts;
+use super::access::not_trusted;
 use super::payload;
 use super::problem;
-use super::rooms::bad;
-use super::rooms::not_trusted;
+use super::problem::bad;
 use crate::label;
 use crate::rooms::RoomId;
 

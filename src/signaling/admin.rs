@@ -38,6 +38,8 @@ use crate::rooms::Target;
 
 /// How often the figures are told.
 const EVERY: Duration = Duration::from_secs(10);
+/// How much of an unknown event's name is said back, in characters.
+const LONGEST_NAME: usize = 64;
 
 /// Whether a token, sent from an address, is the admin's.
 pub type Admits = dyn Fn(&[u8], IpAddr) -> bool + Send + Sync;
@@ -126,14 +128,14 @@ impl Admin {
         let current = self.operator.still_admits(socket);
         let (command, done) = if !current {
             (
-                "",
+                "".into(),
                 Err(Failure::new(
                     Code::Unauthorized,
                     "the admin token has changed: connect with the new one",
                 )),
             )
         } else if text.len() > self.hub.message_bytes {
-            ("", Err(Failure::new(Code::TooLarge, "too long")))
+            ("".into(), Err(Failure::new(Code::TooLarge, "too long")))
         } else {
             self.carry_out(text).await
         };
@@ -175,20 +177,24 @@ struct About<'a> {
 }
 
 impl Admin {
-    /// One event of an operator: its name as far as it is known, and the answer.
-    async fn carry_out(&self, text: &str) -> (&'static str, Result<serde_json::Value, Failure>) {
+    /// One event of an operator: its name, and the answer.
+    async fn carry_out(&self, text: &str) -> (Cow<'static, str>, Result<serde_json::Value, Failure>) {
         let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(text) else {
-            return ("", Err(Failure::bad("that is no event")));
+            return ("".into(), Err(Failure::bad("that is no event")));
         };
         let name = parts.first().map_or("", |name| name.get());
         match name {
-            r#""deleteRoom""# => ("deleteRoom", self.delete(&parts[1..]).await),
-            r#""kick""# => ("kick", self.kick(&parts[1..]).await),
+            r#""deleteRoom""# => ("deleteRoom".into(), self.delete(&parts[1..]).await),
+            r#""kick""# => ("kick".into(), self.kick(&parts[1..]).await),
             r#""drain""# => {
                 (self.operator.drain)();
-                ("drain", Ok(json!({ "ok": true })))
+                ("drain".into(), Ok(json!({ "ok": true })))
             }
-            _ => ("", Err(Failure::new(Code::UnknownEvent, "there is no such event"))),
+            _ => {
+                let said: String = serde_json::from_str(name).unwrap_or_default();
+                let command = said.chars().take(LONGEST_NAME).collect::<String>();
+                (command.into(), Err(Failure::new(Code::UnknownEvent, "there is no such event")))
+            }
         }
     }
 

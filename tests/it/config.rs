@@ -6,6 +6,7 @@ use std::path::Path;
 use callgate::config;
 use callgate::config::Environment;
 
+use crate::support::Callgate;
 use crate::support::bare;
 use crate::support::command;
 use crate::support::finish;
@@ -184,6 +185,25 @@ fn a_key_that_is_not_the_certificates_is_a_mistake_of_the_configuration() {
     let out = finish(command(&folder, &config).arg("check"));
     assert_eq!(out.code, Some(2), "{}", out.stderr);
     assert!(out.stderr.contains("key.pem"), "{}", out.stderr);
+}
+
+#[test]
+fn tokens_that_nobody_needs_are_warned_of_by_check_and_at_the_start() {
+    let warned = |auth: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let out = finish(command(&folder, &format!("[auth]\n{auth}")).arg("check"));
+        assert_eq!(out.code, Some(0), "{}", out.stderr);
+        out.stderr.contains("callgate.toml:2: auth.key: auth.mode is \"open\"")
+    };
+    let key = "key = \"a key of thirty-two characters..\"\n";
+    assert!(warned(key));
+    assert!(!warned(&format!("{key}mode = \"jwt\"\n")) && !warned(""));
+    let daemon = Callgate::start(&format!("[auth]\n{key}"));
+    assert!(
+        daemon.log().iter().any(|line| line.to_string().contains("Set auth.mode = ")),
+        "{:#?}",
+        daemon.log()
+    );
 }
 
 #[test]

@@ -196,7 +196,7 @@ async fn who_may_changes_without_a_restart() {
     let auth = |key: &str, api: &str, admin: &str, more: &str| {
         format!("[auth]\nkey = \"{key}\"\napi_keys = [\"{api}\"]\n{more}[admin]\ntoken = \"{admin}\"\n")
     };
-    let daemon = daemon(&auth(OLD, "old-api-key-of-it", "old-admin-token", ""));
+    let daemon = daemon(&auth(OLD, "old-api-key-of-it", "old-admin-token-of-it", ""));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let token = |key: &str| {
         let minted = callgate::auth::Minted {
@@ -220,9 +220,10 @@ async fn who_may_changes_without_a_restart() {
     };
     let opens = async || {
         let mut opens = Vec::new();
-        for (key, api, admin) in
-            [(OLD, "old-api-key-of-it", "old-admin-token"), (NEW, "new-api-key-of-it", "new-admin-token")]
-        {
+        for (key, api, admin) in [
+            (OLD, "old-api-key-of-it", "old-admin-token-of-it"),
+            (NEW, "new-api-key-of-it", "new-admin-token-of-it"),
+        ] {
             opens.push(status("/api/ice", &token(key)).await);
             opens.push(status("/api/ice", api).await);
             opens.push(status("/metrics", admin).await);
@@ -230,7 +231,7 @@ async fn who_may_changes_without_a_restart() {
         opens
     };
     assert_eq!(opens().await, [200, 200, 200, 401, 401, 401]);
-    write(&daemon, &auth(NEW, "new-api-key-of-it", "new-admin-token", ""));
+    write(&daemon, &auth(NEW, "new-api-key-of-it", "new-admin-token-of-it", ""));
     assert_eq!(reload(&daemon.folder).code, Some(0));
     lines(&daemon, RELOADED, 1);
     assert_eq!(opens().await, [401, 401, 401, 200, 200, 200]);
@@ -240,14 +241,14 @@ async fn who_may_changes_without_a_restart() {
     // A set of keys that nobody can read changes nothing.
     let jwks = daemon.folder.path().join("jwks.json");
     fs::write(&jwks, "{").unwrap();
-    write(&daemon, &auth(OLD, "old-api-key-of-it", "old-admin-token", &format!("jwks = {jwks:?}\n")));
+    write(&daemon, &auth(OLD, "old-api-key-of-it", "old-admin-token-of-it", &format!("jwks = {jwks:?}\n")));
     daemon.signal("HUP");
     lines(&daemon, "the configuration was not reloaded: all stays as it was", 1);
     assert_eq!(opens().await, [401, 401, 401, 200, 200, 200]);
     // The set alone has changed: read at once by the signal, and by itself otherwise.
     let oct = |key: &str| format!(r#"{{"keys":[{{"kty":"oct","k":"{}"}}]}}"#, base64_url(key));
     fs::write(&jwks, oct(OLD)).unwrap();
-    write(&daemon, &auth(NEW, "new-api-key-of-it", "new-admin-token", &format!("jwks = {jwks:?}\n")));
+    write(&daemon, &auth(NEW, "new-api-key-of-it", "new-admin-token-of-it", &format!("jwks = {jwks:?}\n")));
     daemon.signal("HUP");
     lines(&daemon, RELOADED, 2);
     assert_eq!(opens().await, [200, 401, 401, 200, 200, 200]);

@@ -109,6 +109,4 @@ pub(in crate::signaling) enum Field {
     Directory,
     /// Rooms, each as these. Under an empty key it is all there is: a list instead of an object.
     Rooms(Fields),
-    /// How many.
-    Total,
 }

@@ -164,5 +164,5 @@ pub(super) const ACKS: Acks = Acks {
         &[OK, ("id", Field::MessageId), ("createdAt", Field::SaidAt), ("clientId", Field::ClientId)],
     ),
     history: row("", &[OK, ("messages", Field::Messages(MESSAGE)), ("before", Field::Next)]),
-    list: row("", &[OK, ("rooms", Field::Directory), ("cursor", Field::Next), ("total", Field::Total)]),
+    list: row("", &[OK, ("rooms", Field::Directory), ("cursor", Field::Next)]),
 };

@@ -56,7 +56,6 @@ pub(in crate::signaling) struct Pieces<'a> {
     pub(in crate::signaling) messages: Option<&'a [Message]>,
     pub(in crate::signaling) rooms: Option<&'a [Facts]>,
     pub(in crate::signaling) next: Option<&'a str>,
-    pub(in crate::signaling) total: Option<u64>,
     pub(in crate::signaling) ice: Option<&'a Minted>,
     pub(in crate::signaling) resume: Option<&'a str>,
     pub(in crate::signaling) resumed: bool,
@@ -194,7 +193,6 @@ impl<'a> Pieces<'a> {
             Field::Next => some(map, key, self.next),
             Field::Directory => some(map, key, self.rooms.map(Directory)),
             Field::Rooms(fields) => some(map, key, self.rooms.map(|them| RoomList(them, fields))),
-            Field::Total => some(map, key, self.total),
             Field::Text
             | Field::Attachments
             | Field::MessageId

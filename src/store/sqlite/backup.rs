@@ -1,5 +1,6 @@
 //! A copy of the file, as of one moment, while it is in use.
 
+use std::fmt::Display;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -43,17 +44,16 @@ pub fn backup(from: &Path, to: &Path) -> Result<Copied, Fault> {
         return Err(Fault(format!("{} is there already, and is not overwritten", to.display()).into()));
     }
     let half = file::beside(to, &format!(".half-{}", std::process::id()));
+    // Either of them may be what the matter is with.
+    let failed = |why: &dyn Display| {
+        Fault(format!("{} cannot be copied to {}: {why}", from.display(), to.display()).into())
+    };
     // Made first: what SQLite makes, others may read. It fills one that is empty.
     let made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&half);
-    let outcome = made.map_err(Trouble::from).and_then(|_| {
-        let copied = copy(from, &half, to);
-        // Linked under its name when it was whole.
-        let _ = fs::remove_file(&half);
-        copied
-    });
-    // Either of them may be what the matter is with.
-    let failed =
-        |why: &str| Fault(format!("{} cannot be copied to {}: {why}", from.display(), to.display()).into());
+    made.map_err(|error| failed(&format!("{}: {error}", half.display())))?;
+    let outcome = copy(from, &half, to);
+    // Linked under its name when it was whole.
+    let _ = fs::remove_file(&half);
     outcome.map_err(|trouble| failed(trouble.why()))
 }
 

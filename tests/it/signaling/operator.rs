@@ -173,6 +173,10 @@ async fn the_operator_is_told_the_figures_and_is_obeyed() {
     ] {
         assert_eq!(ask(&mut admin, event.clone()).await["error"]["code"], code, "{event}");
     }
+    // Without an acknowledgement it is said which one it was.
+    admin.post(r#"42/admin,["room.join",{"room":"r"}]"#).await;
+    let error = admin.next(r#"42/admin,["error","#).await;
+    assert!(error.contains(r#""command":"room.join""#), "{error}");
     assert_eq!(*drained.lock().unwrap(), 0);
     assert_eq!(ask(&mut admin, json!(["drain"])).await, json!({"ok": true}));
     assert_eq!(*drained.lock().unwrap(), 1);
