@@ -254,6 +254,8 @@ pub enum Command<'a> {
         by: By<'a>,
         /// Whom.
         user: &'a str,
+        /// From where that is asked (`Member::customer`).
+        customer: u32,
     },
     /// Make somebody a moderator, or no longer one.
     Promote {

@@ -130,7 +130,7 @@ pub fn decide<'a>(
         Command::Pardon { by, user } => super::moderate::pardon(room, *by, user),
         Command::Lock { by, locked, lobby } => super::moderate::lock(room, *by, *locked, *lobby),
         Command::Admit { by, peer, admit } => super::enter::admit(room, *by, *peer, *admit, rules, now),
-        Command::Invite { by, user } => super::moderate::invite(room, *by, user, now),
+        Command::Invite { by, user, customer } => super::invite::invite(room, *by, user, *customer, now),
         Command::Promote { by, target, moderator } => {
             super::moderate::promote(room, *by, *target, *moderator, now)
         }

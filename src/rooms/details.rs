@@ -89,6 +89,17 @@ pub struct Person {
     pub name: Option<Arc<str>>,
     /// Since when, in milliseconds since 1970.
     pub since: u64,
+    /// Who has invited the user, as long as it is no more than invited. `None`: the operator, a back end, or nobody knows.
+    pub by: Option<Inviter>,
+}
+
+/// Who has invited somebody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inviter {
+    /// Its user.
+    pub user: Option<Arc<str>>,
+    /// From where it came (`Member::customer`).
+    pub customer: u32,
 }
 
 /// Somebody in the lobby.
@@ -182,6 +193,8 @@ pub struct Details {
 impl Details {
     /// The most users a room knows.
     pub const MOST_PEOPLE: usize = 1024;
+    /// The most of them who are invited by members, and have not come yet.
+    pub const MOST_INVITED: usize = Details::MOST_PEOPLE / 2;
     /// The most who wait in its lobby.
     pub const MOST_WAITING: usize = 64;
     /// The most messages whose repetition is recognised.

@@ -1,5 +1,6 @@
 //! Coming in: rooms are made, seats taken, taken again, or waited for.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -100,7 +101,12 @@ pub(super) fn create<'a>(
     if kind == Kind::Channel
         && let Some(user) = creator.user.as_ref().filter(|user| !user.is_empty())
     {
-        let person = Person { standing: Standing::Moderator, name: creator.name.clone(), since: now.unix_ms };
+        let person = Person {
+            standing: Standing::Moderator,
+            name: creator.name.clone(),
+            since: now.unix_ms,
+            by: None,
+        };
         details.people.insert(user.clone(), person);
         room.expires = None;
     }
@@ -196,8 +202,12 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
     let rank = if makers { Rank::Creator } else { recorded };
     let who = Who { rank, ..join.who.clone() };
     if details.lobby && !known && !makers {
+        let mut decision = Decision { answer: Answer::Waits { peer: join.peer }, ..Default::default() };
         if details.waiting.len() >= Details::MOST_WAITING {
-            return Err(Refusal::LobbyFull);
+            let old = yields(&details.waiting, join.customer).ok_or(Refusal::LobbyFull)?;
+            decision.changes.push(Change::Unwait(old));
+            decision.tell(smallvec![old], Event::Denied);
+            decision.tell(moderators(room), Event::PeerNotWaiting { peer: old });
         }
         let waiting = Waiting {
             peer: join.peer,
@@ -207,7 +217,6 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
             customer: join.customer,
         };
         let event = Event::PeerWaiting { peer: join.peer, user: who.user, name: who.name };
-        let mut decision = Decision { answer: Answer::Waits { peer: join.peer }, ..Default::default() };
         decision.tell(moderators(room), event);
         decision.changes.push(Change::Wait(waiting));
         return Ok(decision);
@@ -221,6 +230,20 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
     decision.seat(room, member(join.peer, whence, &who, room.joined, now.unix_ms), rules, now);
     decision.belong(room, &who, now)?;
     Ok(decision)
+}
+
+/// Who makes place in a full lobby for somebody from there: of the customer that has the most waiting, the oldest of who has the most
+/// of those. The newcomer's must have fewer, after that too: a lobby full of others is full. From nowhere in particular (behind
+/// a reverse proxy) anybody may come: they make no place.
+fn yields(waiting: &[Waiting], customer: u32) -> Option<PeerId> {
+    let from = |customer: u32| waiting.iter().filter(|it| it.customer == customer).count();
+    let own = from(customer);
+    let may = waiting.iter().enumerate().filter(|(_, it)| it.customer != 0 && it.customer != customer);
+    let most = may.max_by_key(|(at, it)| {
+        let same = waiting.iter().filter(|other| (other.customer, &other.user) == (it.customer, &it.user));
+        (from(it.customer), same.count(), Reverse(*at))
+    });
+    most.map(|(_, it)| it).filter(|it| own + 1 < from(it.customer)).map(|it| it.peer)
 }
 
 pub(super) fn resume<'a>(
@@ -436,10 +459,8 @@ impl Decision<'_> {
         let details = room.details();
         let person = match (room.kind, details.standing(user)) {
             (Kind::Channel, None) | (_, Some(Standing::Invited)) => {
-                if details.standing(user).is_none() && details.people.len() >= Details::MOST_PEOPLE {
-                    return Err(Refusal::TooManyPeople);
-                }
-                Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms }
+                self.make_place(details, user)?;
+                Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms, by: None }
             }
             _ => return Ok(()),
         };

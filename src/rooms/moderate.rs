@@ -14,7 +14,6 @@ use super::decide::Decision;
 use super::decide::everyone;
 use super::decide::moderators;
 use super::depart::Gone;
-use super::details::Details;
 use super::details::Person;
 use super::details::Standing;
 use super::notice::ClosedReason;
@@ -118,14 +117,9 @@ impl Decision<'_> {
         if standing == Some(Standing::Banned) {
             return Ok(());
         }
-        if standing.is_none() && details.people.len() >= Details::MOST_PEOPLE {
-            // Any member may invite: that must not keep anybody from being put out.
-            let invited = details.people.iter().filter(|(_, person)| person.standing == Standing::Invited);
-            let oldest = invited.min_by_key(|(_, person)| person.since).ok_or(Refusal::TooManyPeople)?;
-            self.changes.push(Change::Person { user: Arc::clone(oldest.0), person: None });
-        }
+        self.make_place(details, user)?;
         let name = details.people.get(user).and_then(|person| person.name.clone());
-        let person = Person { standing: Standing::Banned, name, since: now.unix_ms };
+        let person = Person { standing: Standing::Banned, name, since: now.unix_ms, by: None };
         self.changes.push(Change::Person { user: Arc::clone(user), person: Some(person) });
         for waiting in details.waiting.iter().filter(|waiting| waiting.user.as_ref() == Some(user)) {
             self.changes.push(Change::Unwait(waiting.peer));
@@ -134,13 +128,6 @@ impl Decision<'_> {
         }
         Ok(())
     }
-}
-
-fn has_place(room: &Room, standing: Option<Standing>) -> Result<(), Refusal> {
-    if standing.is_none() && room.details().people.len() >= Details::MOST_PEOPLE {
-        return Err(Refusal::TooManyPeople);
-    }
-    Ok(())
 }
 
 pub(super) fn pardon<'a>(room: &Room, by: By<'_>, user: &str) -> Result<Decision<'a>, Refusal> {
@@ -169,23 +156,6 @@ pub(super) fn lock<'a>(
     if is != was {
         decision.changes.push(Change::Lock { locked: is.0, lobby: is.1 });
         decision.tell(everyone(room), Event::RoomChanged { ranks: Peers::new() });
-    }
-    Ok(decision)
-}
-
-pub(super) fn invite<'a>(room: &Room, by: By<'_>, user: &str, now: Now) -> Result<Decision<'a>, Refusal> {
-    let power = needs(room, by, Rank::Member)?;
-    let standing = room.details().standing(user);
-    let mut decision = Decision::default();
-    match standing {
-        // Who was put out for good comes back by those who may put out.
-        Some(Standing::Banned) if power < Rank::Moderator => return Err(Refusal::Forbidden),
-        None | Some(Standing::Banned) => {
-            has_place(room, standing)?;
-            let person = Person { standing: Standing::Invited, name: None, since: now.unix_ms };
-            decision.changes.push(Change::Person { user: user.into(), person: Some(person) });
-        }
-        Some(_) => {}
     }
     Ok(decision)
 }
@@ -224,7 +194,7 @@ pub(super) fn promote<'a>(
         let standing = if moderator { Standing::Moderator } else { Standing::Member };
         let old = room.details().people.get(&user).cloned();
         let since = old.as_ref().map_or(now.unix_ms, |old| old.since);
-        let person = Person { standing, name: old.and_then(|old| old.name), since };
+        let person = Person { standing, name: old.and_then(|old| old.name), since, by: None };
         decision.changes.push(Change::Person { user, person: Some(person) });
     }
     let ranks = meant.clone().map(|it| it.peer).collect();

@@ -1,6 +1,6 @@
 //! How much a client may ask for: events, bytes and joins, on its own account and on its address's; and how often a user connects.
 //!
-//! One's own account is the user's, if a token proves who that is, else the connection's. Many share an address (an office, a
+//! One's own account is the user's, if a token proves who that is, else the transport's. Many share an address (an office, a
 //! school), so it may ask for as much as `SHARED` of them. Loopback has no account: it is a reverse proxy's address, and so
 //! everybody's.
 
@@ -58,6 +58,8 @@ pub(super) struct Account {
     joins: Bucket,
     /// Of a user, those let in; of an address, those refused.
     connects: Bucket,
+    /// Of an address, and of a transport of nobody's in particular: whoever asked to be connected, let in or not.
+    comes: Bucket,
 }
 
 /// The accounts that a connection draws on.
@@ -139,6 +141,21 @@ impl Bank {
         every(self.rates.events_per_second)
     }
 
+    /// Counts somebody who wants to connect, let in or not, for its address and for its transport: over one transport a client may
+    /// come and go without end, and each time others are told. How long it waits in line. Both count twice as many as there
+    /// may be transports: whoever opens each once never waits here.
+    ///
+    /// # Errors
+    /// The line is too long: when to come again.
+    pub(super) fn comes(&self, of: [Option<&Account>; 2], now: Instant) -> Result<Duration, Duration> {
+        let cost = SECOND.checked_div(2 * u64::from(self.rates.connects_per_second)).unwrap_or(0);
+        let mut ahead = 0;
+        for account in of.into_iter().flatten() {
+            ahead = account.comes.take(cost, (COMES + LINE) * SECOND, self.ticks(now))?.max(ahead);
+        }
+        Ok(Duration::from_nanos(ahead.saturating_sub(COMES * SECOND)))
+    }
+
     /// Counts somebody of this address who wants to connect, before it is looked at who that is: in one session a client may be
     /// refused, and ask again with another token, as often as it likes.
     ///
@@ -178,7 +195,9 @@ impl Bank {
 
 impl Account {
     fn owes(&self, now: Ticks) -> bool {
-        [&self.events, &self.bytes, &self.joins, &self.connects].iter().any(|bucket| bucket.owes(now))
+        [&self.events, &self.bytes, &self.joins, &self.connects, &self.comes]
+            .iter()
+            .any(|bucket| bucket.owes(now))
     }
 }
 
@@ -264,6 +283,23 @@ mod tests {
     }
 
     #[test]
+    fn an_address_and_a_transport_come_twice_as_often_as_transports_are_opened_then_in_line() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let address = bank.accounts(ip("192.0.2.1"), None, start).address;
+        let transport = Account::default();
+        // Behind a reverse proxy: the transport alone.
+        for of in [[None, Some(&transport)], [address.as_deref(), None]] {
+            let waits: Vec<_> = (0..200).map(|_| bank.comes(of, start)).collect();
+            assert!(waits[..100].iter().all(|wait| *wait == Ok(Duration::ZERO)));
+            assert_eq!((waits[100], waits[149]), (Ok(Duration::from_millis(100)), Ok(LONGEST_WAIT)));
+            assert!(waits[150..].iter().all(Result::is_err));
+        }
+        let both = [address.as_deref(), Some(&Account::default())];
+        assert!(bank.comes(both, start).is_err() && bank.comes(both, start + LONGEST_WAIT).is_ok());
+    }
+
+    #[test]
     fn ten_joins_a_minute_each_and_twenty_times_that_an_address() {
         let start = Instant::now();
         let bank = Bank::new(RATES, start);
@@ -330,5 +366,6 @@ mod tests {
             (0..10_000).all(|_| bank.event(&of, 1 << 20, start).is_ok() && bank.join(&of, start).is_ok())
         );
         assert!((0..10_000).all(|_| bank.connect(&of, start) == Ok(Duration::ZERO)));
+        assert!((0..10_000).all(|_| bank.comes([Some(&of.own), None], start) == Ok(Duration::ZERO)));
     }
 }

@@ -182,7 +182,7 @@ impl Hub {
     }
 
     async fn invite(self: &Arc<Self>, id: &RoomId, user: &str) -> Result<(), Refusal> {
-        let command = Command::Invite { by: By::Operator, user };
+        let command = Command::Invite { by: By::Operator, user, customer: 0 };
         let facts = self.commit(id, &command, Hub::now(), |committed| committed.room.map(Facts::of));
         if let Some(facts) = facts.await? {
             self.invited(user, &facts, None, None);

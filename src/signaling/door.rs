@@ -65,10 +65,13 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
         let now = Hub::now().at;
         let address = Connection::address(&socket);
         let from = self.0.bank.accounts(address, None, now).address;
-        let counted = self.0.bank.shows(from.as_deref(), now).map_err(|_| Code::TooManyRequests);
-        let identity = match counted.and_then(|()| self.identity(&socket, said.map(|text| &**text), claimed))
-        {
-            Ok(identity) => identity,
+        let own = Visitor::of(&socket).map(Visitor::own).unwrap_or_default();
+        let counted = self.0.bank.comes([from.as_deref(), Some(&own)], now);
+        let counted = counted.and_then(|line| self.0.bank.shows(from.as_deref(), now).map(|()| line));
+        let counted = counted.map_err(|_| Code::TooManyRequests);
+        let looked = |line| Ok((line, self.identity(&socket, said.map(|text| &**text), claimed)?));
+        let (line, identity) = match counted.and_then(looked) {
+            Ok(it) => it,
             Err(code) => return self.refused(&socket, code),
         };
         self.0.bank.is_let_in(from.as_deref());
@@ -80,9 +83,15 @@ impl ConnectHandler<LocalAdapter, Ours> for Door {
             .or_else(|| shown_in_query(query))
             .unwrap_or(self.0.dialect);
         let user = identity.as_ref().filter(|it| it.proven).and_then(|it| it.user.as_ref());
-        let accounts = self.0.bank.accounts(address, user, now);
-        // Whom nobody can prove to be a user is counted by the address alone, before this.
-        let wait = user.map_or(Ok(Duration::ZERO), |_| self.0.bank.connect(&accounts, now));
+        let (accounts, wait) = match user {
+            Some(_) => {
+                let accounts = self.0.bank.accounts(address, user, now);
+                let wait = self.0.bank.connect(&accounts, now).map(|its| its.max(line));
+                (accounts, wait)
+            }
+            // Whom nobody can prove to be a user is counted by the address and the transport alone.
+            None => (Accounts { own, address: from }, Ok(line)),
+        };
         let comes = Comes { before: sid_before(query), dialect, identity, accounts };
         match wait {
             Ok(Duration::ZERO) => {

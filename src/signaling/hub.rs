@@ -370,7 +370,7 @@ impl Hub {
 
     /// When `tick` next has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.store.next_deadline(), self.seats.next_renewal(), self.expiries.next()]
+        [self.store.next_deadline(), self.seats.next_renewal(), self.expiries.next(), self.users.next()]
             .into_iter()
             .flatten()
             .min()
@@ -382,6 +382,7 @@ impl Hub {
         for connection in self.expiries.due(now.at) {
             self.arrive(&connection, Item::Expired);
         }
+        self.tell_who_left(now.at).await;
         loop {
             let rooms = self.store.due(now.at);
             if rooms.is_empty() {

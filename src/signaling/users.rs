@@ -1,5 +1,9 @@
 //! Which connections are a user's, and who is told when a user comes and goes.
+//!
+//! That a user has gone is told a moment later, if it has not come back: a page that is loaded again is no news, and whoever comes
+//! and goes without end is told of no more than once in that time.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,6 +11,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
+use std::time::Duration;
+use std::time::Instant;
 
 use super::connection::Connection;
 use super::dialect::Facts;
@@ -23,20 +29,49 @@ const MOST_ROOMS: usize = 64;
 /// The most contacts that are told.
 const MOST_CONTACTS: usize = 512;
 
+/// How long after its last connection a user is taken to be there.
+const STAYS: Duration = Duration::from_secs(1);
+/// The most users who have gone and are taken to be there. Who goes beyond these is told of at once.
+const MOST_STAYING: usize = 65_536;
+/// How many of them are told of at a time.
+const BATCH: usize = 64;
+
 /// How many locks the comings and goings are spread over: telling hundreds of contacts takes a while.
 const EDGES: usize = 256;
 
 /// The connections of users who said who they are on connecting.
 pub(super) struct Users {
     known: Mutex<HashMap<Arc<str>, Vec<Weak<Connection>>>>,
+    /// Taken with `known` locked, or alone.
+    staying: Mutex<Staying>,
     /// Held while others are told that a user has come or gone, so that the last they hear is how it is. Taken before all
     /// other locks.
     edges: Box<[Mutex<()>]>,
 }
 
+/// Users who have gone, and of whom nobody was told that yet.
+#[derive(Default)]
+struct Staying {
+    /// Until when, and what to call the user.
+    of: HashMap<Arc<str>, (Instant, Option<Arc<str>>)>,
+    due: BTreeSet<(Instant, Arc<str>)>,
+}
+
+impl Staying {
+    fn forget(&mut self, user: &str) -> Option<Option<Arc<str>>> {
+        let (user, (at, name)) = self.of.remove_entry(user)?;
+        self.due.remove(&(at, user));
+        Some(name)
+    }
+}
+
 impl Default for Users {
     fn default() -> Users {
-        Users { known: Mutex::default(), edges: (0..EDGES).map(|_| Mutex::default()).collect() }
+        Users {
+            known: Mutex::default(),
+            staying: Mutex::default(),
+            edges: (0..EDGES).map(|_| Mutex::default()).collect(),
+        }
     }
 }
 
@@ -50,12 +85,57 @@ impl Users {
         self.edges[sum % EDGES].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection more; `true`: the first of the user's.
+    fn staying(&self) -> MutexGuard<'_, Staying> {
+        self.staying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection more; `true`: the first of the user's, who was not taken to be there.
     fn add(&self, user: &Arc<str>, connection: &Arc<Connection>) -> bool {
         let mut users = self.lock();
         let connections = users.entry(user.clone()).or_default();
         connections.push(Arc::downgrade(connection));
-        connections.len() == 1
+        connections.len() == 1 && self.staying().forget(user).is_none()
+    }
+
+    /// The user's last connection has gone. Until when the user is taken to be there; `None`: it is not.
+    fn stays(&self, user: &Arc<str>, name: Option<&Arc<str>>, now: Instant) -> Option<Instant> {
+        let mut staying = self.staying();
+        if staying.of.len() >= MOST_STAYING {
+            return None;
+        }
+        let at = now + STAYS;
+        staying.of.insert(Arc::clone(user), (at, name.cloned()));
+        staying.due.insert((at, Arc::clone(user)));
+        Some(at)
+    }
+
+    /// When the next one is no longer taken to be there.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.staying().due.first().map(|(at, _)| *at)
+    }
+
+    /// Some who are not taken to be there from now on, unless they come back.
+    fn due(&self, now: Instant) -> Vec<Arc<str>> {
+        let staying = self.staying();
+        let due = staying.due.iter().take_while(|(at, _)| *at <= now);
+        due.take(BATCH).map(|(_, user)| Arc::clone(user)).collect()
+    }
+
+    /// The user is not taken to be there any more, if it still was; `Some`: what it was called.
+    fn left(&self, user: &str, now: Instant) -> Option<Option<Arc<str>>> {
+        let mut staying = self.staying();
+        if staying.of.get(user).is_none_or(|(at, _)| *at > now) {
+            return None;
+        }
+        staying.forget(user)
+    }
+
+    /// Whether others take the user to be there; `Some`: what it is called.
+    fn is_there(&self, user: &str) -> Option<Option<Arc<str>>> {
+        if let Some(there) = self.of(user).first() {
+            return Some(there.identity().and_then(|it| it.name.clone()));
+        }
+        self.staying().of.get(user).map(|(_, name)| name.clone())
     }
 
     /// A connection less; `true`: it was the user's last.
@@ -95,8 +175,7 @@ impl Hub {
             for contact in &contacts {
                 // Nobody goes between the look and the word.
                 let _edge = self.users.edge(contact);
-                if let Some(there) = self.users.of(contact).first() {
-                    let name = there.identity().and_then(|it| it.name.clone());
+                if let Some(name) = self.users.is_there(contact) {
                     let pieces = Pieces { user: Some(contact), name: name.as_deref(), ..Pieces::default() };
                     self.push(connection, row.event, &Rendered(row, pieces));
                 }
@@ -118,18 +197,36 @@ impl Hub {
         }
     }
 
-    /// A connection has gone: who shares a channel with its user is told, if it was the last.
+    /// A connection has gone: who shares a channel with its user is told in a moment, if it was the last.
     pub(super) fn user_went(&self, connection: &Arc<Connection>) {
         let Some(identity) = connection.identity() else { return };
         let Some(user) = &identity.user else { return };
-        // Looked up before others have to wait for it; most users have one connection.
-        let contacts = self.contacts(user, &self.store.rooms_of(user, MOST_ROOMS));
         let _edge = self.users.edge(user);
         if !self.users.remove(user, connection) {
             return;
         }
-        for contact in contacts {
-            self.presence(&self.users.of(&contact), user, identity.name.as_deref(), false);
+        match self.users.stays(user, identity.name.as_ref(), Hub::now().at) {
+            Some(at) => self.alarm.set(at),
+            None => self.tell_gone(user, identity.name.as_deref()),
+        }
+    }
+
+    /// Tells of some who have gone and have not come back. The others are told of the next time.
+    pub(super) async fn tell_who_left(&self, now: Instant) {
+        for user in self.users.due(now) {
+            {
+                let _edge = self.users.edge(&user);
+                if let Some(name) = self.users.left(&user, now) {
+                    self.tell_gone(&user, name.as_deref());
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn tell_gone(&self, user: &str, name: Option<&str>) {
+        for contact in self.contacts(user, &self.store.rooms_of(user, MOST_ROOMS)) {
+            self.presence(&self.users.of(&contact), user, name, false);
         }
     }
 
@@ -173,5 +270,42 @@ impl Hub {
         if connection.emit(event, body).is_err() {
             self.counters.dropped(Drop::Closed, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_are_taken_to_be_there_and_each_until_its_time() {
+        let (users, start) = (Users::default(), Instant::now());
+        let user = |n: usize| Arc::from(format!("user{n}"));
+        let name = Arc::from("Ada");
+        for n in 0..MOST_STAYING {
+            assert_eq!(users.stays(&user(n), Some(&name), start), Some(start + STAYS));
+        }
+        assert_eq!(users.stays(&user(MOST_STAYING), None, start), None, "told of at once");
+        assert_eq!((users.is_there("user7"), users.is_there("nobody")), (Some(Some(name.clone())), None));
+        assert!(users.due(start + STAYS / 2).is_empty() && users.left("user7", start + STAYS / 2).is_none());
+        // Who comes back is not told of; who goes again has a second again.
+        let later = start + STAYS / 2;
+        assert_eq!(users.staying().forget("user7"), Some(Some(name.clone())));
+        assert_eq!(users.stays(&user(7), None, later), Some(later + STAYS));
+        let mut left = 0;
+        loop {
+            let due = users.due(start + STAYS);
+            assert!(due.len() <= BATCH);
+            if due.is_empty() {
+                break;
+            }
+            for user in due {
+                assert_eq!(users.left(&user, start + STAYS), Some(Some(name.clone())));
+                left += 1;
+            }
+        }
+        assert_eq!((left, users.next()), (MOST_STAYING - 1, Some(later + STAYS)));
+        assert_eq!(users.left("user7", later + STAYS), Some(None));
+        assert!(users.next().is_none() && users.staying().of.is_empty());
     }
 }

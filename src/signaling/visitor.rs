@@ -5,10 +5,13 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::account::Account;
 use super::connection::Transport;
 
 /// How often a client is refused at once over one transport.
@@ -22,11 +25,14 @@ const THEN: Duration = Duration::from_secs(1);
 pub struct Visitor {
     address: SocketAddr,
     refused: AtomicU8,
+    /// What its client may ask for, however often it connects over it.
+    own: OnceLock<Arc<Account>>,
 }
 
 impl Clone for Visitor {
     fn clone(&self) -> Visitor {
-        Visitor { address: self.address, refused: AtomicU8::new(self.refused.load(Relaxed)) }
+        let refused = AtomicU8::new(self.refused.load(Relaxed));
+        Visitor { address: self.address, refused, own: self.own.clone() }
     }
 }
 
@@ -34,7 +40,7 @@ impl Visitor {
     /// One that comes from this address: behind a proxy that is trusted, the client's own.
     #[must_use]
     pub fn new(address: SocketAddr) -> Visitor {
-        Visitor { address, refused: AtomicU8::new(0) }
+        Visitor { address, refused: AtomicU8::new(0), own: OnceLock::new() }
     }
 
     /// Whoever has opened this one.
@@ -44,6 +50,11 @@ impl Visitor {
 
     pub(super) fn address(&self) -> IpAddr {
         self.address.ip().to_canonical()
+    }
+
+    /// The account of the transport.
+    pub(super) fn own(&self) -> Arc<Account> {
+        Arc::clone(self.own.get_or_init(Arc::default))
     }
 
     /// It is refused: how long it waits to hear of it. Who is let in the next time does not wait for that.

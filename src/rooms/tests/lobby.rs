@@ -1,5 +1,7 @@
 //! The lobby: who waits, who hears of it, who lets in.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn lobby() -> Options {
@@ -151,6 +153,82 @@ fn the_lobby_is_bounded() {
         house.wait(&id, None);
     }
     assert_eq!(house.enter(&id, None), Err(Refusal::LobbyFull));
+}
+
+/// Somebody comes from there, to wait.
+fn come(house: &mut House, id: &RoomId, user: Option<&str>, customer: u32) -> Result<PeerId, Refusal> {
+    let join = Join { customer, ..house.who(user) };
+    let peer = join.peer;
+    house.run(id, Command::Join(join)).map(|answer| {
+        assert_eq!(answer, Answer::Waits { peer });
+        peer
+    })
+}
+
+#[test]
+fn one_address_does_not_fill_a_lobby() {
+    let (mut house, id, ada) = house_with_lobby(Kind::Room);
+    let bob = come(&mut house, &id, Some("bob"), 7).unwrap();
+    let flood: Vec<_> = (1..Details::MOST_WAITING).map(|_| come(&mut house, &id, None, 7).unwrap()).collect();
+    assert_eq!(come(&mut house, &id, None, 7), Err(Refusal::LobbyFull));
+    house.told(ada);
+    // From elsewhere, or from nowhere in particular: the oldest of who has the most goes, and hears of it.
+    let others = [8, 0].map(|customer| come(&mut house, &id, None, customer).unwrap());
+    assert_eq!(house.told(ada), ["waits-not", "waits", "waits-not", "waits"]);
+    assert_eq!([flood[0], flood[1]].map(|peer| house.told(peer)), [["denied"], ["denied"]]);
+    let waits = |house: &House, peer| house.rooms[&id].details().waiting.iter().any(|it| it.peer == peer);
+    assert!(!waits(&house, flood[1]) && waits(&house, flood[2]) && waits(&house, bob));
+    // Until all have as many.
+    let all = (2..99).filter(|_| come(&mut house, &id, None, 8).is_ok()).count();
+    assert_eq!(all, Details::MOST_WAITING / 2 - 2);
+    assert_eq!(come(&mut house, &id, None, 7), Err(Refusal::LobbyFull));
+    assert!([others[0], others[1], bob].into_iter().all(|peer| waits(&house, peer)));
+}
+
+#[test]
+fn a_lobby_full_of_others_is_full_and_who_comes_from_nowhere_in_particular_keeps_its_place() {
+    for customers in [1..=64, 0..=0] {
+        let (mut house, id, _) = house_with_lobby(Kind::Room);
+        for customer in customers.cycle().take(Details::MOST_WAITING) {
+            come(&mut house, &id, None, customer).unwrap();
+        }
+        for customer in [0, 99] {
+            assert_eq!(come(&mut house, &id, Some("bob"), customer), Err(Refusal::LobbyFull));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whoever_has_less_than_its_share_of_the_lobby_may_wait(steps in prop::collection::vec((0..5_u32, 0..3_u8, any::<bool>()), 1..200)) {
+        let (mut house, id, _) = house_with_lobby(Kind::Room);
+        for (customer, user, goes) in steps {
+            let waiting = |house: &House| house.rooms[&id].details().waiting.clone();
+            let from = |house: &House, customer| waiting(house).iter().filter(|it| it.customer == customer).count();
+            let before = [0, 1, 2, 3, 4].map(|customer| from(&house, customer));
+            let full = waiting(&house).len() == Details::MOST_WAITING;
+            let own = before[customer as usize];
+            match come(&mut house, &id, (user > 0).then_some(["", "bob", "cy"][usize::from(user)]), customer) {
+                Ok(peer) => {
+                    prop_assert!(waiting(&house).iter().any(|it| it.peer == peer));
+                    prop_assert_eq!(from(&house, customer), own + 1);
+                    prop_assert!(from(&house, 0) >= before[0]);
+                    for (other, had) in (0..).zip(before) {
+                        let has = from(&house, other);
+                        prop_assert!(has >= had || (full && has + 1 == had && has > own));
+                    }
+                }
+                Err(refusal) => {
+                    prop_assert!(full && refusal == Refusal::LobbyFull);
+                    prop_assert!(before[1..].iter().all(|had| *had <= own + 1));
+                }
+            }
+            if goes {
+                let first = waiting(&house)[0].peer;
+                house.run(&id, leave(first)).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

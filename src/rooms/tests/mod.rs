@@ -24,7 +24,7 @@ struct House {
     start: Instant,
     now: Instant,
     rooms: BTreeMap<RoomId, Room>,
-    next: u8,
+    next: u16,
     /// Per peer, what it was told, in order.
     told: BTreeMap<PeerId, Vec<String>>,
 }
@@ -106,7 +106,10 @@ impl House {
     /// A fresh id for a peer.
     fn peer(&mut self) -> PeerId {
         self.next += 1;
-        PeerId::new([self.next - 1; 16])
+        let [high, low] = (self.next - 1).to_be_bytes();
+        let mut bytes = [low; 16];
+        bytes[1] ^= high;
+        PeerId::new(bytes)
     }
 
     /// A member of one of three users comes to a room that is made if it is not there.
@@ -198,6 +201,11 @@ fn sound(room: &Room) {
     let details = room.details();
     assert!(details.people.len() <= Details::MOST_PEOPLE && details.waiting.len() <= Details::MOST_WAITING);
     assert!(details.said.len() <= Details::MOST_SAID);
+    let invited = details.people.values().filter(|person| person.standing == Standing::Invited);
+    assert!(invited.filter(|person| person.by.is_some()).count() <= Details::MOST_INVITED);
+    assert!(
+        details.people.values().all(|person| person.by.is_none() || person.standing == Standing::Invited)
+    );
     let belongs = details.belonging().next().is_some();
     let stays = room.kind == Kind::Channel && belongs;
     assert!(!room.members.is_empty() || room.expires.is_some() || stays, "an empty room that does not end");
@@ -272,7 +280,7 @@ fn kick(target: Target<'_>, ban: bool) -> Command<'_> {
 }
 
 fn invite<'a>(by: By<'a>, user: &'a str) -> Command<'a> {
-    Command::Invite { by, user }
+    Command::Invite { by, user, customer: 0 }
 }
 
 fn lock(by: By<'_>, locked: Option<bool>, lobby: Option<bool>) -> Command<'_> {

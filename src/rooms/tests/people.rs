@@ -1,5 +1,7 @@
 //! What a room knows of people, and what some may do to others.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -144,28 +146,120 @@ fn a_ban_is_lifted_by_who_may_ban() {
     assert_eq!(house.run(&id, ban), Err(Refusal::NoLabel));
 }
 
-#[test]
-fn invitations_are_bounded_and_keep_nobody_from_being_put_out() {
-    let mut house = House::new(rules());
+/// A room or a channel of ada's, and as many invited by her as may be, the first of them longest ago.
+fn full_of_invitations(kind: Kind) -> (House, RoomId) {
+    let mut house = House::new(Rules { channel_capacity: 2000, ..rules() });
     let id = room("a");
-    house.run(&id, made(Kind::Room, Some("ada"), Options::default())).unwrap();
-    let ada = house.enter(&id, Some("ada")).unwrap();
-    for n in 0..Details::MOST_PEOPLE {
-        house.run(&id, invite(By::Peer(ada), &format!("u{n:04}"))).unwrap();
+    house.run(&id, made(kind, Some("ada"), Options::default())).unwrap();
+    for n in 0..Details::MOST_INVITED {
+        house.run(&id, invite(By::User("ada"), &format!("u{n:04}"))).unwrap();
         house.now += Duration::from_millis(1);
     }
-    assert_eq!(house.run(&id, invite(By::Peer(ada), "one more")), Err(Refusal::TooManyPeople));
-    house.run(&id, Command::Kick { by: By::Peer(ada), target: Target::User("eve"), ban: true }).unwrap();
-    let details = house.rooms[&id].details();
-    assert_eq!((details.standing("u0000"), details.standing("u0001")), (None, Some(Standing::Invited)));
-    // A channel that knows as many as it can takes nobody new.
-    let id = room("b");
-    house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
-    for n in 1..Details::MOST_PEOPLE {
-        house.run(&id, invite(By::User("ada"), &format!("u{n}"))).unwrap();
+    (house, id)
+}
+
+#[test]
+fn members_invite_half_as_many_as_a_room_knows() {
+    for kind in [Kind::Room, Kind::Channel] {
+        let (mut house, id) = full_of_invitations(kind);
+        assert_eq!(house.run(&id, invite(By::User("ada"), "one more")), Err(Refusal::TooManyPeople));
+        // Who is invited is so still, and the operator's come on top.
+        house.run(&id, invite(By::User("ada"), "u0000")).unwrap();
+        house.run(&id, invite(By::Operator, "dan")).unwrap();
+        house.enter(&id, Some("u0001")).unwrap();
+        house.run(&id, invite(By::User("ada"), "one more")).unwrap();
+        assert_eq!(house.rooms[&id].details().standing("u0000"), Some(Standing::Invited));
     }
-    assert_eq!(house.enter(&id, Some("bob")), Err(Refusal::TooManyPeople));
-    house.enter(&id, Some("u1")).unwrap();
+}
+
+#[test]
+fn invitations_keep_nobody_from_coming_in_or_from_being_put_out() {
+    let (mut house, id) = full_of_invitations(Kind::Channel);
+    let standing = |house: &House, user: &str| house.rooms[&id].details().standing(user);
+    house.run(&id, invite(By::Operator, "dan")).unwrap();
+    for n in house.rooms[&id].details().people.len()..Details::MOST_PEOPLE {
+        house.enter(&id, Some(&format!("m{n}"))).unwrap();
+    }
+    assert_eq!(house.run(&id, invite(By::User("ada"), "one more")), Err(Refusal::TooManyPeople));
+    house.enter(&id, Some("bob")).unwrap();
+    house.run(&id, Command::Kick { by: By::User("ada"), target: Target::User("eve"), ban: true }).unwrap();
+    assert_eq!(["u0000", "u0001"].map(|user| standing(&house, user)), [None; 2]);
+    assert_eq!(standing(&house, "u0002"), Some(Standing::Invited));
+    // The operator's is the last to go; who belongs, and who is put out, stays so.
+    for n in 2..Details::MOST_INVITED {
+        assert_eq!(standing(&house, "dan"), Some(Standing::Invited));
+        house.enter(&id, Some(&format!("late{n}"))).unwrap();
+    }
+    house.enter(&id, Some("last")).unwrap();
+    assert_eq!(standing(&house, "dan"), None);
+    assert_eq!(house.enter(&id, Some("later")), Err(Refusal::TooManyPeople));
+    house.enter(&id, Some("bob")).unwrap();
+}
+
+#[test]
+fn whoever_invites_has_a_fair_share_whatever_it_calls_itself() {
+    let mut house = House::new(Rules { channel_capacity: 2000, ..rules() });
+    let id = room("a");
+    house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
+    for user in ["bob", "cy", "dan"].into_iter().map(str::to_owned).chain((0..40).map(|n| format!("eve{n}")))
+    {
+        house.enter(&id, Some(&user)).unwrap();
+    }
+    let invite = |house: &mut House, by: &str, customer, user: &str| {
+        house.now += Duration::from_millis(1);
+        house.run(&id, Command::Invite { by: By::User(by), user, customer })
+    };
+    let standing = |house: &House, user: &str| house.rooms[&id].details().standing(user);
+    invite(&mut house, "bob", 8, "zoe").unwrap();
+    // From one address, under many names: they take each other's places alone.
+    for n in 0..999 {
+        let _ = invite(&mut house, &format!("eve{}", n % 40), 7, &format!("e{n:03}"));
+    }
+    assert_eq!(standing(&house, "e000"), None);
+    for n in 0..Details::MOST_INVITED / 2 - 2 {
+        invite(&mut house, "bob", 8, &format!("b{n}")).unwrap();
+    }
+    assert_eq!(standing(&house, "zoe"), Some(Standing::Invited));
+    assert_eq!(invite(&mut house, "bob", 8, "b"), Ok(Answer::Done));
+    assert_eq!(invite(&mut house, "bob", 8, "bb"), Err(Refusal::TooManyPeople), "half of the places");
+    // Of one address, too, the one who has none takes the place of who has the most.
+    invite(&mut house, "cy", 7, "cys").unwrap();
+    assert_eq!(standing(&house, "zoe"), Some(Standing::Invited));
+    // From nowhere in particular, each is a party of its own.
+    invite(&mut house, "dan", 0, "dans").unwrap();
+    invite(&mut house, "ada", 0, "adas").unwrap();
+    assert!(["cys", "dans", "adas"].into_iter().all(|it| standing(&house, it).is_some()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    /// Of a party: its address and its user.
+    #[test]
+    fn whoever_has_less_than_its_share_of_the_invitations_may_invite(steps in prop::collection::vec((0..4_u32, 0..4_u8), 900..1200)) {
+        let mut house = House::new(Rules { channel_capacity: 2000, ..rules() });
+        let id = room("a");
+        house.run(&id, made(Kind::Channel, Some("u0"), Options::default())).unwrap();
+        for n in 1..4 {
+            house.enter(&id, Some(&format!("u{n}"))).unwrap();
+        }
+        for (n, (customer, user)) in steps.into_iter().enumerate() {
+            house.now += Duration::from_millis(1);
+            let by = format!("u{}", if customer == 3 { 0 } else { user });
+            let own = |house: &House| {
+                let people = house.rooms[&id].details().people.values().filter_map(|it| it.by.clone());
+                people.filter(|it| it.customer == customer && (customer != 0 || it.user.as_deref() == Some(&*by))).count()
+            };
+            let before = own(&house);
+            let done = house.run(&id, Command::Invite { by: By::User(&by), user: &format!("i{n}"), customer });
+            // Three addresses, and four users from nowhere in particular.
+            prop_assert!(done.is_ok() || before >= Details::MOST_INVITED / 7, "{before}");
+            prop_assert!(done.is_err() || own(&house) >= before);
+            if n % 10 == 0 {
+                house.enter(&id, Some(&format!("m{n}"))).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

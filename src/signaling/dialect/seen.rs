@@ -129,7 +129,7 @@ mod tests {
             customer: 0,
             replaced: false,
         };
-        let person = |n| (user(n), Person { standing: Standing::Member, name: None, since: 0 });
+        let person = |n| (user(n), Person { standing: Standing::Member, name: None, since: 0, by: None });
         Room {
             id: RoomId::parse("r").unwrap(),
             kind: Kind::Channel,

@@ -198,8 +198,8 @@ impl Asked<'_> {
         }
         match self.of_address() {
             Some(account) => account,
-            // Behind a reverse proxy nobody has an address: each connection is its own, and so are the rooms it makes.
-            None => self.hub.seal.account(false, format!("connection {}", self.connection.number).as_bytes()),
+            // Behind a reverse proxy nobody has an address: each transport is its own, and so are the rooms made over it.
+            None => self.hub.seal.account(false, format!("connection {}", self.connection.sid).as_bytes()),
         }
     }
 

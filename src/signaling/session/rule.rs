@@ -114,18 +114,22 @@ impl Asked<'_> {
         let user = user(it)?;
         let mut by = (None, None);
         let facts = self
-            .commit(&room, &Command::Invite { by: power.by(), user }, |committed| {
-                self.done();
-                // Who is told once is not told again.
-                let room = committed.room.filter(|_| committed.changed)?;
-                by = match &power.asker {
-                    Asker::Seat(peer) => {
-                        room.member(*peer).map_or((None, None), |it| (it.user.clone(), it.name.clone()))
-                    }
-                    Asker::User(user) => (Some(Arc::clone(user)), None),
-                };
-                Some(Facts::of(room))
-            })
+            .commit(
+                &room,
+                &Command::Invite { by: power.by(), user, customer: self.customer() },
+                |committed| {
+                    self.done();
+                    // Who is told once is not told again.
+                    let room = committed.room.filter(|_| committed.changed)?;
+                    by = match &power.asker {
+                        Asker::Seat(peer) => {
+                            room.member(*peer).map_or((None, None), |it| (it.user.clone(), it.name.clone()))
+                        }
+                        Asker::User(user) => (Some(Arc::clone(user)), None),
+                    };
+                    Some(Facts::of(room))
+                },
+            )
             .await?;
         if let Some(facts) = facts {
             self.hub.invited(user, &facts, by.0.as_deref(), by.1.as_deref());

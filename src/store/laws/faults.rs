@@ -85,7 +85,7 @@ fn what_cannot_be_kept_is_refused_and_changes_nothing() {
     let by = By::Peer(peer(1));
     for command in [
         Command::Chat(&message(1, 1, &amy, Some("x"))),
-        Command::Invite { by, user: "dan" },
+        Command::Invite { by, user: "dan", customer: 0 },
         Command::Lock { by, locked: Some(true), lobby: None },
         Command::Close { by },
         join(None, 3, user("cy")),
@@ -120,7 +120,7 @@ fn what_was_taken_for_something_that_cannot_be_kept_is_given_back() {
     run(&store, &id("a"), &new, now).unwrap();
     assert_eq!(run(&store, &id("b"), &new, now), Err(Refusal::TooManyOfYours));
     disk.full.store(true, Relaxed);
-    let invite = Command::Invite { by: By::User("amy"), user: "dan" };
+    let invite = Command::Invite { by: By::User("amy"), user: "dan", customer: 0 };
     assert_eq!(run(&store, &id("a"), &invite, now), Err(Refusal::NotStored));
     assert!(store.invitations_of("dan", 9).is_empty());
 }
@@ -131,8 +131,9 @@ fn an_invitation_that_cannot_be_kept_takes_nobodys_place() {
     let store = open(&disk, now);
     shares::fill(&store, now);
     let before = shares::everything(&store);
-    let invite =
-        |room: &str| run(&store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan" }, now);
+    let invite = |room: &str| {
+        run(&store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan", customer: 0 }, now)
+    };
     disk.full.store(true, Relaxed);
     for n in 0..40 {
         assert_eq!(invite(&format!("r100-{n}")), Err(Refusal::NotStored));

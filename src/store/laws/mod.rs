@@ -247,7 +247,7 @@ fn rooms_made_on_purpose_last_with_their_people_and_others_do_not() {
         run(&store, &kept, &join(None, 2, user("bob")), now).unwrap();
         run(&store, &kept, &join(None, 3, user("cy")), now).unwrap();
         let by = By::Peer(peer(1));
-        run(&store, &kept, &Command::Invite { by, user: "dan" }, now).unwrap();
+        run(&store, &kept, &Command::Invite { by, user: "dan", customer: 0 }, now).unwrap();
         run(&store, &kept, &Command::Promote { by, target: Target::User("bob"), moderator: true }, now)
             .unwrap();
         run(&store, &kept, &Command::Kick { by, target: Target::User("cy"), ban: true }, now).unwrap();

@@ -126,7 +126,9 @@ fn live_through(deeds: Vec<Deed>) {
                 let own = own.map(|own| own.to_string());
                 both(r, Command::Chat(&message(unique, u + 1, &user(name(u)), own.as_deref())));
             }
-            Deed::Invite(r, u, v) => both(r, Command::Invite { by: By::User(name(u)), user: name(v) }),
+            Deed::Invite(r, u, v) => {
+                both(r, Command::Invite { by: By::User(name(u)), user: name(v), customer: u.into() })
+            }
             Deed::Kick(r, u, v, ban) => {
                 both(r, Command::Kick { by: By::User(name(u)), target: Target::User(name(v)), ban });
             }

@@ -1,6 +1,9 @@
 //! How much there may be: of rooms in all, of rooms on one account, of one user's invitations.
 
 use super::*;
+use crate::rooms::Details;
+use crate::rooms::Inviter;
+use crate::rooms::Person;
 
 #[test]
 fn a_full_house_takes_no_new_rooms_but_new_members() {
@@ -84,7 +87,7 @@ fn a_users_invitations_are_counted_while_they_are_written_too_and_after_a_restar
         for room in &rooms {
             run(&store, room, &create(Kind::Channel, user("amy"), 6), now).unwrap();
         }
-        let invite = Command::Invite { by: By::User("amy"), user: "dan" };
+        let invite = Command::Invite { by: By::User("amy"), user: "dan", customer: 0 };
         for room in &rooms[..most - 1] {
             run(&store, room, &invite, now).unwrap();
         }
@@ -96,7 +99,8 @@ fn a_users_invitations_are_counted_while_they_are_written_too_and_after_a_restar
         assert_eq!(run(&store, &rooms[most], &invite, now), Err(Refusal::TooManyInvitations));
         // Who is invited already is so still; others are not concerned.
         run(&store, &rooms[0], &invite, now).unwrap();
-        run(&store, &rooms[0], &Command::Invite { by: By::User("amy"), user: "eve" }, now).unwrap();
+        run(&store, &rooms[0], &Command::Invite { by: By::User("amy"), user: "eve", customer: 0 }, now)
+            .unwrap();
         drop(store);
         let store = way.open(MANY, now.at);
         if way.lasts() {
@@ -117,12 +121,12 @@ fn nobody_fills_up_all_of_a_users_places_and_the_operator_needs_none() {
             run(&store, &id(name), &create(Kind::Channel, user(creator), maker), now).unwrap();
             id(name)
         };
-        let eves = Command::Invite { by: By::User("eve"), user: "dan" };
+        let eves = Command::Invite { by: By::User("eve"), user: "dan", customer: 0 };
         let floods = (0..70).map(|n| run(&store, &make(&format!("e{n}"), "eve", 6), &eves, now));
         assert_eq!(floods.filter(Result::is_ok).count(), most);
-        let ada = Command::Invite { by: By::User("ada"), user: "dan" };
+        let ada = Command::Invite { by: By::User("ada"), user: "dan", customer: 0 };
         run(&store, &make("tea", "ada", 8), &ada, now).unwrap();
-        let operator = Command::Invite { by: By::Operator, user: "dan" };
+        let operator = Command::Invite { by: By::Operator, user: "dan", customer: 0 };
         let asked = (0..70).map(|n| run(&store, &id(&format!("e{n}")), &operator, now));
         assert_eq!(asked.filter(Result::is_ok).count(), 70);
         // That takes nobody's place.
@@ -148,7 +152,7 @@ fn run_all(store: &Live, deeds: &[(RoomId, Command<'_>)], now: Now) {
 
 /// Invites `dan` into a room.
 fn invite(store: &Live, room: &str, now: Now) -> Result<Said, Refusal> {
-    run(store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan" }, now)
+    run(store, &id(room), &Command::Invite { by: By::User("amy"), user: "dan", customer: 0 }, now)
 }
 
 /// Private rooms of `amy`'s on these accounts, this many of each: `r{account}-{n}`.
@@ -179,7 +183,8 @@ pub(super) fn fill(store: &Live, now: Now) {
     let rooms = make(store, &accounts, now);
     make(store, &[(100, 40), (102, 40)], now);
     let first = rooms.iter().position(|room| *room == id("r4-0")).unwrap();
-    let invite = |at: usize| (rooms[at].clone(), Command::Invite { by: By::User("amy"), user: "dan" });
+    let invite =
+        |at: usize| (rooms[at].clone(), Command::Invite { by: By::User("amy"), user: "dan", customer: 0 });
     run_all(store, &[invite(first)], now);
     let later = Now { unix_ms: now.unix_ms + 1, ..now };
     let others: Vec<_> = (0..rooms.len()).filter(|at| *at != first).map(invite).collect();
@@ -245,7 +250,7 @@ fn an_invitation_and_the_one_that_makes_place_for_it_are_written_together() {
         let now = now();
         let store = full(&way, now);
         // It is on the disk, and the process ends before anything is made of that.
-        let command = Command::Invite { by: By::User("amy"), user: "dan" };
+        let command = Command::Invite { by: By::User("amy"), user: "dan", customer: 0 };
         let ticket = store.commit(&id("r100-0"), &command, now, None, &mut |_| ()).unwrap();
         assert_eq!(standing(&store, "r4-0"), Some(Standing::Invited), "it is not written yet");
         assert!(wait(ticket.ready()).is_some());
@@ -264,7 +269,7 @@ fn who_takes_an_invitation_up_that_is_to_make_place_is_a_member() {
             let store = full(&way, now);
             let deeds = [
                 (id("r4-0"), join(None, 1, user("dan"))),
-                (id("r100-0"), Command::Invite { by: By::User("amy"), user: "dan" }),
+                (id("r100-0"), Command::Invite { by: By::User("amy"), user: "dan", customer: 0 }),
             ];
             let commit = |at: usize, ticket: Option<Ticket>| {
                 let (room, command) = &deeds[at];
@@ -296,7 +301,7 @@ fn an_invitation_made_anew_stays_though_the_one_before_made_place() {
     for way in Way::all() {
         let now = now();
         let store = full(&way, now);
-        let command = Command::Invite { by: By::User("amy"), user: "dan" };
+        let command = Command::Invite { by: By::User("amy"), user: "dan", customer: 0 };
         let commit = |ticket| store.commit(&id("r100-0"), &command, now, ticket, &mut |_| ());
         let written = wait(commit(None).unwrap().ready());
         run(&store, &id("r4-0"), &Command::Pardon { by: By::User("amy"), user: "dan" }, now).unwrap();
@@ -309,5 +314,47 @@ fn an_invitation_made_anew_stays_though_the_one_before_made_place() {
         if way.lasts() {
             assert_eq!(everything(&way.open(MANY, now.at)), before);
         }
+    }
+}
+
+#[test]
+fn who_comes_into_a_channel_full_of_invitations_takes_the_place_of_one_after_the_next_start_too() {
+    let now = now();
+    let [way] = Way::all().into_iter().filter(Way::lasts).collect::<Vec<_>>().try_into().ok().unwrap();
+    let room = id("tea");
+    let Way::Sqlite(path, _) = &way else { unreachable!() };
+    let store = way.open(MANY, now.at);
+    run(&store, &room, &create(Kind::Channel, user("amy"), 6), now).unwrap();
+    drop(store);
+    // As a flood has left it that came before invitations were shared out, and one of amy's.
+    let keep = Keep { history: HISTORY, history_ttl: Duration::ZERO, calls: 1000, calls_ttl: Duration::ZERO };
+    let ledger = Sqlite::open(path, keep).unwrap();
+    let invited = (2..Details::MOST_PEOPLE).map(|n| {
+        let by = (n % 2 == 0).then(|| Inviter { user: Some("eve".into()), customer: 7 });
+        let person = Person { standing: Standing::Invited, name: None, since: n as u64, by };
+        Record::Person { room: room.clone(), user: format!("u{n:04}").into(), person: Some(person) }
+    });
+    wait(ledger.write(invited.collect())).unwrap();
+    drop(ledger);
+    let store = way.open(MANY, now.at);
+    let invite = |store: &Live, n: u32, customer| {
+        let user = format!("late{n}");
+        run(store, &room, &Command::Invite { by: By::User("amy"), user: &user, customer }, now).map(|_| ())
+    };
+    invite(&store, 0, 8).unwrap();
+    let bob = join(None, 1, user("bob"));
+    run(&store, &room, &bob, now).unwrap();
+    assert_eq!(invite(&store, 1, 7), Ok(()), "amy has none yet of that address's");
+    drop(store);
+    for _ in 0..2 {
+        let store = way.open(MANY, now.at);
+        let people = look(&store, &room, |room| room.unwrap().details().people.clone());
+        assert_eq!(people.len(), Details::MOST_PEOPLE);
+        let standing = |user: &str| people.get(user).map(|person| person.standing);
+        // Eve's oldest.
+        assert_eq!(["u0002", "u0004", "u0006"].map(standing), [None, None, Some(Standing::Invited)]);
+        assert_eq!(["u0003", "late0", "bob"].map(standing).map(|it| it.is_some()), [true; 3]);
+        assert_eq!(people["late0"].by, Some(Inviter { user: Some("amy".into()), customer: 8 }));
+        assert!(store.invitations_of("u0002", 9).is_empty() && !store.invitations_of("u0008", 9).is_empty());
     }
 }

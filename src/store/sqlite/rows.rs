@@ -11,6 +11,7 @@ use rusqlite::params;
 use serde_json::value::RawValue;
 
 use crate::rooms::Details;
+use crate::rooms::Inviter;
 use crate::rooms::Kind;
 use crate::rooms::Media;
 use crate::rooms::Message;
@@ -44,16 +45,18 @@ pub(super) fn write(db: &Connection, record: &Record) -> Result<bool> {
         }
         Record::Person { room, user, person: Some(person) } => {
             db.prepare_cached(
-                "INSERT INTO people (room, user, standing, name, since)
-                 SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = ?1)
-                 ON CONFLICT DO UPDATE SET standing = ?3, name = ?4, since = ?5",
+                "INSERT INTO people (room, user, standing, name, since, inviter, invited_from)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = ?1)
+                 ON CONFLICT DO UPDATE SET standing = ?3, name = ?4, since = ?5, inviter = ?6, invited_from = ?7",
             )?
             .execute(params![
                 room.as_str(),
                 &**user,
                 person.standing.name(),
                 person.name.as_deref(),
-                int(person.since)
+                int(person.since),
+                person.by.as_ref().and_then(|by| by.user.as_deref()),
+                person.by.as_ref().map(|by| by.customer)
             ])?;
         }
         Record::Person { room, user, person: None } => {
@@ -234,13 +237,18 @@ pub(super) type People = BTreeMap<Arc<str>, Person>;
 
 /// All people in the order of their rooms' ids.
 pub(super) fn people(db: &Connection) -> Result<Vec<(Box<str>, People)>> {
-    let mut statement =
-        db.prepare("SELECT room, user, standing, name, since FROM people ORDER BY room, user")?;
+    let mut statement = db.prepare(
+        "SELECT room, user, standing, name, since, inviter, invited_from FROM people ORDER BY room, user",
+    )?;
     let mut rows = statement.query([])?;
     let mut all: Vec<(Box<str>, People)> = Vec::new();
     while let Some(row) = rows.next()? {
         let Some(standing) = Standing::parse(row.get_ref(2)?.as_str()?) else { continue };
-        let person = Person { standing, name: row.get(3)?, since: number(row, 4)? };
+        let by = match row.get::<_, Option<i64>>(6)?.map(u32::try_from) {
+            Some(Ok(customer)) => Some(Inviter { user: row.get(5)?, customer }),
+            _ => None,
+        };
+        let person = Person { standing, name: row.get(3)?, since: number(row, 4)?, by };
         let room = row.get_ref(0)?.as_str()?;
         match all.last_mut() {
             Some((last, people)) if &**last == room => {

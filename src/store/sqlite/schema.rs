@@ -12,7 +12,8 @@ const APPLICATION: i32 = 0x6367_6174;
 ///
 /// People read these tables with `sqlite3` while the daemon runs: ids are text as clients see them, times are milliseconds
 /// since 1970, truths are 0 or 1.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE rooms (
         id          TEXT    NOT NULL PRIMARY KEY,
         kind        TEXT    NOT NULL,
@@ -81,7 +82,13 @@ const STEPS: [&str; 1] = ["
         left_at   INTEGER NOT NULL,
         PRIMARY KEY (call, place)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    // Who has invited somebody, and from where.
+    "
+    ALTER TABLE people ADD COLUMN inviter TEXT;
+    ALTER TABLE people ADD COLUMN invited_from INTEGER;
+",
+];
 
 /// Brings the tables up to date. A step is taken whole or not at all.
 ///
@@ -175,7 +182,7 @@ mod tests {
             let mut db = at(old);
             db.execute_batch(
                 "INSERT INTO rooms VALUES ('r', 'channel', 'Tea', NULL, NULL, 'amy', 0, 1, 0, 0, 0, NULL, 9, 5, 0);
-                 INSERT INTO people VALUES ('r', 'amy', 'moderator', 'Amy', 5);
+                 INSERT INTO people (room, user, standing, name, since) VALUES ('r', 'amy', 'moderator', 'Amy', 5);
                  INSERT INTO messages (room, id, from_peer, text, at, sender) VALUES ('r', 'm', 'p', 'hello', 6, 'p');",
             )
             .unwrap();

@@ -65,7 +65,7 @@ fn made(name: &str) -> Vec<Record> {
 }
 
 fn person(name: &str, user: &str, standing: Option<Standing>) -> Record {
-    let person = standing.map(|standing| Person { standing, name: Some("Bob".into()), since: 9 });
+    let person = standing.map(|standing| Person { standing, name: Some("Bob".into()), since: 9, by: None });
     Record::Person { room: id(name), user: user.into(), person }
 }
 
@@ -150,7 +150,7 @@ fn what_was_acknowledged_is_there_after_the_next_start() {
     let mut wanted = room("b");
     let people = &mut wanted.details.as_mut().unwrap().people;
     for (user, standing) in [("amy", Standing::Moderator), ("bob", Standing::Invited)] {
-        people.insert(user.into(), Person { standing, name: Some("Bob".into()), since: 9 });
+        people.insert(user.into(), Person { standing, name: Some("Bob".into()), since: 9, by: None });
     }
     assert_eq!(shown(&rooms[1]), shown(&wanted));
     let messages = wait(again.history(&id("b"), None, 100)).unwrap();

@@ -18,6 +18,9 @@ use super::house;
 /// Longer than changes of the directory are gathered.
 const GATHERED: Duration = Duration::from_millis(450);
 
+/// After which who has gone is not taken to be there.
+const STAYS: Duration = Duration::from_millis(1100);
+
 /// What is written down, with everything that differs from run to run named.
 #[derive(Default)]
 struct Script {
@@ -381,6 +384,7 @@ async fn of_communities(script: &mut Script) {
     script.scene("who shares a lasting room hears who comes and goes");
     ben.client.post("41").await;
     two.client.post("41").await;
+    tokio::time::sleep(STAYS).await;
     ada.hear(script).await;
     let mut ben = Actor::enter(&house, script, "ben", "&userId=ben&username=Ben", json!({})).await;
     ada.hear(script).await;
@@ -446,6 +450,7 @@ async fn of_the_native(script: &mut Script) {
     eve.ask(script, json!(["room.join", {"room": garden}])).await;
     ada.ask(script, json!(["room.pardon", {"room": garden, "userId": "eve"}])).await;
     ben.client.post("41").await;
+    tokio::time::sleep(STAYS).await;
     ada.hear(script).await;
     let mut ben = Actor::enter(&house, script, "ben", "", auth("ben")).await;
     ada.hear(script).await;

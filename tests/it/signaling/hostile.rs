@@ -248,3 +248,48 @@ async fn who_is_refused_over_and_over_on_one_transport_waits_for_it_and_is_let_i
     eve.hello(&format!("40{}", json!({ "token": token }))).await;
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }
+
+/// On loopback nobody has an address of its own.
+#[tokio::test(start_paused = true)]
+async fn who_comes_and_goes_over_one_transport_comes_in_line_and_with_the_account_it_had() {
+    let limits = Settings { connects_per_second: 1, joins_per_minute: 3, rooms_of_one: 2, ..settings() };
+    let house = house(limits).await;
+    let mut eve = Client::user(&house, "eve").await;
+    let since = tokio::time::Instant::now();
+    let mut made = Vec::new();
+    for n in 0..30 {
+        if n < 4 {
+            let answer = eve.ask("room.create", json!({"kind": "channel"})).await;
+            made.push(answer["error"]["message"].as_str().unwrap_or("made").to_owned());
+        }
+        eve.post("41").await;
+        eve.hello(&format!("40{}", json!({"dialect": "native", "userId": format!("eve{n}")}))).await;
+    }
+    // It keeps its share of rooms, and of joins.
+    assert_eq!(made, ["made", "made", "you have as many rooms as you may have", "more joins than allowed"]);
+    // Twenty at once, then two a second.
+    assert!(since.elapsed() > Duration::from_secs(5), "{:?}", since.elapsed());
+    // Others have a transport of their own.
+    let mut bob = Client::user(&house, "bob").await;
+    assert_eq!(bob.ask("room.create", json!({"kind": "channel"})).await["ok"], true);
+}
+
+/// Whoever opens each transport once is not held up: a storm of those is paced before this (`daemon::arrivals`).
+#[tokio::test(start_paused = true)]
+async fn an_address_comes_in_twice_as_often_as_it_may_open_transports() {
+    let house = house(Settings { connects_per_second: 1, ..settings() }).await;
+    let from = |last: u8| {
+        let address = SocketAddr::from(([192, 0, 2, last], 9));
+        Way::Straight(house.router.clone().layer(axum::Extension(Visitor::new(address))))
+    };
+    let since = tokio::time::Instant::now();
+    for _ in 0..20 {
+        Client::open(from(1), &house, "").await.hello("40").await;
+    }
+    assert!(since.elapsed() < Duration::from_millis(400), "{:?}", since.elapsed());
+    Client::open(from(1), &house, "").await.hello("40").await;
+    assert!(since.elapsed() >= Duration::from_millis(400), "{:?}", since.elapsed());
+    let since = tokio::time::Instant::now();
+    Client::open(from(2), &house, "").await.hello("40").await;
+    assert!(since.elapsed() < Duration::from_millis(100), "{:?}", since.elapsed());
+}

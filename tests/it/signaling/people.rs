@@ -46,6 +46,7 @@ async fn a_thousand_invitations_leave_a_users_own_rooms_and_contacts_as_they_wer
     let mut dan = Client::user(&house, "dan").await;
     dan.join(&own).await;
     dan.breaks().await;
+    a_moment().await;
     ada.events("presence").await;
     let mut eve = Client::user(&house, "eve").await;
     let mut refused = 0;
@@ -93,14 +94,17 @@ async fn who_shares_a_channel_hears_of_the_first_device_and_of_the_last() {
     bob.join(&room).await;
     let seen = |user: &str, online: bool| vec![json!({"userId": user, "online": online})];
     bob.breaks().await;
+    a_moment().await;
     assert_eq!(ada.events("presence").await, seen("bob", false));
     let mut one = Client::user(&house, "bob").await;
     assert_eq!(one.events("presence").await, seen("ada", true), "who is here already");
     let two = Client::user(&house, "bob").await;
     assert_eq!(ada.events("presence").await, seen("bob", true), "once");
     two.breaks().await;
+    a_moment().await;
     assert!(ada.events("presence").await.is_empty());
     one.post("41").await;
+    a_moment().await;
     assert_eq!(ada.events("presence").await, seen("bob", false));
     // Strangers see nothing, nor do those who share just a room.
     let mut eve = Client::user(&house, "eve").await;
@@ -113,7 +117,49 @@ async fn who_shares_a_channel_hears_of_the_first_device_and_of_the_last() {
     ada.ask("room.join", json!({"room": room})).await;
     assert_eq!(ada.ask("room.leave", json!({"room": room})).await, json!({"ok": true}));
     bob.breaks().await;
+    a_moment().await;
     assert!(ada.events("presence").await.is_empty());
+}
+
+/// As long as it takes until somebody who has gone is not there any more.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(1010)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_and_comes_back_at_once_has_not_been_away() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = create(&mut ada, json!({"kind": "channel"})).await;
+    let mut bob = Client::user(&house, "bob").await;
+    for client in [&mut bob, &mut Client::user(&house, "carol").await] {
+        client.join(&room).await;
+    }
+    a_moment().await;
+    ada.events("presence").await;
+    let seen = |user: &str, online: bool| json!({"userId": user, "online": online});
+    // Over one transport, again and again.
+    for _ in 0..50 {
+        bob.post("41").await;
+        bob.hello(&format!("40{}", json!({"dialect": "native", "userId": "bob"}))).await;
+    }
+    a_moment().await;
+    assert!(ada.events("presence").await.is_empty());
+    // Who comes while he is away for a moment hears that he is there, and like all others that he is not.
+    bob.post("41").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut carol = Client::user(&house, "carol").await;
+    let mut heard = carol.events("presence").await;
+    heard.sort_by_key(Value::to_string);
+    assert_eq!(heard, [seen("ada", true), seen("bob", true)]);
+    assert!(ada.events("presence").await.is_empty(), "another device");
+    tokio::time::sleep(Duration::from_millis(510)).await;
+    for client in [&mut ada, &mut carol] {
+        assert_eq!(client.events("presence").await, [seen("bob", false)]);
+    }
+    // Back in the second after that, he is told of at once.
+    bob.hello(&format!("40{}", json!({"dialect": "native", "userId": "bob"}))).await;
+    assert_eq!(ada.events("presence").await, [seen("bob", true)]);
 }
 
 #[tokio::test]
