@@ -474,8 +474,13 @@ async fn drain(
         tokio::time::sleep(LOOK).await;
     }
     let left = |until: Duration| until.saturating_sub(begun.elapsed());
-    if let Err(error) = state.leave(SEATS, &signaling.leaves()) {
-        tracing::warn!(%error, "the seats cannot be left to the next run");
+    let (folder, seats) = (state.clone(), signaling.leaves());
+    // On a disk that does not answer this would take for ever.
+    let written = tokio::task::spawn_blocking(move || folder.leave(SEATS, &seats));
+    match tokio::time::timeout(left(CLOSED).min(FLUSH), written).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the seats cannot be left to the next run"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("the seats were not left to the next run in time"),
     }
     if tokio::time::timeout_at(begun + CLOSED, signaling.close()).await.is_err() {
         tracing::warn!("some signaling connections did not close in time");
