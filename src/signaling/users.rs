@@ -183,14 +183,20 @@ impl Hub {
         }
         if let Some(row) = dialect.invited {
             for room in &self.store.invitations_of(user, MOST_ROOMS) {
-                let mut facts = None;
+                let mut invitation = None;
                 self.store.look(room, &mut |room| {
-                    facts = room
-                        .filter(|room| room.details().standing(user) == Some(Standing::Invited))
-                        .map(Facts::of);
+                    let people = room.map(|room| &room.details().people);
+                    let person = people.and_then(|people| people.get(user));
+                    let by = person.filter(|it| it.standing == Standing::Invited).map(|it| {
+                        let by = it.by.as_ref().and_then(|by| by.user.clone());
+                        let inviter = by.as_ref().zip(people).and_then(|(by, people)| people.get(by));
+                        (by, inviter.and_then(|it| it.name.clone()))
+                    });
+                    invitation = room.map(Facts::of).zip(by);
                 });
-                if let Some(facts) = &facts {
-                    let pieces = Pieces { facts: Some(facts), ..Pieces::default() };
+                if let Some((facts, (by, name))) = &invitation {
+                    let (user, name) = (by.as_deref(), name.as_deref());
+                    let pieces = Pieces { facts: Some(facts), user, name, ..Pieces::default() };
                     self.push(connection, row.event, &Rendered(row, pieces));
                 }
             }

@@ -26,7 +26,8 @@ async fn an_invitation_reaches_who_is_there_and_who_comes_later() {
     assert!(heard["room"].get("password").is_none());
     here.join(&room).await;
     let mut later = Client::user(&house, "carol").await;
-    assert_eq!(later.event("room.invited").await["room"]["id"], json!(room));
+    let heard = later.event("room.invited").await;
+    assert_eq!((&heard["room"]["id"], &heard["by"]["userId"]), (&json!(room), &json!("ada")));
     later.join(&room).await;
     // Used up: a member is not invited.
     let mut again = Client::user(&house, "carol").await;

@@ -341,7 +341,8 @@ fn a_channel_keeps_its_people_its_rules_and_what_was_said() {
         let mut eve = Client::user(&after, "eve").await;
         assert_eq!(eve.fail("room.join", json!({"room": room})).await, "banned");
         let mut carol = Client::user(&after, "carol").await;
-        assert_eq!(carol.event("room.invited").await["room"]["id"], json!(room));
+        let heard = carol.event("room.invited").await;
+        assert_eq!((&heard["room"]["id"], &heard["by"]["userId"]), (&json!(room), &json!("ada")));
         assert_eq!(carol.fail("room.join", json!({"room": room})).await, "room-locked");
         ada.ask("room.lock", json!({"room": room, "locked": false})).await;
         carol.join(&room).await;
