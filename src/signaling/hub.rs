@@ -24,7 +24,7 @@ use super::dialect::Dialect;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::dialect::Seen;
-use super::directory::Directory;
+use super::directory::searches;
 use super::error::Failure;
 use super::expiry::Expiries;
 use super::inbox::Pushed;
@@ -40,6 +40,7 @@ use super::stats::Counters;
 use super::stats::Drop;
 use super::stats::Stats;
 use super::users::Users;
+use super::watchers::Watchers;
 use crate::auth::Tokens;
 use crate::ice::IceServers;
 use crate::rooms::Command;
@@ -53,6 +54,7 @@ use crate::store::Committed;
 use crate::store::Store;
 use crate::store::Ticket;
 use crate::turn::credential;
+use crate::turns::Turns;
 
 /// For how long after the start seats of before it are taken again, at least.
 const RESTORED_FOR: Duration = Duration::from_secs(60);
@@ -88,7 +90,8 @@ pub(super) struct Hub {
     pub(super) seal: Seal,
     pub(super) passwords: Passwords,
     pub(super) users: Users,
-    pub(super) directory: Directory,
+    pub(super) searches: Turns,
+    pub(super) watchers: Watchers,
     pub(super) tokens: Arc<Tokens>,
     pub(super) expiries: Expiries,
     /// What clients are taken to speak that do not say.
@@ -121,7 +124,8 @@ impl Hub {
             seal: Seal::new(&parts.seal, boot, now.at, window),
             passwords: Passwords::default(),
             users: Users::default(),
-            directory: Directory::default(),
+            searches: searches(),
+            watchers: Watchers::default(),
             tokens: parts.tokens,
             expiries: Expiries::default(),
             dialect: Dialect::of(settings.dialect),
@@ -159,7 +163,7 @@ impl Hub {
             self.alarm.set(at);
         }
         if connection.dialect().directory {
-            self.directory.watch(connection);
+            self.watchers.watch(connection);
         }
         self.list_rooms(connection);
         if let Some(item) = connection.inbox.open() {
@@ -222,7 +226,7 @@ impl Hub {
             self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection.number);
         if known.is_some() {
             self.counters.disconnected();
-            self.directory.forget(connection);
+            self.watchers.forget(connection);
             if let Some(at) = connection.identity().and_then(|identity| identity.expires) {
                 self.expiries.forget(connection.number, at);
             }

@@ -34,6 +34,7 @@ mod session;
 mod stats;
 mod users;
 mod visitor;
+mod watchers;
 
 pub use admin::Admits;
 pub use admin::Operator;

@@ -144,7 +144,7 @@ impl Asked<'_> {
             Some(text) => Some(place(text).ok_or_else(|| Failure::bad("that is no cursor of this list"))?),
         };
         let most = it.limit.and_then(|most| usize::try_from(most).ok()).unwrap_or(directory::LONGEST_PAGE);
-        self.hub.directory.watch(self.connection);
+        self.hub.watchers.watch(self.connection);
         if it.search.as_deref().is_some_and(|search| !search.is_empty()) {
             let counted = self.hub.bank.search(self.connection.accounts(), self.now.at);
             counted.map_err(|wait| Failure::too_many(wait, "more searches than allowed"))?;
