@@ -14,8 +14,8 @@ use super::file::Written;
 use super::file::Wrong;
 use super::value;
 
-/// An API key is as good as being everybody, and may be tried from anywhere.
-pub(super) const SHORTEST_API_KEY: usize = 16;
+/// An API key and the operator's token are as good as being everybody, and may be tried from anywhere.
+pub(super) const SHORTEST_BEARER: usize = 16;
 
 /// RFC 7518, section 3.2: the key of HS256 is as long as its hash.
 const SHORTEST_KEY: usize = 32;
@@ -43,7 +43,7 @@ pub(super) fn auth(w: &mut Written) -> Auth {
         api_keys: w.take(
             "auth.api_keys",
             Vec::new(),
-            value::list(value::A_SECRET, value::secret(SHORTEST_API_KEY)),
+            value::list(value::A_SECRET, value::secret(SHORTEST_BEARER)),
         ),
         open_ice: w.take("auth.open_ice", false, value::truth),
     }

@@ -72,7 +72,7 @@ pub(super) fn resolve(
                     if text.is_empty() {
                         Ok(None)
                     } else {
-                        value::secret(auth::SHORTEST_API_KEY)(text).map(Some)
+                        value::secret(auth::SHORTEST_BEARER)(text).map(Some)
                     }
                 }),
             ),

@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 
+use super::problem::bad;
 use super::problem::problem;
 
 /// What a body says. It may go without a type, but not with another's.
@@ -21,12 +22,11 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
         let problem = problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", what);
         return Err(Box::new(problem.into_response()));
     }
-    let bad = |what: &str| Box::new(problem(StatusCode::BAD_REQUEST, "bad-request", what).into_response());
     // A list would be taken for the values of an object's keys, one after another.
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err(bad("the body has to be a JSON object"));
+        return Err(Box::new(bad("the body has to be a JSON object")));
     }
-    serde_json::from_slice(body).map_err(|error| bad(&format!("the body cannot be used: {error}")))
+    serde_json::from_slice(body).map_err(|error| Box::new(bad(&format!("the body cannot be used: {error}"))))
 }
 
 /// `application/json`, or something of that syntax (RFC 6839, section 3.1).
