@@ -144,3 +144,35 @@ async fn what_comes_right_after_the_hello_is_carried_out_in_order() {
         assert!(acks.is_empty(), "{acks:?}");
     }
 }
+
+#[tokio::test]
+async fn a_name_is_what_of_it_can_be_shown() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = ada.join("r").await["room"]["id"].clone();
+    for (said, shown) in [
+        (json!("Ada 🎉 لندن"), json!("Ada 🎉 لندن")),
+        (json!("  Ada\u{0}\u{1b}[31m\n"), json!("Ada[31m")),
+        (json!("   "), json!(null)),
+        (json!("\u{0} \u{7}"), json!(null)),
+        (json!(""), json!(null)),
+        (json!(null), json!(null)),
+    ] {
+        // With the join, and in the handshake.
+        let mut with_it = Client::connect(&house).await;
+        let joined = with_it.ask("room.join", json!({"room": room, "name": said})).await;
+        assert_eq!(joined["self"]["name"], shown, "{said}");
+        assert_eq!(ada.event("room.peer-joined").await["peer"]["name"], shown, "{said}");
+        let auth = json!({"dialect": "native", "username": said}).to_string();
+        let mut before = Client::connect_with(&house, "", &auth).await;
+        assert_eq!(before.join("r").await["self"]["name"], shown, "{said}");
+        ada.event("room.peer-joined").await;
+        // A room's, too.
+        let made = before.ask("room.create", json!({"name": said})).await;
+        assert_eq!(made["room"]["name"], shown, "{said}");
+        for client in [&mut with_it, &mut before] {
+            client.ask("room.leave", json!({"room": "r"})).await;
+        }
+    }
+    assert_eq!(ada.fail("room.create", json!({"name": "x".repeat(129)})).await, "bad-request");
+}
