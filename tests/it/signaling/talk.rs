@@ -176,3 +176,29 @@ async fn a_name_is_what_of_it_can_be_shown() {
     }
     assert_eq!(ada.fail("room.create", json!({"name": "x".repeat(129)})).await, "bad-request");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_says_something_wrong_hears_under_which_key() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    ada.join("r").await;
+    for (event, body, words) in [
+        ("room.join", json!({"room": 7}), &["room: ", "`7`", "a string"][..]),
+        ("join", json!({"roomId": {"a": 1}}), &["roomId: ", "a string"]),
+        ("room.join", json!({"room": "s", "name": true}), &["name: ", "a string"]),
+        ("join-room", json!({"roomId": "s", "userId": 7}), &["userId: ", "`7`"]),
+        ("room.create", json!({"capacity": "5"}), &["capacity: ", "a whole number"]),
+        ("room.create", json!({"capacity": -3}), &["capacity: ", "a whole number"]),
+        ("room.create", json!({"private": "yes"}), &["private: ", "a boolean"]),
+        ("room.lock", json!({"room": "r", "locked": 1}), &["locked: ", "a boolean"]),
+        ("room.history", json!({"room": "r", "limit": "5"}), &["limit: ", "a whole number"]),
+        ("chat-message", json!({"roomId": "r", "msg": 5}), &["msg: ", "a string"]),
+        ("offer", json!({"roomId": "r", "targetId": 5, "sdp": {}}), &["targetId: ", "`5`"]),
+        ("room.join", json!({"id": 5}), &["id: ", "`5`"]),
+    ] {
+        let answer = ada.ask(event, body.clone()).await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(answer["error"]["code"], "bad-request", "{body}");
+        assert!(words.iter().all(|word| message.contains(word)), "{event} {body}: {message}");
+    }
+}
