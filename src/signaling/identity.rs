@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::session::LABEL;
 use crate::auth;
 use crate::auth::Role;
+use crate::label;
 use crate::rooms::Now;
 use crate::rooms::Rank;
 use crate::rooms::Who;
@@ -53,7 +54,8 @@ impl Identity {
             text.filter(|text| !text.is_empty() && text.len() <= LABEL).map(Arc::<str>::from)
         };
         let user = label(auth.user_id.or_else(|| from_query("userId")));
-        let name = label(auth.username.or(auth.name).or_else(|| from_query("username")));
+        let name = auth.username.or(auth.name).or_else(|| from_query("username"));
+        let name = name.and_then(|name| label::shown(&name)).map(Arc::<str>::from);
         (user.is_some() || name.is_some()).then(|| Identity { user, name, ..Identity::default() })
     }
 
