@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,8 +19,9 @@ const TCP: u8 = 6;
 
 /// The same credential whenever it is asked for: a connection is bound by whoever the allocation is for.
 fn member(id: &str) -> Credential {
-    let hour = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600;
-    credential::mint(&SecretString::from(SECRET), id, (hour + 2) * 3600)
+    static ENDS: OnceLock<u64> = OnceLock::new();
+    let ends = ENDS.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 3600);
+    credential::mint(&SecretString::from(SECRET), id, *ends)
 }
 
 fn relay(shards: usize) -> Relay {
