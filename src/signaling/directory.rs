@@ -10,6 +10,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::error::LATER;
 use super::hub::Hub;
+use super::session::written;
 use crate::rooms::Room;
 use crate::rooms::Standing;
 use crate::store::Place;
@@ -39,6 +40,20 @@ pub(super) struct Page {
     pub(super) rooms: Vec<Facts>,
     /// Where the next one begins, if there is one.
     pub(super) next: Option<String>,
+}
+
+/// What a room takes in a page beside what people call it, in bytes.
+const ROOM: usize = 512;
+
+impl Page {
+    /// About how long it is as it is told, in bytes.
+    pub(super) fn length(&self) -> usize {
+        let texts = |room: &Facts| {
+            let texts = [&room.name, &room.description, &room.creator];
+            texts.into_iter().flatten().map(|text| written(text)).sum::<usize>()
+        };
+        self.rooms.iter().map(|room| ROOM + texts(room)).sum()
+    }
 }
 
 impl Hub {
