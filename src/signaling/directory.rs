@@ -153,7 +153,7 @@ impl Hub {
         let identity = connection.identity();
         let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
         let mut rooms: Vec<Facts> = Vec::new();
-        for id in user.map(|user| self.store.rooms_of(user, FIRST)).unwrap_or_default() {
+        for id in identity.as_ref().map(|identity| self.rooms_for(identity, FIRST)).unwrap_or_default() {
             let belongs = |room: &&Room| {
                 user.and_then(|user| room.details().standing(user)).is_some_and(Standing::belongs)
             };
