@@ -183,7 +183,8 @@ fn role(connection: &Connection) -> Rank {
     connection.identity().map_or(Rank::Member, |identity| identity.rank)
 }
 
-fn proven(connection: &Connection) -> bool {
+/// Whether a token proves who it is.
+pub(super) fn proven(connection: &Connection) -> bool {
     connection.identity().is_some_and(|identity| identity.proven)
 }
 
