@@ -202,6 +202,7 @@ async fn who_says_something_wrong_hears_under_which_key() {
         assert!(words.iter().all(|word| message.contains(word)), "{event} {body}: {message}");
     }
 }
+
 /// A channel of ada's with so many messages, each as long as one may be.
 async fn told_at_length(house: &House, many: usize) -> (Client, Value) {
     let mut ada = Client::user(house, "ada").await;
