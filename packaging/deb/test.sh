@@ -76,7 +76,7 @@ root=$cache/$suite
 if [ ! -d "$root" ]; then
     echo "# making a $suite tree in $root"
     mkdir -p "$cache" && rm -rf "$root.new"
-    mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2 "$suite" "$root.new" 2>"$work/mmdebstrap.log" \
+    mmdebstrap --quiet --aptopt='Acquire::Retries "3"' --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2 "$suite" "$root.new" 2>"$work/mmdebstrap.log" \
         || { cat "$work/mmdebstrap.log" >&2; die "mmdebstrap failed"; }
     mv "$root.new" "$root"
 fi
