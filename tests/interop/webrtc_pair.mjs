@@ -25,7 +25,7 @@ function relays({ iceServers }) {
 /** `from` is this side's address: the two are as far from each other as two hosts. */
 async function side(library, room, offering, from) {
   const member = await join(url, room, { name: library, options: { localAddress: from } });
-  const end = { member, echoes: 0, other: undefined };
+  const end = { member, echoes: 0, other: undefined, hasRelay: false };
   const heard = (text) => {
     if (text.startsWith('echo ')) end.echoes += 1;
     else end.peer.send(`echo ${text}`);
@@ -33,6 +33,7 @@ async function side(library, room, offering, from) {
   // In the order in which they were said.
   let saying = Promise.resolve();
   const say = (kind, data) => {
+    if (kind === 'candidate' && / typ relay/.test(data?.candidate)) end.hasRelay = true;
     saying = saying.then(() => member.signal(kind, data)).then(() => together || end.other.peer.signal(kind, data));
     saying.catch((error) => console.error(error));
   };
@@ -51,6 +52,8 @@ const ends = [await side(left, rooms[0], true, '127.0.0.21'), await side(right, 
 [ends[0].other, ends[1].other] = [ends[1], ends[0]];
 for (const end of ends) await end.peer.begin();
 
+// Who is to talk in vain is to have had the means.
+for (const late = Date.now() + 60_000; !together && ends.some(({ hasRelay }) => !hasRelay) && Date.now() < late; ) await sleep(50);
 const connected = await Promise.race([Promise.all(ends.map(({ peer }) => peer.opened)).then(() => true), sleep(patience, false)]);
 if (connected) {
   for (const { peer } of ends) for (let n = 1; n <= texts; n++) peer.send(`${n} ${'x'.repeat(n * 97)}`);
