@@ -50,7 +50,7 @@ fn reload(folder: &TempDir) -> Finished {
 }
 
 /// The lines with this message, once there are `count`.
-fn lines(daemon: &Callgate, message: &str, count: usize) -> Vec<Value> {
+pub(crate) fn lines(daemon: &Callgate, message: &str, count: usize) -> Vec<Value> {
     let until = Instant::now() + PATIENCE;
     loop {
         let found: Vec<_> = daemon.log().into_iter().filter(|line| line["message"] == message).collect();

@@ -96,7 +96,7 @@ async fn open_connections_live_on_when_the_certificate_changes() {
     let (old, new) = (made(), made());
     write(folder.path(), &old);
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    let mut daemon = Callgate::start(&format!(
+    let daemon = Callgate::start(&format!(
         "[tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = {certificate:?}\nkey = {key:?}\n"
     ));
     let port = daemon.tls[0];
@@ -108,10 +108,10 @@ async fn open_connections_live_on_when_the_certificate_changes() {
         )
         .await
         .unwrap();
-    until(&mut socket, "\"sid\"").await;
-    // Socket.IO's CONNECT, in a masked text frame.
-    socket.write_all(b"\x81\x82\0\0\0\x0040").await.unwrap();
     let mut member = Member::stays(socket);
+    member.hears("\"sid\"").await;
+    // Socket.IO's CONNECT, in a masked text frame.
+    member.says(b"\x81\x82\0\0\0\x0040").await;
     member.hears("40{\"sid\"").await;
 
     // Half of a pair: said once, and the old one stays.
@@ -139,7 +139,14 @@ async fn open_connections_live_on_when_the_certificate_changes() {
 
     // The other half.
     fs::write(folder.path().join("key.pem"), &new.1).unwrap();
-    daemon.wait_for_log("the certificate's files have changed; new connections get the new one");
+    let changed = "the certificate's files have changed; new connections get the new one";
+    let begun = Instant::now();
+    while !daemon.log().iter().any(|line| line["message"] == changed) {
+        assert!(begun.elapsed() < PATIENCE, "it is not taken: {:#?}", daemon.log());
+        // One that is idle for long is closed.
+        health(&mut kept).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let mut fresh = connect(port, &new).await.unwrap();
     health(&mut fresh).await;
     assert!(connect(port, &old).await.is_err(), "the old certificate is still shown");
