@@ -1,6 +1,8 @@
 //! Bodies that come as JSON.
 
-use axum::http::HeaderMap;
+use axum::body::Bytes;
+use axum::extract::FromRequest;
+use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
@@ -8,15 +10,29 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 
+use super::Parts;
 use super::problem::bad;
 use super::problem::problem;
 
-/// What a body says. It may go without a type, but not with another's.
+/// What a body says.
+pub(super) struct Payload<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Parts> for Payload<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, parts: &Parts) -> Result<Payload<T>, Response> {
+        let kind = request.headers().get(header::CONTENT_TYPE).cloned();
+        let body = Bytes::from_request(request, parts).await.map_err(IntoResponse::into_response)?;
+        read(kind.as_ref(), &body).map(Payload).map_err(|answer| *answer)
+    }
+}
+
+/// A body may go without a type, but not with another's.
 ///
 /// # Errors
 /// The answer that says what is wrong: 415 or 400.
-pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Box<Response>> {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or(b"application/json");
+fn read<T: DeserializeOwned>(kind: Option<&HeaderValue>, body: &[u8]) -> Result<T, Box<Response>> {
+    let kind = kind.map(HeaderValue::as_bytes).unwrap_or(b"application/json");
     if !is_json(kind) {
         let what = "the body has to be application/json";
         let problem = problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", what);
@@ -100,14 +116,14 @@ mod tests {
         {
             assert!(is_json(good.as_bytes()), "{good}");
         }
-        let form = HeaderMap::from_iter([(
-            header::CONTENT_TYPE,
-            "application/x-www-form-urlencoded".parse().unwrap(),
-        )]);
-        assert_eq!(read::<Value>(&form, b"{}").unwrap_err().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert!(read::<Value>(&HeaderMap::new(), b"{}").is_ok());
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        assert_eq!(
+            read::<Value>(Some(&form), b"{}").unwrap_err().status(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+        );
+        assert!(read::<Value>(None, b"{}").is_ok());
         for bad in [&b""[..], b"{", b"\xff", b"[]", b"null", b" [\"tea\"]", &b"[".repeat(9000)] {
-            assert_eq!(read::<Value>(&HeaderMap::new(), bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
+            assert_eq!(read::<Value>(None, bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
         }
     }
 }

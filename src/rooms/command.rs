@@ -91,6 +91,8 @@ pub struct Join {
     pub session: u64,
     /// Who.
     pub who: Who,
+    /// A token says who that is: one address does not come under as many names as it likes.
+    pub proven: bool,
     /// The hash that the password was found to match.
     pub password: Option<Arc<str>>,
     /// On whose account a room is made.

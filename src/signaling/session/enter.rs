@@ -25,6 +25,7 @@ use super::random;
 use super::shown_name;
 use super::welcome::Heard;
 use super::welcome::Welcome;
+use super::welcome::proven;
 use crate::customer::customer;
 use crate::rooms::Absent;
 use crate::rooms::Answer;
@@ -86,8 +87,9 @@ impl Asked<'_> {
                 let password = self.password(&room, it).await?;
                 let kind = absent.map_or(Kind::Channel, |absent| absent.kind);
                 let who = self.decided(&room, kind, who).await?;
-                let (peer, customer) = (PeerId::new(random()), self.customer());
-                Command::Join(Join { absent, peer, session, who, password, maker: self.maker(), customer })
+                let (peer, customer, maker) = (PeerId::new(random()), self.customer(), self.maker());
+                let proven = proven(self.connection);
+                Command::Join(Join { absent, peer, session, who, proven, password, maker, customer })
             }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
@@ -330,6 +332,7 @@ impl Asked<'_> {
             peer: PeerId::new(random()),
             session: self.connection.number,
             who,
+            proven: proven(self.connection),
             password,
             maker: self.maker(),
             customer: self.customer(),

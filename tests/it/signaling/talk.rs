@@ -99,10 +99,10 @@ async fn a_history_is_read_in_pages_by_those_who_belong() {
     assert_eq!(ada.fail("room.history", json!({"room": "nowhere"})).await, "no-such-room");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_thousand_candidates_of_one_client_come_in_their_order() {
     let house = house(settings()).await;
-    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let (mut a, mut b) = (Client::straight(&house).await, Client::straight(&house).await);
     for client in [&mut a, &mut b] {
         client.join("r").await;
     }
@@ -205,4 +205,88 @@ async fn who_says_something_wrong_hears_under_which_key() {
         assert_eq!(answer["error"]["code"], "bad-request", "{body}");
         assert!(words.iter().all(|word| message.contains(word)), "{event} {body}: {message}");
     }
+}
+
+/// A channel of ada's with so many messages, each as long as one may be.
+async fn told_at_length(house: &House, many: usize) -> (Client, Value) {
+    let mut ada = Client::user(house, "ada").await;
+    let room = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
+    ada.ask("room.join", json!({"room": room})).await;
+    for n in 0..many {
+        // Written as JSON it is twice as long.
+        let text = format!("{n:03}{}", "\"".repeat((16 << 10) - 3));
+        assert_eq!(ada.ask("chat", json!({"room": room, "text": text})).await["ok"], true);
+    }
+    (ada, room)
+}
+
+/// What is handed to a transport is bounded by its number alone, and a short question may have a long answer.
+#[tokio::test(start_paused = true)]
+async fn a_page_of_a_history_is_so_long_and_the_rest_is_on_the_next() {
+    let house = house(settings()).await;
+    let (mut ada, room) = told_at_length(&house, 20).await;
+    let (mut read, mut before) = (Vec::new(), json!(null));
+    loop {
+        let page = ada.ask("room.history", json!({"room": room, "limit": 200, "before": before})).await;
+        assert!(page.to_string().len() <= 160 << 10, "{}", page.to_string().len());
+        let texts = page["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["text"].as_str().unwrap()[..3].to_owned());
+        read.splice(0..0, texts);
+        before = page["before"].clone();
+        if before.is_null() {
+            break;
+        }
+    }
+    assert_eq!(read, (0..20).map(|n| format!("{n:03}")).collect::<Vec<_>>());
+    // Who comes in hears the last of it.
+    let mut bob = Client::user(&house, "bob").await;
+    let joined = bob.ask("joinRoom", room.clone()).await;
+    assert_eq!(joined["success"], true, "{joined}");
+    let told = bob.event("roomHistory").await;
+    assert!(told.to_string().len() <= 160 << 10, "{}", told.to_string().len());
+    assert!(told["history"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap().starts_with("019"));
+}
+
+/// So many seconds, with its heartbeat.
+async fn a_while(client: &mut Client, seconds: usize) {
+    for _ in 0..seconds {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.events("nothing").await;
+    }
+}
+
+/// It is asked for as what is sent is: by bytes a second.
+#[tokio::test(start_paused = true)]
+async fn who_reads_faster_than_it_may_is_told_when_to_go_on() {
+    let house = house(Settings { bytes_per_second: 64 << 10, ..settings() }).await;
+    let (mut ada, room) = told_at_length(&house, 5).await;
+    a_while(&mut ada, 10).await;
+    let mut read = 0;
+    for (event, body) in [
+        ("room.history", json!({"room": room})),
+        ("joinRoom", room.clone()),
+        ("room.history", json!({"room": room})),
+    ] {
+        let mut refused = 0;
+        for _ in 0..20 {
+            let answer = ada.ask(event, body.clone()).await;
+            if answer["ok"] == true || answer["success"] == true {
+                read += answer.to_string().len();
+                continue;
+            }
+            refused += 1;
+            let error = if event == "joinRoom" { &answer } else { &answer["error"] };
+            assert_eq!(error["code"], "too-many-requests", "{answer}");
+            assert!(error["retryAfter"].as_u64().is_some_and(|wait| wait > 0), "{answer}");
+        }
+        assert!(refused >= 10, "{event}: {refused}");
+    }
+    assert!(read < 600 << 10, "{read}");
+    // What it says is not counted with it, and later it reads again.
+    assert_eq!(ada.ask("sendMessage", json!({"roomId": room, "text": "hi"})).await["success"], true);
+    a_while(&mut ada, 5).await;
+    assert_eq!(ada.ask("room.history", json!({"room": room, "limit": 1})).await["ok"], true);
 }
