@@ -238,7 +238,7 @@ fn about<'a>(arguments: &[&'a RawValue]) -> Result<About<'a>, Failure> {
 }
 
 fn room(about: &About<'_>) -> Result<RoomId, Failure> {
-    let id = about.room_id.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
+    let id = about.room_id.as_deref().ok_or_else(|| Failure::bad("a room's id is missing: roomId"))?;
     RoomId::parse(id).ok_or_else(|| Failure::new(Code::NoSuchRoom, "there is no such room"))
 }
 

@@ -223,11 +223,26 @@ fn what_cannot_be_used_is_found_by_check_and_no_reason_to_start_again() {
     };
     let (ca, key) = (file("ca.pem", "CERTIFICATE"), file("key.pem", "PUBLIC KEY"));
     let listen = "http.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"127.0.0.1:0\"]\n";
+    let made = ["one", "two"].map(|name| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join(name), folder.path().join(format!("{name}-key")));
+        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        (certificate, key)
+    });
     for (config, place, commands) in [
+        (
+            format!(
+                "tls.listen = [\"127.0.0.1:0\"]\ntls.certificate = {:?}\ntls.key = {:?}\n",
+                made[0].0, made[1].1
+            ),
+            "callgate.toml:5: tls.key",
+            &["check", "reload", "serve"][..],
+        ),
         (
             "webhooks.urls = [\"https://hooks..example.org/\"]\n".to_owned(),
             "callgate.toml:3: webhooks.urls",
-            &["check", "reload", "serve"][..],
+            &["check", "reload", "serve"],
         ),
         (
             format!("webhooks.join_url = \"https://hooks.example.org\"\nwebhooks.ca = {ca:?}\n"),

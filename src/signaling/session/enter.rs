@@ -285,7 +285,7 @@ impl Asked<'_> {
             return Err(Failure::new(Code::Forbidden, "your token is for certain rooms: it makes none"));
         }
         if it.capacity == Some(0) {
-            return Err(Failure::bad("a room holds at least one"));
+            return Err(Failure::bad("capacity (maxUsers) is at least 1"));
         }
         let media = match it.media.as_deref() {
             None => None,

@@ -270,7 +270,8 @@ impl Asked<'_> {
 
     /// The room meant, by the name that must be there.
     fn room(it: &Arguments<'_>) -> Result<RoomId, Failure> {
-        let room = it.room.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
+        let room =
+            it.room.as_deref().ok_or_else(|| Failure::bad("a room's id is missing: roomId, or room"))?;
         RoomId::parse(room).ok_or_else(|| Failure::bad("a room's id is 1 to 64 of A-Z a-z 0-9 _ -"))
     }
 
@@ -293,7 +294,7 @@ impl Asked<'_> {
             None => match self.connection.seats().as_slice() {
                 [seat] => Ok(seat.clone()),
                 [] => Err(Failure::new(Code::NotAMember, "you are not in a room")),
-                _ => Err(Failure::bad("which room?")),
+                _ => Err(Failure::bad("roomId is missing, and you are in several rooms")),
             },
         }
     }

@@ -52,7 +52,11 @@ impl Asked<'_> {
         let data = match it.data {
             Some(data) => data,
             None if kind == "candidate" => RawValue::NULL,
-            None => return Err(Failure::bad("there is nothing to pass on")),
+            None => {
+                return Err(Failure::bad(
+                    "there is nothing to pass on: sdp, offer, answer, candidate, action or data is missing",
+                ));
+            }
         };
         let command = Command::Signal { from: seat.peer, to: it.to.as_deref(), kind, data };
         let addresses = candidates::addresses(data.get());
@@ -81,7 +85,7 @@ impl Asked<'_> {
         let text = it.text.as_deref().unwrap_or_default();
         let attachments = it.attachments.map(attached).transpose()?.flatten();
         if text.is_empty() && attachments.is_none() {
-            return Err(Failure::bad("there is nothing said"));
+            return Err(Failure::bad("there is nothing said: text (message, msg) is missing or empty"));
         }
         if text.len() > TEXT {
             return Err(Failure::new(Code::TooLarge, format!("longer than {TEXT} bytes")));

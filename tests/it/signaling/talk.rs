@@ -195,6 +195,10 @@ async fn who_says_something_wrong_hears_under_which_key() {
         ("chat-message", json!({"roomId": "r", "msg": 5}), &["msg: ", "a string"]),
         ("offer", json!({"roomId": "r", "targetId": 5, "sdp": {}}), &["targetId: ", "`5`"]),
         ("room.join", json!({"id": 5}), &["id: ", "`5`"]),
+        ("room.join", json!({}), &["roomId"]),
+        ("offer", json!({"roomId": "r"}), &["sdp"]),
+        ("chat-message", json!({"roomId": "r"}), &["msg"]),
+        ("room.create", json!({"capacity": 0}), &["capacity"]),
     ] {
         let answer = ada.ask(event, body.clone()).await;
         let message = answer["error"]["message"].as_str().unwrap();
