@@ -19,8 +19,8 @@ python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
   echo "setup: installing$missing"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  apt-get update -qq -o Acquire::Retries=3
+  apt-get install -y -qq -o Acquire::Retries=3 --no-install-recommends $missing >/dev/null
 fi
 
 cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb --version 3.8.0

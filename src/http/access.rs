@@ -126,7 +126,7 @@ impl Access {
     /// token, are heard in the long run; 0: no limit.
     #[must_use]
     pub fn new(keys: Keys, tokens: Arc<Tokens>, per_second: u32) -> Access {
-        let now = Instant::now();
+        let now = now();
         Access {
             keys: RwLock::new(Arc::new(keys)),
             tokens,
@@ -180,7 +180,7 @@ impl Access {
 
     /// Counts a request that shows neither key nor token.
     fn keyless(&self, from: IpAddr) -> Result<(), Refused> {
-        self.requests.count(from, Instant::now()).map(drop).map_err(|wait| self.hurry(wait))
+        self.requests.count(from, now()).map(drop).map_err(|wait| self.hurry(wait))
     }
 
     fn hurry(&self, wait: Duration) -> Refused {
@@ -191,7 +191,7 @@ impl Access {
     /// Whose token this is. Counted for the address before it is verified, which takes longer than to refuse it, and if it is good for
     /// its user instead: users share addresses, and neither those without a token nor those with one too many keep the others out.
     fn proven(&self, from: IpAddr, token: &str) -> Result<Identity, Refused> {
-        let now = Instant::now();
+        let now = now();
         self.tokens_shown.count(from, now).map_err(|wait| self.hurry(wait))?;
         let user = self.user(token)?;
         self.tokens_shown.give_back(from);
@@ -237,10 +237,10 @@ impl Access {
     ///
     /// # Errors
     /// Neither does.
-    pub(super) fn trusted(&self, from: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
+    pub(super) fn trusted(&self, from: IpAddr, headers: &HeaderMap) -> Result<(), Refused> {
         match self.caller(from, headers)? {
             Caller::Anybody => Err(self.unknown()),
-            trusted => Ok(trusted),
+            Caller::Operator | Caller::BackEnd => Ok(()),
         }
     }
 
@@ -322,7 +322,7 @@ impl Access {
     /// Somebody behind the same address who guesses keeps nobody out whose key is right: only wrong ones come here. So this keeps a log
     /// and a load small, and guessers out of nothing: that is what the length of keys is for.
     fn wrong(&self, from: IpAddr) -> Refused {
-        match self.guesses.count(from, Instant::now()) {
+        match self.guesses.count(from, now()) {
             Ok(_) => self.unknown(),
             Err(wait) => {
                 self.refused.fetch_add(1, Relaxed);
@@ -339,6 +339,11 @@ impl Access {
         self.refused.fetch_add(1, Relaxed);
         refused
     }
+}
+
+/// The runtime's clock, which a test can hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// For what needs the operator or a back end.
@@ -421,8 +426,8 @@ mod tests {
         assert_eq!(open.asker(ip(2), &nothing, Some("third-key")), Err(Refused::Unknown));
     }
 
-    #[test]
-    fn who_guesses_is_told_to_wait_and_nobody_with_a_right_key_is_kept_out() {
+    #[tokio::test(start_paused = true)]
+    async fn who_guesses_is_told_to_wait_and_nobody_with_a_right_key_is_kept_out() {
         let access = access();
         let guess = |n: usize| access.asker(ip(1), &HeaderMap::new(), Some(&format!("guess-{n}")));
         assert!((0..10).all(|n| guess(n) == Err(Refused::Unknown)));
@@ -456,8 +461,8 @@ mod tests {
         assert!((0..50).all(|_| access.asker(ip(1), &HeaderMap::new(), Some(old)) == Err(Refused::Unknown)));
     }
 
-    #[test]
-    fn who_shows_no_key_asks_no_faster_than_the_rate_and_keys_are_not_counted() {
+    #[tokio::test(start_paused = true)]
+    async fn who_shows_no_key_asks_no_faster_than_the_rate_and_keys_are_not_counted() {
         let keys = Keys {
             admin_token: ADMIN.into(),
             api_keys: vec!["first-key".into()],
@@ -486,8 +491,8 @@ mod tests {
         assert_eq!(access.caller(ip(2), &nothing), Ok(Caller::Anybody));
     }
 
-    #[test]
-    fn nobody_without_a_token_keeps_those_out_who_have_one_and_each_user_has_its_own_rate() {
+    #[tokio::test(start_paused = true)]
+    async fn nobody_without_a_token_keeps_those_out_who_have_one_and_each_user_has_its_own_rate() {
         let secret: SecretString = "a key of thirty-two characters..".into();
         let keys = Keys { admin_token: ADMIN.into(), api_keys: Vec::new(), open_ice: true, mint: None };
         let config = "[auth]\nkey = \"a key of thirty-two characters..\"\ncookie = \"session\"";

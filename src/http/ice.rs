@@ -23,6 +23,8 @@ use super::Parts;
 use super::access::Asker;
 use super::origin;
 use super::problem;
+use super::problem::bad;
+use super::request::BAD_QUERY;
 use crate::auth::Identity;
 use crate::ice::Minted;
 use crate::turn::credential;
@@ -44,7 +46,7 @@ pub(super) async fn ice(
         Ok(asker) => asker,
         Err(refused) => return refused.answer(StatusCode::UNAUTHORIZED, WHAT),
     };
-    let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return bad("the query cannot be read") };
+    let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return bad(BAD_QUERY) };
     match mint(&parts, host_for(&asker, &headers, &uri), asker, asked.user.as_deref()) {
         Ok(minted) => answer(json!({ "iceServers": minted, "ttl": minted.ttl() })),
         Err(refused) => *refused,
@@ -69,7 +71,7 @@ pub(super) async fn turn(
     let form = std::str::from_utf8(&body).ok().filter(|form| !form.is_empty());
     let form = form.map(|form| format!("/?{form}").parse()).transpose();
     let (Ok(Query(asked)), Ok(form)) = (Query::<Asked>::try_from_uri(&uri), form) else {
-        return bad("the query cannot be read");
+        return bad(BAD_QUERY);
     };
     let asked = match form.as_ref().map(Query::<Asked>::try_from_uri) {
         None => asked,
@@ -102,10 +104,6 @@ pub(super) async fn turn(
 }
 
 const BAD_ID: &str = "a user is 1 to 64 of A-Z a-z 0-9 _ . @ -";
-
-fn bad(why: &str) -> Response {
-    problem(StatusCode::BAD_REQUEST, "bad-request", why).into_response()
-}
 
 fn answer(body: serde_json::Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()

@@ -1,16 +1,10 @@
 //! Rooms as they may be seen: by everybody, by back ends and by the operator. `rule` has what these may do.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
 use axum::Json;
-use axum::extract::ConnectInfo;
-use axum::extract::Path;
-use axum::extract::Query;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::Uri;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
@@ -18,18 +12,17 @@ use serde::Deserialize;
 
 use super::Parts;
 use super::access::Caller;
-use super::access::not_trusted;
 use super::page::BAD_LIMIT;
 use super::page::limit;
 use super::page::page;
-use super::problem::BAD_QUERY;
 use super::problem::bad;
 use super::refusal::LATER;
 use super::refusal::failed;
+use super::request::Asked;
+use super::request::OfRoom;
 use super::rooms::Search;
 use super::too_many;
 use crate::rooms::Refusal;
-use crate::rooms::RoomId;
 use crate::store::place;
 use crate::turns::NotDone;
 use crate::turns::Turns;
@@ -40,24 +33,20 @@ const LONGEST_SEARCH: usize = 128;
 /// So many lists are made at a time, and so many more may wait for that.
 static LISTING: LazyLock<Turns> = LazyLock::new(|| Turns::new(2, 128));
 
+/// Which rooms.
+#[derive(Deserialize)]
+pub(super) struct Listing {
+    limit: Option<String>,
+    after: Option<String>,
+    search: Option<String>,
+}
+
 /// `GET /api/rooms`
 pub(super) async fn list(
     State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    uri: Uri,
-    headers: HeaderMap,
+    caller: Caller,
+    Asked(asked): Asked<Listing>,
 ) -> Response {
-    #[derive(Deserialize)]
-    struct Asked {
-        limit: Option<String>,
-        after: Option<String>,
-        search: Option<String>,
-    }
-    let caller = match parts.access.caller(peer.ip(), &headers) {
-        Ok(caller) => caller,
-        Err(refused) => return not_trusted(refused),
-    };
-    let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return bad(BAD_QUERY) };
     let Some(most) = limit(asked.limit.as_deref()) else { return bad(BAD_LIMIT) };
     let after = match asked.after.as_deref().map(place) {
         None => None,
@@ -81,17 +70,8 @@ pub(super) async fn list(
 }
 
 /// `GET /api/rooms/{roomId}`
-pub(super) async fn room(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    let whole = match parts.access.caller(peer.ip(), &headers) {
-        Ok(caller) => caller != Caller::Anybody,
-        Err(refused) => return not_trusted(refused),
-    };
-    match RoomId::parse(&id).and_then(|id| parts.rooms.room(&id, whole)) {
+pub(super) async fn room(State(parts): State<Parts>, caller: Caller, OfRoom(id): OfRoom) -> Response {
+    match parts.rooms.room(&id, caller != Caller::Anybody) {
         Some(room) => ([(header::CACHE_CONTROL, "no-store")], Json(room)).into_response(),
         None => failed(Refusal::NoSuchRoom),
     }

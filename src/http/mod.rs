@@ -11,6 +11,7 @@ mod pages;
 mod payload;
 mod problem;
 mod refusal;
+mod request;
 mod rooms;
 mod rule;
 mod users;

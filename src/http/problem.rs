@@ -16,9 +16,6 @@ pub fn problem(status: StatusCode, code: &str, message: &str) -> (StatusCode, Js
     (status, Json(json!({ "error": { "code": code, "message": message } })))
 }
 
-/// What a query that cannot be read is told.
-pub(super) const BAD_QUERY: &str = "the query cannot be read";
-
 /// What was asked for cannot be understood.
 pub(super) fn bad(why: &str) -> Response {
     problem(StatusCode::BAD_REQUEST, "bad-request", why).into_response()

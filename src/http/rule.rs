@@ -1,14 +1,9 @@
 //! What the operator and back ends may do to rooms.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::ConnectInfo;
-use axum::extract::Path;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -18,10 +13,11 @@ use serde::Deserializer;
 use serde_json::json;
 
 use super::Parts;
-use super::access::not_trusted;
-use super::payload;
+use super::payload::Payload;
 use super::problem::bad;
 use super::refusal::failed;
+use super::request::OfRoom;
+use super::request::Trusted;
 use super::rooms::NewRoom;
 use crate::label;
 use crate::rooms::Kind;
@@ -37,10 +33,9 @@ const DESCRIPTION: usize = 1024;
 const PASSWORD: usize = 64;
 
 /// What a back end may want a room to be.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[derive(Default)]
-struct Wanted {
+pub(super) struct Wanted {
     #[serde(deserialize_with = "given")]
     id: Option<String>,
     #[serde(deserialize_with = "given")]
@@ -106,10 +101,12 @@ impl Wanted {
         if self.capacity.is_some_and(|capacity| !(2..=1000).contains(&capacity)) {
             return Err("a capacity is a number from 2 to 1000");
         }
-        if !self.name.as_deref().is_none_or(label::fits)
+        if !self.name.as_deref().is_none_or(label::is_plain)
             || self.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION)
         {
-            return Err("a name has 1 to 128 bytes, a description at most 1024");
+            return Err(
+                "a name has 1 to 128 bytes, not only blanks and no control characters; a description at most 1024",
+            );
         }
         if self.password.as_ref().is_some_and(|text| !(1..=PASSWORD).contains(&text.chars().count()))
             || !self.creator.as_deref().is_none_or(label::fits)
@@ -135,17 +132,12 @@ impl Wanted {
 /// `POST /api/rooms`
 pub(super) async fn create(
     State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Trusted,
+    Payload(asked): Payload<Wanted>,
 ) -> Response {
-    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
-        return not_trusted(refused);
-    }
-    let wanted = match payload::read::<Wanted>(&headers, &body).map(Wanted::read) {
-        Ok(Ok(wanted)) => wanted,
-        Ok(Err(why)) => return bad(why),
-        Err(answer) => return *answer,
+    let wanted = match asked.read() {
+        Ok(wanted) => wanted,
+        Err(why) => return bad(why),
     };
     match parts.rooms.create(wanted).await {
         Ok(id) => {
@@ -161,16 +153,7 @@ pub(super) async fn create(
 }
 
 /// `DELETE /api/rooms/{roomId}`
-pub(super) async fn close(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
-        return not_trusted(refused);
-    }
-    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
+pub(super) async fn close(State(parts): State<Parts>, _: Trusted, OfRoom(id): OfRoom) -> Response {
     match parts.rooms.close(&id).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => failed(refusal),
@@ -178,10 +161,9 @@ pub(super) async fn close(
 }
 
 /// Whom to put out: a peer or a user.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[derive(Default)]
-struct Kick {
+pub(super) struct Kick {
     #[serde(deserialize_with = "given")]
     peer_id: Option<String>,
     #[serde(deserialize_with = "given")]
@@ -192,18 +174,10 @@ struct Kick {
 /// `POST /api/rooms/{roomId}/kick`
 pub(super) async fn kick(
     State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Trusted,
+    OfRoom(id): OfRoom,
+    Payload(asked): Payload<Kick>,
 ) -> Response {
-    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
-        return not_trusted(refused);
-    }
-    let asked = match payload::read::<Kick>(&headers, &body) {
-        Ok(asked) => asked,
-        Err(answer) => return *answer,
-    };
     let target = match (asked.peer_id.as_deref(), asked.user_id.as_deref()) {
         (Some(peer), None) => match PeerId::parse(peer) {
             Some(peer) => Target::Peer(peer),
@@ -212,17 +186,16 @@ pub(super) async fn kick(
         (None, Some(user)) if label::fits(user) => Target::User(user),
         _ => return bad("one of peerId and userId, please"),
     };
-    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
     match parts.rooms.kick(&id, target, asked.ban).await {
         Ok(kicked) => Json(json!({ "kicked": kicked })).into_response(),
         Err(refusal) => failed(refusal),
     }
 }
 
-#[derive(Deserialize)]
+/// What to lock.
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct Lock {
+pub(super) struct Lock {
     #[serde(deserialize_with = "given")]
     locked: Option<bool>,
     #[serde(deserialize_with = "given")]
@@ -232,49 +205,36 @@ struct Lock {
 /// `POST /api/rooms/{roomId}/lock`
 pub(super) async fn lock(
     State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Trusted,
+    OfRoom(id): OfRoom,
+    Payload(asked): Payload<Lock>,
 ) -> Response {
-    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
-        return not_trusted(refused);
+    if let Lock { locked: None, lobby: None } = asked {
+        return bad("locked or lobby, or both, please");
     }
-    let asked = match payload::read::<Lock>(&headers, &body) {
-        Ok(Lock { locked: None, lobby: None }) => return bad("locked or lobby, or both, please"),
-        Ok(asked) => asked,
-        Err(answer) => return *answer,
-    };
-    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
     match parts.rooms.lock(&id, asked.locked, asked.lobby).await {
         Ok((locked, lobby)) => Json(json!({ "locked": locked, "lobby": lobby })).into_response(),
         Err(refusal) => failed(refusal),
     }
 }
 
+/// Whom to let in.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Invite {
+pub(super) struct Invite {
     user_id: String,
 }
 
 /// `POST /api/rooms/{roomId}/invite`
 pub(super) async fn invite(
     State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Trusted,
+    OfRoom(id): OfRoom,
+    Payload(asked): Payload<Invite>,
 ) -> Response {
-    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
-        return not_trusted(refused);
+    if !label::fits(&asked.user_id) {
+        return bad("a userId has 1 to 128 bytes");
     }
-    let asked = match payload::read::<Invite>(&headers, &body) {
-        Ok(asked) if label::fits(&asked.user_id) => asked,
-        Ok(_) => return bad("a userId has 1 to 128 bytes"),
-        Err(answer) => return *answer,
-    };
-    let Some(id) = RoomId::parse(&id) else { return failed(Refusal::NoSuchRoom) };
     match parts.rooms.invite(&id, &asked.user_id).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => failed(refusal),

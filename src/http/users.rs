@@ -1,14 +1,10 @@
 //! Tokens for users, made for back ends that do not sign them themselves.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::ConnectInfo;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -17,10 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Parts;
-use super::access::not_trusted;
-use super::payload;
+use super::payload::Payload;
 use super::problem;
 use super::problem::bad;
+use super::request::Trusted;
 use crate::label;
 use crate::rooms::RoomId;
 
@@ -49,9 +45,10 @@ pub struct Token<'a> {
     pub ttl: Duration,
 }
 
+/// The token that is wanted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asked {
+pub(super) struct Asked {
     user_id: String,
     #[serde(default, deserialize_with = "super::rule::given")]
     name: Option<String>,
@@ -64,26 +61,13 @@ struct Asked {
 }
 
 /// `POST /api/tokens`
-pub(super) async fn mint(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if let Err(refused) = parts.access.trusted(peer.ip(), &headers) {
-        return not_trusted(refused);
-    }
-    let asked = match payload::read::<Asked>(&headers, &body) {
-        Ok(asked) => asked,
-        Err(answer) => return *answer,
-    };
+pub(super) async fn mint(State(parts): State<Parts>, _: Trusted, Payload(asked): Payload<Asked>) -> Response {
     let plain = asked.user_id.bytes().all(|b| b.is_ascii_graphic());
     if !plain || !label::fits(&asked.user_id) {
         return bad("a userId has 1 to 128 visible ASCII characters");
     }
-    let shown = |name: &str| label::fits(name) && !name.chars().any(char::is_control);
-    if !asked.name.as_deref().is_none_or(shown) {
-        return bad("a name has 1 to 128 bytes, and no control characters");
+    if !asked.name.as_deref().is_none_or(label::is_plain) {
+        return bad("a name has 1 to 128 bytes, not only blanks and no control characters");
     }
     let role = asked.role.as_deref().unwrap_or("user");
     if !["user", "moderator", "admin"].contains(&role) {

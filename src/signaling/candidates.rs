@@ -154,7 +154,7 @@ mod tests {
         for piece in ["candidate:", "candidate: ", "c=IN IP4 ", "c=IN IP4 1.1.1.1", ":", "="] {
             assert!(addresses(&piece.repeat((4 << 20) / piece.len())).len() <= 1);
         }
-        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     }
 
     proptest! {

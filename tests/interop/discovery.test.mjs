@@ -23,7 +23,7 @@ describe('on loopback', () => {
   let daemon, ports;
 
   before(async () => {
-    ports = [await freePort('udp'), await freePort('udp')];
+    ports = [await freePort('both'), await freePort('both')];
     const listen = ['127.0.0.1', '127.0.0.2'].flatMap((ip) => ports.map((port) => `${ip}:${port}`));
     daemon = await start({ config: { turn: { listen } } });
   });

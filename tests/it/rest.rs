@@ -261,7 +261,7 @@ async fn what_was_said_and_called_can_be_read_by_those_who_may() {
     bob.ask("room.leave", json!({"room": "talk"})).await;
     assert_eq!(get(&daemon, "/api/calls").await.status, StatusCode::UNAUTHORIZED);
     let mut calls = get_as(&daemon, KEY, "/api/calls?room=talk").await;
-    for _ in 0..100 {
+    for _ in 0..400 {
         if calls.body != json!([]) {
             break;
         }

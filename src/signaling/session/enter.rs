@@ -22,6 +22,7 @@ use super::bounded;
 use super::label;
 use super::leave::lose;
 use super::random;
+use super::shown_name;
 use super::welcome::Heard;
 use super::welcome::Welcome;
 use super::welcome::proven;
@@ -184,7 +185,7 @@ impl Asked<'_> {
     }
 
     fn who(&self, it: &Arguments<'_>) -> Result<Who, Failure> {
-        let (user, name) = (label("userId", it.user.as_ref())?, label("name", it.name.as_ref())?);
+        let (user, name) = (label("userId", it.user.as_ref())?, shown_name(it)?);
         Ok(match self.connection.identity() {
             Some(identity) => identity.who(user, name),
             None => Who { user, name, ..Who::default() },
@@ -305,7 +306,7 @@ impl Asked<'_> {
         };
         let options = Options {
             capacity: it.capacity,
-            name: label("name", it.name.as_ref())?,
+            name: shown_name(it)?,
             description: bounded("description", it.description.as_ref(), DESCRIPTION)?,
             media,
             private,

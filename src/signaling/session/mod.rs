@@ -200,6 +200,12 @@ fn label(what: &str, text: Option<&Cow<'_, str>>) -> Result<Option<Arc<str>>, Fa
     bounded(what, text, LABEL)
 }
 
+/// A name that others are shown: what of it can be shown, none if that is nothing.
+fn shown_name(it: &Arguments<'_>) -> Result<Option<Arc<str>>, Failure> {
+    let name = label("name", it.name.as_ref())?;
+    Ok(name.and_then(|name| label::shown(&name)).map(Arc::from))
+}
+
 fn bounded(what: &str, text: Option<&Cow<'_, str>>, most: usize) -> Result<Option<Arc<str>>, Failure> {
     match text {
         Some(text) if text.len() > most => Err(Failure::bad(format!("{what} is longer than {most} bytes"))),

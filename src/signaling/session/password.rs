@@ -115,7 +115,8 @@ mod tests {
                 }
             }
         }
-        assert!(refused >= 50, "{refused}");
+        // Those whose turn it was may have been done by then.
+        assert!(refused >= 50 - AT_ONCE, "{refused}");
         assert_eq!(passwords.is_right("open sesame", &"not a hash".into()).await, Ok(false));
     }
 }

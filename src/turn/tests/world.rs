@@ -1,6 +1,7 @@
 //! A server with a clock that the test turns, and clients that speak to it through the `stun` crate's codec.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use secrecy::SecretString;
@@ -403,5 +404,7 @@ impl Answer {
 /// Every moment is as good as another to begin with.
 #[cfg(test)]
 fn start() -> Instant {
-    Instant::now()
+    // The same for all shards of a daemon.
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
 }

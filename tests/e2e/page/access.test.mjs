@@ -77,6 +77,7 @@ test('a whole call by keyboard', async () => {
   const ada = await people.visit({ name: 'Ada' });
   const { keyboard } = ada.page;
   const focused = () => ada.page.evaluate(() => document.activeElement.id);
+  const focusOn = (wanted) => ada.wait(`the focus on ${wanted}`, async () => (await focused()) === wanted);
   /** Tabs on until that element has the focus, which must be seen there. */
   const tabTo = async (wanted) => {
     for (let i = 0; i < 25; i += 1) {
@@ -94,48 +95,49 @@ test('a whole call by keyboard', async () => {
   };
   await tabTo('start');
   await keyboard.press('Enter');
-  assert.equal(await focused(), 'lobby-title');
+  await focusOn('lobby-title');
   await tabTo('name');
   await keyboard.press('Control+A');
   await keyboard.type('Ada');
   await tabTo('join');
   await keyboard.press('Enter');
   await ada.wait('in the room', () => ada.page.isVisible(id('share-link')));
-  assert.equal(await focused(), 'call-title');
+  await focusOn('call-title');
   const room = await ada.text('room-id');
   assert.match(room, /^[a-z]+-[a-z]+-[a-z0-9]{6}$/);
   assert.equal(await ada.page.inputValue(id('share-link')), `${daemon.url}/?room=${room}`);
 
   const ben = await people.join(room, 'Ben');
   await ada.connected('Ben');
-  assert.match(await ada.page.textContent('#said'), /Ben joined/);
+  await ada.wait('said', async () => /Ben joined/.test(await ada.page.textContent('#said')));
   await tabTo('route');
   await keyboard.press('Enter');
   await tabTo('relay-switch');
   await keyboard.press('Escape');
-  assert.equal(await focused(), 'route');
+  await focusOn('route');
   await tabTo('mic');
   await keyboard.press('Space');
   await ben.wait('Ada muted', () => ben.page.isVisible('.tile-muted'));
   await tabTo('chat-toggle');
   await keyboard.press('Enter');
-  assert.equal(await focused(), 'chat-text');
+  await focusOn('chat-text');
   await keyboard.type('by hand');
   await keyboard.press('Enter');
   await ben.wait('the line', async () => (await ben.lines()).includes('by hand'));
   await keyboard.press('Escape');
-  assert.equal(await focused(), 'chat-toggle');
+  await focusOn('chat-toggle');
   await tabTo('leave');
   await keyboard.press('Enter');
-  assert.equal(await focused(), 'ended-title');
+  await focusOn('ended-title');
 });
 
 test('a full room says so, and lets one try again', async () => {
   const room = freshRoom();
-  const [ada] = [await people.join(room, 'Ada'), await people.join(room, 'Ben')];
+  const [ada, ben] = [await people.join(room, 'Ada'), await people.join(room, 'Ben')];
   const chiara = await people.visit({ room, name: 'Chiara', autojoin: '1' });
   await chiara.waitText('ended-title', /The room is full/);
   await ada.click('leave');
+  await ben.wait('Ada gone', async () => (await ben.sees('Ada')) === undefined);
   await chiara.click('rejoin');
   await chiara.click('join');
   await chiara.connected('Ben');
@@ -155,7 +157,7 @@ test('a server that does not answer is named as such', async () => {
   await ada.page.route('**/socket.io/**', (route) => route.abort());
   await ada.page.routeWebSocket('**/socket.io/**', (socket) => socket.close());
   await ada.click('join');
-  await ada.waitText('ended-title', /server does not answer/, { timeout: 25_000 });
+  await ada.waitText('ended-title', /server does not answer/);
 });
 
 test('links, room names and nonsense typed at home', async () => {
@@ -167,15 +169,15 @@ test('links, room names and nonsense typed at home', async () => {
     await ada.page.goto(daemon.url);
     await ada.page.fill(id('open-id'), typed);
     await ada.click('open');
-    assert.equal(await ada.text('lobby-room'), room);
+    await ada.wait('the lobby', async () => (await ada.text('lobby-room')) === room);
     assert.equal(new URL(ada.page.url()).searchParams.get('room'), room);
   }
   await ada.page.goto(daemon.url);
   await ada.page.fill(id('open-id'), 'was/ist?das');
   await ada.click('open');
-  assert.match(await ada.page.textContent('#open-error'), /letters, digits/);
+  await ada.wait('the error', async () => /letters, digits/.test(await ada.page.textContent('#open-error')));
   await ada.page.goto(`${daemon.url}/?room=${encodeURIComponent('<b>')}`);
-  assert.match(await ada.page.textContent('#open-error'), /letters, digits/);
+  await ada.wait('the error', async () => /letters, digits/.test(await ada.page.textContent('#open-error')));
 });
 
 for (const colorScheme of ['light', 'dark']) {

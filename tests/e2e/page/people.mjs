@@ -16,6 +16,7 @@ export async function openPeople(daemon, { denied = false, args = [] } = {}) {
   const visit = async (query, { ways, ...context } = {}) => {
     const own = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...context });
     contexts.push(own);
+    own.setDefaultTimeout(60_000);
     if (ways) await own.addInitScript(only, ways);
     const page = await own.newPage();
     const problems = [];
@@ -59,7 +60,7 @@ function only(ways) {
 function person(page, name, problems) {
   const wait = async (what, look, options) => {
     try {
-      return await until(`${name}: ${what}`, look, { timeout: 20_000, every: 100, ...options });
+      return await until(`${name}: ${what}`, look, { timeout: 60_000, every: 100, ...options });
     } catch (error) {
       const state = await page.evaluate(describe).catch((failed) => failed.message);
       error.message += `\n${state}\n${problems.join('\n')}`;

@@ -118,7 +118,10 @@ test('what is relayed is counted for each member, and who is put out is relayed 
   const [ada, ben, chiara] = await Promise.all(names.map((name) => people.join(room, name, { relay: '1' })));
   await Promise.all([ada.connected('Ben'), ada.connected('Chiara'), ben.connected('Chiara')]);
   await Promise.all([ada.watch('Ben', 10), ben.watch('Ada', 10), chiara.watch('Ada', 10)]);
-  const { members, relay } = await (await api(`/api/rooms/${room}`)).json();
+  const counted = async () => (await api(`/api/rooms/${room}`)).json();
+  const flows = ({ relay }) => relay.toPeer.packets > 50 && relay.toClient.packets > 50;
+  await until('fifty packets of each', async () => (await counted()).members.every(flows)).catch(() => {});
+  const { members, relay } = await counted();
   assert.deepEqual(members.map(({ name }) => name).sort(), names);
   for (const { name, relay: its } of members) {
     assert.ok(its.toPeer.packets > 50 && its.toClient.packets > 50, `${name}: ${JSON.stringify(its)}`);
@@ -131,14 +134,15 @@ test('what is relayed is counted for each member, and who is put out is relayed 
   assert.deepEqual(await (await api(`/api/rooms/${room}/kick`, 'POST', { peerId })).json(), { kicked: 1 });
   const kicked = Date.now();
   await until('her relays to end', async () => (await allocations()) < before, { every: 20 });
-  assert.ok(Date.now() - kicked < 1_000, `${Date.now() - kicked} ms`);
+  // At once; by itself a relay would last for minutes.
+  assert.ok(Date.now() - kicked < 10_000, `${Date.now() - kicked} ms`);
   await ada.waitText('ended-title', /put out/);
   await Promise.all([ben.watch('Chiara', 10), chiara.watch('Ben', 10)]);
 
   assert.equal((await api(`/api/rooms/${room}`, 'DELETE')).status, 204);
   const ended = Date.now();
   await until('all relays to end', async () => (await allocations()) === 0, { every: 20 });
-  assert.ok(Date.now() - ended < 1_000, `${Date.now() - ended} ms`);
+  assert.ok(Date.now() - ended < 10_000, `${Date.now() - ended} ms`);
   await ben.waitText('ended-text', /has ended it/);
   await people.clear();
 });

@@ -42,10 +42,12 @@ test('text and bytes travel over the data channel, in order, to one or to all', 
     c.on('data', note(heard.c));
     const counts = [a.send('to all'), a.send('to b', b.self.peerId), a.send(new Uint8Array([1, 2, 3])), a.send('x', 'nobody')];
     const trip = await a.ping(b.self.peerId);
+    // Each connection takes its own time.
+    for (let tries = 0; (heard.b.length < 3 || heard.c.length < 2) && tries < 3000; tries += 1) await new Promise((done) => setTimeout(done, 10));
     a.setState({ hand: true });
     const state = await new Promise((done) => b.on('peer-state', ({ peer, state: s }) => s.hand && done([peer.name, s])));
     const info = await a.connectionInfo(c.self.peerId);
-    const error = await join({ room, timeout: 5_000 }).then(
+    const error = await join({ room, timeout: 60_000 }).then(
       () => 'joined',
       (e) => [e instanceof Error, e.name, e.code],
     );
@@ -55,7 +57,7 @@ test('text and bytes travel over the data channel, in order, to one or to all', 
   assert.deepEqual(got.heard.b, [['a', 'to all'], ['a', 'to b'], ['a', [1, 2, 3]]]);
   assert.deepEqual(got.heard.c, [['a', 'to all'], ['a', [1, 2, 3]]]);
   assert.deepEqual(got.counts, [2, 1, 2, 0]);
-  assert.ok(got.trip > 0 && got.trip < 2_000, `round trip ${got.trip}`);
+  assert.ok(got.trip > 0 && got.trip < 20_000, `round trip ${got.trip}`);
   assert.deepEqual(got.state, ['a', { hand: true }]);
   assert.deepEqual(got.info, ['direct', 'udp']);
   assert.deepEqual(got.error, [true, 'CallgateError', 'room-full']);
@@ -101,14 +103,14 @@ test('both sides may begin at once on the very first exchange', async () => {
     });
     const there = new Promise((done) => {
       pc.onconnectionstatechange = () => pc.connectionState === 'connected' && done('connected');
-      setTimeout(() => done(pc.connectionState), 15_000);
+      setTimeout(() => done(pc.connectionState), 60_000);
     });
     const b = await join({ room, name: 'b' });
     const here = new Promise((done) => {
       const look = () => [...b.peers.values()].some((p) => p.connection === 'connected') && done('connected');
       b.on('connection', look);
       look();
-      setTimeout(() => done([...b.peers.values()].map((p) => p.connection).join()), 15_000);
+      setTimeout(() => done([...b.peers.values()].map((p) => p.connection).join()), 60_000);
     });
     const states = await Promise.all([there, here, before.then(() => 'no error', (error) => error.message)]);
     await b.leave();
@@ -134,7 +136,7 @@ test('requests are refused with the server’s code, and the room goes on', asyn
   assert.deepEqual(codes, ['bad-request', true, 'joined', true, 'closed']);
 });
 
-test('who waits in a lobby, loses its connection, and is told that too many of its user come, waits again and is let in', { timeout: 90_000 }, async () => {
+test('who waits in a lobby, loses its connection, and is told that too many of its user come, waits again and is let in', { timeout: 300_000 }, async () => {
   const key = 'a key of thirty-two characters..';
   const own = await start({ config: { auth: { key }, limits: { connects_per_second: 1 } } });
   const part = (object) => Buffer.from(JSON.stringify(object)).toString('base64url');
@@ -168,14 +170,14 @@ test('who waits in a lobby, loses its connection, and is told that too many of i
       socket.on('connect_error', (error) => (refused += error.message === 'too-many-requests'));
       // The user's other devices take all the places there are.
       const others = Array.from({ length: 20 }, () => open({ token }));
-      for (let tries = 0; !refused && tries < 100; tries += 1) {
+      for (let tries = 0; !refused && tries < 600; tries += 1) {
         // It may have found a place all the same.
         if (socket.connected) socket.io.engine.close();
         others.push(open({ token }));
         await new Promise((done) => setTimeout(done, 100));
       }
       others.forEach((other) => other.disconnect());
-      const end = await Promise.race([outcome, new Promise((done) => setTimeout(done, 40_000, 'neither in nor refused'))]);
+      const end = await Promise.race([outcome, new Promise((done) => setTimeout(done, 90_000, 'neither in nor refused'))]);
       await ben?.leave();
       ada.disconnect();
       return { refused: refused > 0, rangAgain: rings > 0, admitted, end };

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { io } from 'socket.io-client';
 import { join as joinRoom } from '../../../web/sdk.js';
-import { closeAll, connect, freshRoom, sleep, startDaemon } from './harness.mjs';
+import { closeAll, connect, freshRoom, sleep, startDaemon, until } from './harness.mjs';
 
 const KEY = 'a key of thirty-two characters..';
 const issuers = {
@@ -33,6 +33,8 @@ before(async () => {
     AUTH__COOKIE: 'session',
     AUTH__AUDIENCE: 'calls',
     ROOMS__WAITING_TIMEOUT: '0s',
+    // They are of few users.
+    LIMITS__JOINS_PER_MINUTE: 0,
   });
 });
 after(async () => {
@@ -166,14 +168,15 @@ test('its end ends the session: the client is told, its seat is given up at once
   const room = freshRoom();
   const stays = withToken(token({ sub: 'bob' }));
   await stays.ask('room.join', { room });
-  const exp = soon(2);
+  const exp = soon(4);
   const goes = withToken(token({ exp }));
   await goes.ask('room.join', { room });
   const end = disconnected(goes);
   assert.equal((await goes.next('error')).code, 'token-expired');
   assert.equal(await end, 'io server disconnect');
-  assert.ok(Math.abs(now() - exp) < 1.1, `${now() - exp} s late`);
-  await stays.next('room.peer-left', 1000);
+  // (On time, give or take what a busy machine needs. To the second: unit tests, with a clock that is turned.)
+  assert.ok(now() > exp - 1.1 && now() < exp + 15, `${now() - exp} s late`);
+  await stays.next('room.peer-left');
   assert.ok(!stays.names().includes('room.peer-away'), 'no grace');
   // The same transport, should it still be there, is no way in.
   goes.socket.connect();
@@ -184,8 +187,10 @@ test('a fresh token extends it, under a call that goes on', async () => {
   const room = freshRoom();
   const stays = withToken(token({ sub: 'bob' }));
   await stays.ask('room.join', { room });
-  const it = withToken(token({ exp: soon(2) }));
+  const [first, second] = [soon(4), soon(8)];
+  const it = withToken(token({ exp: first }));
   const { self } = await it.ask('room.join', { room });
+  const end = disconnected(it);
   for (const [bad, code] of [
     [undefined, 'bad-request'],
     ['garbage', 'unauthorized'],
@@ -196,12 +201,11 @@ test('a fresh token extends it, under a call that goes on', async () => {
   ]) {
     assert.equal((await it.ask('auth.refresh', { token: bad })).error?.code, code, code);
   }
-  assert.deepEqual(await it.ask('auth.refresh', { token: token({ exp: soon(4), rooms: [room] }) }), { ok: true });
-  await sleep(2500);
+  assert.deepEqual(await it.ask('auth.refresh', { token: token({ exp: second, rooms: [room] }) }), { ok: true });
+  await sleep((first + 1 - now()) * 1000);
   assert.ok(it.socket.connected, 'the first token has ended, and nothing with it');
   await it.ask('chat', { room, text: 'still here' });
   assert.equal((await stays.next('chat')).from, self.peerId);
-  const end = disconnected(it);
   assert.equal(await end, 'io server disconnect');
   assert.equal(it.heard.at(-1)[1].code, 'token-expired');
 });
@@ -273,10 +277,11 @@ test('the SDK renews its token by itself, and says so when there is none to be h
   };
   let asked = 0;
   const states = [];
-  const inside = await enter(async () => token({ exp: Math.ceil(now()) + ((asked += 1), 5) }));
+  const inside = await enter(async () => token({ exp: Math.ceil(now()) + ((asked += 1), 8) }));
   inside.on('state', ({ state }) => states.push(state));
   assert.equal(inside.self.userId, 'ada');
-  await sleep(8000);
+  await until('a renewal', () => asked >= 2);
+  await sleep(2500);
   assert.deepEqual([inside.state, states], ['joined', []]);
   assert.ok(asked >= 2 && asked < 8, `asked ${asked} times`);
   await inside.leave();
@@ -292,7 +297,8 @@ test('the SDK renews its token by itself, and says so when there is none to be h
   const old = [token({ exp: 1 })];
   await enter(() => old.pop() ?? token());
   // A fixed one ends, and the room with it.
-  const fixed = await enter(token({ exp: Math.ceil(now()) + 2 }));
+  const fixed = await enter(token({ exp: Math.ceil(now()) + 4 }));
+  assert.equal(fixed.state, 'joined');
   const end = await new Promise((done) => fixed.on('closed', done));
   assert.equal(end.reason, 'token-expired');
 });

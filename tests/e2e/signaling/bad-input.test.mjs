@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import WebSocket from 'ws';
-import { closeAll, connect, freshRoom, sleep, startDaemon } from './harness.mjs';
+import { closeAll, connect, freshRoom, sleep, startDaemon, until } from './harness.mjs';
 
 let daemon;
 before(async () => {
@@ -119,7 +119,7 @@ async function raw() {
   socket.on('error', () => {});
   await once(socket, 'open');
   socket.send('40{"dialect":7}');
-  for (let tries = 0; !heard.some((text) => text.startsWith('40')) && tries < 100; tries += 1) await sleep(10);
+  await until('the welcome', () => heard.some((text) => text.startsWith('40')), { every: 10 });
   heard.length = 0;
   return { socket, heard };
 }
@@ -138,7 +138,7 @@ test('deep JSON is refused and the connection stays', async () => {
     await sleep(30);
   }
   socket.send('421["chat-message",{"roomId":"deep-json","msg":"alive"}]');
-  for (let tries = 0; !heard.some((text) => text.startsWith('431')) && tries < 100; tries += 1) await sleep(10);
+  await until('the last answer', () => heard.some((text) => text.startsWith('431')), { every: 10 });
   assert.equal(heard.filter((text) => text.startsWith('42["error",{"code":"bad-request"')).length, 4, heard.join('\n'));
   assert.ok(heard.some((text) => text.startsWith('431[{"ok":true')));
   socket.close();
@@ -169,8 +169,9 @@ test('garbage over polling is refused', async () => {
   const open = JSON.parse((await (await fetch(base)).text()).slice(1));
   const post = (body) => fetch(`${base}&sid=${open.sid}`, { method: 'POST', body });
   assert.equal((await post('40')).status, 200);
-  const long = await post(`42["x","${'y'.repeat(400_000)}"]`);
-  assert.ok(long.status >= 400, `${long.status}`);
+  // The answer may come before all is said, and the end of the connection before the answer.
+  const long = await post(`42["x","${'y'.repeat(400_000)}"]`).then(({ status }) => status, (error) => error.message);
+  assert.ok(long >= 400 || long === 'fetch failed', `${long}`);
   for (const query of ['', '?EIO=4', '?EIO=3&transport=polling', '?EIO=4&transport=pigeon', '?EIO=4&transport=polling&sid=nobody']) {
     const answer = await fetch(`${daemon.url}/socket.io/${query}`);
     assert.ok(answer.status >= 400 && answer.status < 500, `${query}: ${answer.status}`);

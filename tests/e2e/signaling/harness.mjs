@@ -4,32 +4,32 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { io } from 'socket.io-client';
+import { freePort, until } from '../support/callgate.mjs';
 
 const BINARY = process.env.CALLGATE ?? new URL('../../../target/debug/callgate', import.meta.url).pathname;
 
-async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
+/** Of the daemons' operator, unless a test has its own. */
+const OPERATOR = 'the operator of these tests';
+/** Enough for a machine with other things to do. */
+const PATIENCE = 30_000;
+
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** A daemon of its own on loopback; `settings`: environment over the defaults, e.g. `{ROOMS__GRACE: '1s'}`. */
 export async function startDaemon(settings = {}) {
-  const port = await freePort();
+  const port = await freePort('tcp');
   const state = mkdtempSync(join(tmpdir(), 'callgate-signaling-'));
   const env = {
     PATH: process.env.PATH,
     STATE_DIRECTORY: state,
     CALLGATE_HTTP__LISTEN: `["127.0.0.1:${port}"]`,
-    CALLGATE_TURN__LISTEN: '["127.0.0.1:0"]',
+    CALLGATE_TURN__LISTEN: `["127.0.0.1:${await freePort('both')}"]`,
+    CALLGATE_ADMIN__TOKEN: OPERATOR,
     CALLGATE_TURN__SECRETS: '["north-wind"]',
     CALLGATE_LOG__FILTER: 'warn',
     PORT: String(port),
@@ -38,13 +38,19 @@ export async function startDaemon(settings = {}) {
   const url = `http://127.0.0.1:${port}`;
   let child;
   const begin = async () => {
-    child = spawn(BINARY, [], { env, stdio: ['ignore', 'ignore', 'inherit'] });
-    for (let tries = 0; ; tries += 1) {
+    const made = spawn(BINARY, [], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+    child = made;
+    running.add(made);
+    made.once('exit', () => running.delete(made));
+    for (const end = Date.now() + 60_000; ; ) {
       try {
-        await fetch(`${url}/health`);
+        await fetch(`${url}/health`, { signal: AbortSignal.timeout(5_000) });
         break;
       } catch (error) {
-        if (tries > 100 || child.exitCode !== null) throw new Error(`${BINARY} does not start: ${error}`);
+        if (Date.now() > end || made.exitCode !== null) {
+          made.kill('SIGKILL');
+          throw new Error(`${BINARY} does not start: ${error}`);
+        }
         await sleep(50);
       }
     }
@@ -62,13 +68,19 @@ export async function startDaemon(settings = {}) {
       child.kill('SIGKILL');
       await once(child, 'exit');
     },
+    /** Waits until the daemon takes somebody in the room for away: what is said before that may be lost with the connection. */
+    seesAway: (room) =>
+      until(`somebody away in ${room}`, async () => {
+        const answer = await fetch(`${url}/api/rooms/${room}`, { headers: { authorization: `Bearer ${env.CALLGATE_ADMIN__TOKEN}` } });
+        return answer.ok && (await answer.json()).members.some(({ away }) => away);
+      }),
     async metric(name) {
       const text = await (await fetch(`${url}/metrics`)).text();
       const lines = text.split('\n').filter((line) => line.startsWith(name) && !line.startsWith('#'));
       return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
     },
     async stop() {
-      if (child.exitCode === null) {
+      if (child.exitCode === null && child.signalCode === null) {
         child.kill('SIGKILL');
         await once(child, 'exit');
       }
@@ -95,9 +107,9 @@ export function connect(url, options = {}) {
     heard,
     names: () => heard.map(([name]) => name),
     emit: (...args) => socket.emit(...args),
-    ask: (...args) => socket.timeout(5000).emitWithAck(...args),
+    ask: (...args) => socket.timeout(PATIENCE).emitWithAck(...args),
     /** The first argument of the next event of that name not yet waited for. */
-    next(name, timeout = 5000) {
+    next(name, timeout = PATIENCE) {
       return new Promise((resolve, reject) => {
         const timer = setTimeout(() => {
           waiting.delete(look);
@@ -148,4 +160,4 @@ let rooms = 0;
 /** A room id of its own. */
 export const freshRoom = () => `room-${process.pid}-${(rooms += 1)}`;
 
-export { sleep };
+export { sleep, until };

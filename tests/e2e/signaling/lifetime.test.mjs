@@ -4,15 +4,16 @@ import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import WebSocket from 'ws';
-import { closeAll, connect, freshRoom, sleep, startDaemon } from './harness.mjs';
+import { closeAll, connect, freshRoom, sleep, startDaemon, until } from './harness.mjs';
 
+const TTL = 8;
+const unlimited = { LIMITS__EVENTS_PER_SECOND: 0, LIMITS__BYTES_PER_SECOND: 0 };
 let daemon;
 before(async () => {
   daemon = await startDaemon({
     ROOMS__GRACE: '1s',
-    TURN__CREDENTIAL_TTL: '4s',
-    LIMITS__EVENTS_PER_SECOND: 0,
-    LIMITS__BYTES_PER_SECOND: 0,
+    TURN__CREDENTIAL_TTL: `${TTL}s`,
+    ...unlimited,
   });
 });
 after(async () => {
@@ -29,21 +30,21 @@ test('fresh credentials are pushed before the old ones end, in the receiver\'s w
   b.emit('join', { roomId: room });
   await b.next('joined');
   let last = joined.iceServers[1];
-  const began = Date.now();
+  const ends = ({ username }) => Number(username.split(':')[0]);
   for (let n = 1; n <= 2; n += 1) {
-    const pushed = await a.next('ice.servers', 5000);
+    const pushed = await a.next('ice.servers');
     assert.equal(pushed.room, room);
-    assert.equal(pushed.iceTtl, 4);
+    assert.equal(pushed.iceTtl, TTL);
     const [, turn] = pushed.iceServers;
     assert.equal(turn.credential, createHmac('sha1', 'north-wind').update(turn.username).digest('base64'));
-    const [expires, id] = turn.username.split(':');
-    assert.ok(Number(last.username.split(':')[0]) * 1000 > Date.now(), 'the old ones had ended');
-    assert.ok(Number(expires) * 1000 > Date.now() + 2000);
-    assert.equal(id, last.username.split(':')[1]);
+    // By the daemon's clock, whenever we come to read it.
+    assert.ok(ends(turn) - TTL < ends(last), 'the old ones had ended');
+    assert.equal(turn.username.split(':')[1], last.username.split(':')[1]);
     last = turn;
   }
-  const took = Date.now() - began;
-  assert.ok(took > 4000 && took < 6500, `${took} ms for two`);
+  // After 13 to 15 twentieths of their time, and a second of rounding.
+  const took = ends(last) - ends(joined.iceServers[1]);
+  assert.ok(took >= 1.3 * TTL - 1 && took <= 2 * TTL, `${took} s for two`);
   const [stun, turn] = (await b.next('ice-servers')).iceServers;
   assert.ok(stun.urls[0].startsWith('stun:') && turn.username);
 });
@@ -62,8 +63,7 @@ async function raw(roomId) {
     if (text.startsWith('42["joined"')) joined = true;
   });
   await once(socket, 'open');
-  for (let tries = 0; !joined && tries < 200; tries += 1) await sleep(10);
-  assert.ok(joined);
+  await until('the answer to joining', () => joined, { every: 10 });
   return { socket, silence: () => (pong = false) };
 }
 
@@ -78,30 +78,33 @@ test('a client that stops reading is cut off, the others are told, and their roo
   const began = Date.now();
   const data = 'x'.repeat(50_000);
   let sent = 0;
-  while (!a.names().includes('room.peer-away') && Date.now() - began < 20_000) {
+  while (!a.names().includes('room.peer-away') && Date.now() - began < 60_000) {
     await a.ask('signal', { room, kind: 'offer', data });
     sent += 1;
   }
   assert.ok(a.names().includes('room.peer-away'), `not after ${sent} messages`);
-  const { reason } = await a.next('room.peer-left', 3000);
+  const { reason } = await a.next('room.peer-left');
   assert.equal(reason, 'lost');
+  // What it was sent comes before this.
+  await b.next('room.peer-left');
   assert.equal(b.names().filter((name) => name === 'signal').length, sent, 'the healthy one got everything');
   socket.terminate();
 });
 
-test('who was cut off while much was waiting and comes back is given the latest of it, and told how much is lost', async () => {
+test('who was cut off while much was waiting and comes back is given the latest of it, and told how much is lost', async (t) => {
+  const patient = await startDaemon({ ...unlimited, ROOMS__GRACE: '2m' });
+  t.after(() => patient.stop());
   const room = freshRoom();
-  const [a, b] = [native(), native()];
+  const [a, b, again] = [0, 0, 0].map(() => connect(patient.url, { auth: { dialect: 'native' } }));
   await a.ask('room.join', { room });
   const { resume } = await b.ask('room.join', { room });
   b.socket.io.engine.transport.ws._socket.pause();
   let sent = 0;
-  for (const began = Date.now(); !a.names().includes('room.peer-away') && Date.now() - began < 20_000; sent += 1) {
+  for (const began = Date.now(); !a.names().includes('room.peer-away') && Date.now() - began < 60_000; sent += 1) {
     await a.ask('signal', { room, kind: 'offer', data: `${sent} ${'x'.repeat(50_000)}` });
   }
   assert.ok(a.names().includes('room.peer-away'), `not after ${sent} messages`);
   b.kill();
-  const again = native();
   const answer = await again.ask('room.join', { room, resume });
   assert.equal(answer.resumed, true);
   await a.ask('chat', { room, text: 'the last word' });
@@ -112,7 +115,7 @@ test('who was cut off while much was waiting and comes back is given the latest 
   assert.ok(answer.missed > 0 && answer.missed + numbers.length <= sent, `${answer.missed} missed`);
 });
 
-test('a client that falls silent is found out by the heartbeat', { timeout: 40_000 }, async () => {
+test('a client that falls silent is found out by the heartbeat', { timeout: 120_000 }, async () => {
   const room = freshRoom();
   const a = native();
   await a.ask('room.join', { room });
@@ -120,12 +123,14 @@ test('a client that falls silent is found out by the heartbeat', { timeout: 40_0
   await a.next('room.peer-joined');
   client.silence();
   const began = Date.now();
-  await a.next('room.peer-away', 25_000);
-  assert.ok(Date.now() - began < 21_000);
+  await a.next('room.peer-away', 60_000);
+  // Every 10 s, and 10 s to answer.
+  const took = Date.now() - began;
+  assert.ok(took < 35_000, `${took} ms`);
   client.socket.terminate();
 });
 
-test('a polling client that goes away is found out too', { timeout: 40_000 }, async () => {
+test('a polling client that goes away is found out too', { timeout: 120_000 }, async () => {
   const room = freshRoom();
   const a = native();
   await a.ask('room.join', { room });
@@ -134,7 +139,7 @@ test('a polling client that goes away is found out too', { timeout: 40_000 }, as
   await b.next('joined');
   await a.next('room.peer-joined');
   b.kill();
-  await a.next('room.peer-away', 25_000);
+  await a.next('room.peer-away', 60_000);
 });
 
 test('when everyone has gone nothing is left', async () => {
@@ -152,9 +157,7 @@ test('when everyone has gone nothing is left', async () => {
     else client.kill();
   }
   closeAll();
-  await sleep(1500);
-  for (let tries = 0; (await daemon.metric('callgate_connections')) > 0 && tries < 100; tries += 1) await sleep(100);
   for (const name of ['callgate_connections', 'callgate_rooms', 'callgate_peers']) {
-    assert.equal(await daemon.metric(name), 0, name);
+    await until(`no ${name}`, async () => (await daemon.metric(name)) === 0);
   }
 });

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { io as connect } from 'socket.io-client';
-import { start } from '../support/callgate.mjs';
+import { start, until } from '../support/callgate.mjs';
 import { dialects, speak } from '../support/dialects.mjs';
 import { pathTo } from '../support/path.mjs';
 import { sleep } from './harness.mjs';
@@ -13,7 +13,7 @@ import { sleep } from './harness.mjs';
 let daemon;
 const closing = [];
 before(async () => {
-  daemon = await start({ config: { rooms: { grace: '60s' }, limits: { joins_per_minute: 0 } } });
+  daemon = await start({ config: { rooms: { grace: '3m' }, limits: { joins_per_minute: 0 } } });
 });
 after(async () => {
   for (const close of closing) await close();
@@ -42,7 +42,7 @@ async function pair(dialect, { transports, by, asks }) {
   await (dialect === 'community' ? ada : ben).enter(room);
   if (dialect !== 'community') await ada.comings.next();
   ben.back = new Promise((done, failed) => {
-    ben.socket.on('connect', () => (by === 'name' ? ben.resumed.next(45_000) : ben.rejoin()).then(done, failed));
+    ben.socket.on('connect', () => (by === 'name' ? ben.resumed.next(120_000) : ben.rejoin()).then(done, failed));
   });
   let said = 0;
   ada.says = async (many) => {
@@ -51,7 +51,7 @@ async function pair(dialect, { transports, by, asks }) {
       else ada.chat(`${said}`);
     }
     // They have been carried out.
-    await ada.socket.timeout(5_000).emitWithAck('room.history', { room });
+    await ada.socket.timeout(30_000).emitWithAck('room.history', { room });
   };
   return { path, ada, ben };
 }
@@ -62,7 +62,8 @@ const upTo = (many) => Array.from({ length: many }, (_, n) => n);
 
 /** Waits for a list to be as long as it should. */
 async function full(list, length) {
-  for (let tries = 0; list.items.length < length && tries < 500; tries += 1) await sleep(10);
+  // (What is missing is told by whoever compares.)
+  await until('all of it', () => list.items.length >= length, { every: 10, timeout: 30_000 }).catch(() => {});
 }
 
 async function heardAll(ben, many) {
@@ -105,6 +106,8 @@ for (const dialect of dialects) {
     await heardAll(ben, 6);
     path.dies();
     await ada.says(6);
+    // The daemon has written the last of them.
+    await until('all of it lost', () => /candidate[^]*\b11\b/.test(path.lost()));
     path.heals();
     ben.socket.io.engine.close();
     await ben.back;
@@ -136,7 +139,7 @@ test('the six lines of README do it', async () => {
   await joined();
   await ada.enter('tea');
   ada.chat('one');
-  while (heard.length < 1) await sleep(10);
+  await until('the first one', () => heard.length >= 1, { every: 10 });
   path.dies();
   ada.chat('two');
   await sleep(100);
@@ -144,13 +147,13 @@ test('the six lines of README do it', async () => {
   socket.io.engine.close();
   assert.equal((await joined()).resumed, true);
   ada.chat('three');
-  while (heard.length < 3) await sleep(10);
+  await until('the third one', () => heard.length >= 3, { every: 10 });
   await sleep(50);
   assert.deepEqual(heard, ['one', 'two', 'three']);
 });
 
 describe('it is so', { concurrency: 2 }, () => {
-  test('when both ends find out by their heartbeats alone', { timeout: 90_000 }, async () => {
+  test('when both ends find out by their heartbeats alone', { timeout: 240_000 }, async () => {
     const pairs = await Promise.all(
       [['call', 'token'], ['mesh', 'name'], ['community', 'name']].flatMap(([dialect, by]) =>
         [['websocket'], ['polling']].map((transports) => pair(dialect, { transports, by, asks: true }))),
@@ -172,6 +175,6 @@ describe('it is so', { concurrency: 2 }, () => {
     }));
   });
 
-  test('by name, as soon as the daemon knows that the connection named is dead', { timeout: 90_000 }, () =>
+  test('by name, as soon as the daemon knows that the connection named is dead', { timeout: 240_000 }, () =>
     Promise.all(dialects.flatMap((dialect) => ways.map((transports) => comesBack(dialect, transports, 'name')))));
 });

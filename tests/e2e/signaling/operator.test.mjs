@@ -57,8 +57,14 @@ test('the figures come at once and then every ten seconds, the same for every op
   assert.equal(typeof first.relay.allocations, 'number');
   await other.next('roomStats');
   await a.ask('room.leave', { room });
-  const [again, theirs] = await Promise.all([one.next('roomStats', 12_000), other.next('roomStats', 12_000)]);
-  assert.equal(again.roomsBreakdown.find(({ id }) => id === room).userCount, 1);
+  // Whatever the tenth second fell on: both had figures with two in the room, and are to have the first ones with one.
+  const changed = async (operator) => {
+    for (;;) {
+      const figures = await operator.next('roomStats');
+      if (figures.roomsBreakdown.find(({ id }) => id === room).userCount === 1) return figures;
+    }
+  };
+  const [again, theirs] = await Promise.all([changed(one), changed(other)]);
   assert.deepEqual(again, theirs);
 });
 
@@ -108,7 +114,7 @@ test('a room shows its members to the operator and its outline to everybody', as
   for (let tries = 0; ; tries += 1) {
     const { members } = await (await api(`/api/rooms/${room}`)).json();
     if (members[1].away) break;
-    assert.ok(tries < 100, JSON.stringify(members));
+    assert.ok(tries < 1000, JSON.stringify(members));
     await sleep(50);
   }
   const whole = await (await api(`/api/rooms/${room}`)).json();

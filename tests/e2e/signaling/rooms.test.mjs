@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { closeAll, connect, freshRoom, sleep, startDaemon } from './harness.mjs';
+import { closeAll, connect, freshRoom, sleep, startDaemon, until } from './harness.mjs';
 
 let daemon;
 before(async () => {
-  daemon = await startDaemon({ ROOMS__GRACE: '2s', ROOMS__WAITING_TIMEOUT: '20s', ROOMS__CAPACITY: 4 });
+  daemon = await startDaemon({ ROOMS__GRACE: '2m', ROOMS__WAITING_TIMEOUT: '2m', ROOMS__CAPACITY: 4 });
 });
 after(async () => {
   closeAll();
@@ -24,7 +24,7 @@ test('joining answers with the room, the peers, politeness and working credentia
     { ...first.room, createdAt: 0 },
     { id: room, kind: 'room', capacity: 4, count: 1, createdAt: 0, status: 'waiting' },
   );
-  assert.ok(Math.abs(first.room.createdAt - Date.now()) < 5000);
+  assert.ok(Math.abs(first.room.createdAt - Date.now()) < 60_000);
   assert.deepEqual({ ...first.self, peerId: '' }, { peerId: '', userId: 'ada', name: 'Ada', rank: 'creator' });
   assert.deepEqual(first.peers, []);
 
@@ -41,7 +41,7 @@ test('joining answers with the room, the peers, politeness and working credentia
   assert.match(stun.urls[0], /^stun:127\.0\.0\.1:\d+$/);
   assert.match(turn.urls[0], /^turn:127\.0\.0\.1:\d+\?transport=udp$/);
   const [expires] = turn.username.split(':');
-  assert.ok(Math.abs(Number(expires) - Date.now() / 1000 - second.iceTtl) < 5);
+  assert.ok(Math.abs(Number(expires) - Date.now() / 1000 - second.iceTtl) < 60);
   assert.equal(turn.credential, createHmac('sha1', 'north-wind').update(turn.username).digest('base64'));
 
   const fresh = await b.ask('ice.refresh', { room });
@@ -90,7 +90,7 @@ test('a thousand candidates arrive in the order they were sent', async () => {
   await c.ask('room.join', { room });
   for (let n = 0; n < 995; n += 1) a.emit('signal', { room, kind: 'candidate', data: { n } });
   const done = (client) => client.heard.filter(([name]) => name === 'signal').length === 995;
-  for (let tries = 0; !(done(b) && done(c)) && tries < 200; tries += 1) await sleep(20);
+  await until('all of them', () => done(b) && done(c)).catch(() => {});
   for (const client of [b, c]) {
     const order = client.heard.filter(([name]) => name === 'signal').map(([, { data }]) => data.n);
     assert.deepEqual(order, Array.from({ length: 995 }, (_, n) => n));
@@ -230,18 +230,19 @@ test('a seat can be taken over while the old connection still looks alive', asyn
   assert.deepEqual(a.names(), ['room.peer-joined', 'room.peer-reconnected']);
 });
 
-test('who stays away is gone when the grace ends', async () => {
+test('who stays away is gone when the grace ends', async (t) => {
+  const brief = await startDaemon({ ROOMS__GRACE: '2s' });
+  t.after(() => brief.stop());
   const room = freshRoom();
-  const [a, b] = [native(), native()];
+  const [a, b, again] = [0, 0, 0].map(() => connect(brief.url, { auth: { dialect: 'native' } }));
   await a.ask('room.join', { room });
   const { self, resume } = await b.ask('room.join', { room });
+  const began = Date.now();
   b.kill();
   await a.next('room.peer-away');
-  const began = Date.now();
   assert.deepEqual(await a.plain('room.peer-left'), { room, peerId: self.peerId, reason: 'lost' });
   const took = Date.now() - began;
-  assert.ok(took > 1800 && took < 2800, `${took} ms`);
-  const again = native();
+  assert.ok(took > 1900 && took < 15_000, `${took} ms`);
   assert.equal((await again.ask('room.join', { room, resume })).error.code, 'resume-failed');
 });
 
@@ -251,7 +252,7 @@ test('saying goodbye is leaving: no grace', async () => {
   await a.ask('room.join', { room });
   await b.ask('room.join', { room });
   b.disconnect();
-  assert.equal((await a.next('room.peer-left', 1000)).reason, 'left');
+  assert.equal((await a.next('room.peer-left')).reason, 'left');
 });
 
 test('a page that is reloaded gets its seat in a full call, and the call goes on', async () => {
@@ -261,12 +262,13 @@ test('a page that is reloaded gets its seat in a full call, and the call goes on
   await a.next('joined');
   b.emit('join', { roomId });
   const { self: oldB } = await b.next('joined');
+  await a.next('peer-joined');
   b.kill();
-  await sleep(200);
+  await daemon.seesAway(roomId);
   const reloaded = connect(daemon.url);
   reloaded.emit('join', { roomId });
   const { self: newB } = await reloaded.next('joined');
-  await sleep(200);
+  await a.next('peer-joined');
   assert.deepEqual(a.heard.slice(2).map(([name, { peerId }]) => [name, peerId]), [
     ['peer-left', oldB],
     ['peer-joined', newB],

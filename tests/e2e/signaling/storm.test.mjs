@@ -21,7 +21,7 @@ before(async () => {
   // The daemon takes half of what it may open for connections.
   const need = 2 * PEERS + 1000;
   execFileSync('prlimit', [`--pid=${process.pid}`, `--nofile=${need}:${Math.max(need, 20_000)}`]);
-  daemon = await startDaemon({ LIMITS__CONNECTIONS_PER_IP: 0, ROOMS__GRACE: '60s', ROOMS__WAITING_TIMEOUT: '5m' });
+  daemon = await startDaemon({ LIMITS__CONNECTIONS_PER_IP: 0, ROOMS__GRACE: '5m', ROOMS__WAITING_TIMEOUT: '5m' });
 });
 after(async () => {
   peers.forEach((peer) => peer.cut());
@@ -42,6 +42,8 @@ class Peer {
     this.room = `storm-${number >> 1}`;
     this.have = 0;
     this.said = 0;
+    /** How often its seat was asked for again. */
+    this.resumes = 0;
     /** Numbers of the other one's that were heard, in order; and of my own that were acknowledged. */
     this.heard = [];
     this.kept = [];
@@ -55,6 +57,7 @@ class Peer {
       try {
         await this.connect();
         const { id, resume } = this;
+        if (resume) this.resumes += 1;
         const answer = await this.ask('room.join', resume ? { room: this.room, resume, have: this.have } : { room: this.room });
         assert.equal(answer.ok, true, JSON.stringify(answer));
         if (id) assert.deepEqual([answer.self.peerId, answer.resumed], [id, true]);
@@ -157,7 +160,7 @@ async function settled() {
     });
     return count;
   };
-  for (let tries = 0; missing() && tries < 50; tries += 1) await sleep(100);
+  for (const end = Date.now() + 60_000; missing() && Date.now() < end; ) await sleep(200);
   assert.equal(missing(), 0, 'acknowledged, and never heard');
   for (const { heard } of peers) {
     assert.ok(heard.every((number, i) => i === 0 || number > heard[i - 1]), `twice or out of order: ${heard}`);
@@ -188,9 +191,13 @@ async function relayed() {
   }, 20);
   return {
     flows,
-    stop() {
+    /** What was sent, and the least that one of them got of it. */
+    async stop() {
       clearInterval(timer);
+      const got = ({ ends }) => Math.min(...ends.map(({ packets }) => packets));
+      for (const end = Date.now() + 10_000; flows.some((flow) => got(flow) < flow.sent) && Date.now() < end; ) await sleep(100);
       flows.forEach(({ ends }) => ends.forEach((end) => end.close()));
+      return flows.map((flow) => ({ sent: flow.sent, got: got(flow) }));
     },
   };
 }
@@ -203,7 +210,7 @@ async function timed(t, what, work) {
   t.diagnostic(`${what}: ${seconds.toFixed(1)} s, ${spent.toFixed(0)} ms of the daemon's CPU (${((1000 * spent) / PEERS).toFixed(0)} µs each), ${memory().toFixed(0)} MiB resident`);
 }
 
-test(`${PEERS} members come, talk, are all cut off at once, and are all back`, { timeout: 300_000 }, async (t) => {
+test(`${PEERS} members come, talk, are all cut off at once, and are all back`, { timeout: 600_000 }, async (t) => {
   peers = Array.from({ length: PEERS }, (_, n) => new Peer(n));
   await timed(t, 'everybody comes', () => Promise.all(peers.map((peer) => peer.come())));
   assert.equal(await daemon.metric('callgate_peers'), PEERS);
@@ -217,18 +224,19 @@ test(`${PEERS} members come, talk, are all cut off at once, and are all back`, {
   assert.deepEqual(peers.map((peer) => peer.id), ids, 'each in its own seat');
   await sleep(3000);
   quiet();
-  await sleep(500);
-  relay.stop();
-  for (const { ends, sent } of relay.flows) {
-    const got = Math.min(...ends.map((end) => end.packets));
-    assert.ok(sent > 100 && got >= sent - 2, `${got} of ${sent} packets of a call`);
+  // On a machine that is busy with five thousand browsers a packet may be lost to a full buffer of the kernel's.
+  for (const { sent, got } of await relay.stop()) {
+    assert.ok(sent > 100 && got >= sent - Math.max(2, 0.01 * sent), `${got} of ${sent} packets of a call`);
   }
   t.diagnostic(`${await settled()} signals acknowledged, each heard once`);
   assert.equal(await daemon.metric('callgate_peers'), PEERS);
-  assert.equal(await daemon.metric('callgate_resumes_total'), PEERS);
+  // Once each, but for those whose connection broke before the answer.
+  const resumes = await daemon.metric('callgate_resumes_total');
+  const asked = peers.reduce((sum, peer) => sum + peer.resumes, 0);
+  assert.ok(resumes >= PEERS && resumes <= asked, `${resumes} resumes, asked for ${asked} times`);
 });
 
-test('the daemon is killed, and everybody is back in the next one', { timeout: 300_000 }, async (t) => {
+test('the daemon is killed, and everybody is back in the next one', { timeout: 600_000 }, async (t) => {
   const ids = peers.map((peer) => peer.id);
   await daemon.kill();
   peers.forEach((peer) => peer.cut());
@@ -239,7 +247,8 @@ test('the daemon is killed, and everybody is back in the next one', { timeout: 3
   for (const peer of peers) [peer.kept, peer.heard] = [[], []];
   const quiet = chatter();
   await sleep(3000);
+  const kept = () => peers.reduce((sum, peer) => sum + peer.kept.length, 0);
+  for (const end = Date.now() + 60_000; kept() <= PEERS / 2 && Date.now() < end; ) await sleep(100);
   quiet();
-  await sleep(500);
   assert.ok((await settled()) > PEERS / 2);
 });

@@ -18,7 +18,7 @@ async function person(t, daemon, userId) {
   const socket = io(daemon.url, { forceNew: true, transports: ['websocket'], auth: { dialect: 'native', userId } });
   t.after(() => socket.disconnect());
   await new Promise((done, failed) => socket.once('connect', done).once('connect_error', failed));
-  const ask = (event, body) => socket.timeout(10_000).emitWithAck(event, body);
+  const ask = (event, body) => socket.timeout(60_000).emitWithAck(event, body);
   const did = async (event, body) => {
     const answer = await ask(event, body);
     assert.ok(answer.ok, `${event}: ${JSON.stringify(answer)}`);
@@ -35,7 +35,7 @@ async function channel(who) {
 
 const ready = async (daemon) => JSON.parse(await daemon.get('/ready'));
 
-test('a full disk refuses what has to be kept, calls go on, and it mends itself', { timeout: 120_000 }, async (t) => {
+test('a full disk refuses what has to be kept, calls go on, and it mends itself', { timeout: 600_000 }, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'callgate-disk-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'callgate-test', folder]);
   t.after(async () => {
@@ -90,7 +90,7 @@ test('a full disk refuses what has to be kept, calls go on, and it mends itself'
   assert.equal(word.trim(), 'ok');
 });
 
-test('sqlite3 reads it and callgate backup copies it while it is written to', { timeout: 60_000 }, async (t) => {
+test('sqlite3 reads it and callgate backup copies it while it is written to', { timeout: 300_000 }, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'callgate-disk-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const daemon = await start({ folder, config: { limits } });
@@ -109,7 +109,7 @@ test('sqlite3 reads it and callgate backup copies it while it is written to', { 
     return spawnSync(binary(), ['backup', ...args], { encoding: 'utf8', env });
   };
   for (let n = 0; n < 20; n += 1) {
-    const name = execFileSync('sqlite3', [join(folder, 'callgate.db'), 'SELECT name FROM rooms'], { encoding: 'utf8' });
+    const name = execFileSync('sqlite3', ['-cmd', '.timeout 5000', join(folder, 'callgate.db'), 'SELECT name FROM rooms'], { encoding: 'utf8' });
     assert.equal(name.trim(), 'Tea');
   }
   const done = backup(copy);
@@ -135,7 +135,7 @@ test('sqlite3 reads it and callgate backup copies it while it is written to', { 
   assert.equal(await second.stop(), 0, second.log());
 });
 
-test('a store that cannot be used keeps the daemon from starting, and says why', { timeout: 30_000 }, async (t) => {
+test('a store that cannot be used keeps the daemon from starting, and says why', { timeout: 300_000 }, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'callgate-disk-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const strange = join(folder, 'strange.db');

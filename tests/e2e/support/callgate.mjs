@@ -11,7 +11,7 @@
 import { spawn, execFile } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -90,7 +90,7 @@ export async function start({ config = {}, env = {}, netns, quiet = true, tls = 
     /** Asks it to end, waits, and resolves to its exit code (or the signal that ended it). */
     async stop() {
       child.kill('SIGTERM');
-      const late = sleep(15_000, undefined, { ref: false }).then(() => child.kill('SIGKILL'));
+      const late = sleep(60_000, undefined, { ref: false }).then(() => child.kill('SIGKILL'));
       const code = await Promise.race([exited, late.then(() => exited)]);
       if (!given) await rm(folder, { recursive: true, force: true });
       return code;
@@ -99,7 +99,7 @@ export async function start({ config = {}, env = {}, netns, quiet = true, tls = 
 
   let ended;
   exited.then((code) => (ended = code));
-  for (const end = Date.now() + 15_000; ; await sleep(30)) {
+  for (const end = Date.now() + 60_000; ; await sleep(30)) {
     const answer = await get(`${url}/health`, netns).catch(() => undefined);
     if (answer !== undefined) return daemon;
     if (ended !== undefined || Date.now() > end) {
@@ -115,13 +115,33 @@ export function credentials(secret, { id = 'test', ttl = 3600 } = {}) {
   return { username, credential: createHmac('sha1', secret).update(username).digest('base64') };
 }
 
-/** A port that is free on every address of this machine; `protocol` is 'tcp', 'udp' or 'both'. */
+/** The kernel's ports for connections that go out begin here. */
+const [ephemeral] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t').map(Number);
+const given = new Set();
+
+/**
+ * A port that is free on every address of this machine; `protocol` is 'tcp', 'udp' or 'both'. It is below the kernel's own, so that
+ * no connection that goes out takes it before the daemon does, or while the daemon is restarted.
+ */
 export async function freePort(protocol = 'tcp') {
-  if (protocol !== 'both') return probe(protocol, 0);
-  for (;;) {
-    const port = await probe('udp', 0);
-    if (await probe('tcp', port).catch(() => false)) return port;
+  const first = 30_000;
+  for (let tries = 0; tries < 1_000 && ephemeral > first + 1_000; tries += 1) {
+    const port = first + Math.floor(Math.random() * (ephemeral - first));
+    if (given.has(port) || !(await isFree(protocol, port))) continue;
+    given.add(port);
+    return port;
   }
+  // A machine of another kind.
+  for (;;) {
+    const port = await probe(protocol === 'tcp' ? 'tcp' : 'udp', 0);
+    if (await isFree(protocol, port)) return port;
+  }
+}
+
+async function isFree(protocol, port) {
+  const each = protocol === 'both' ? ['tcp', 'udp'] : [protocol];
+  for (const one of each) if (!(await probe(one, port).then(() => true, () => false))) return false;
+  return true;
 }
 
 /** Takes the port, or any if it is 0, and leaves it again. */
@@ -139,7 +159,7 @@ function probe(protocol, wanted) {
 }
 
 /** Waits until `look()` gives something truthy and returns it; `what` names it in the error. */
-export async function until(what, look, { timeout = 10_000, every = 50 } = {}) {
+export async function until(what, look, { timeout = 60_000, every = 50 } = {}) {
   let last;
   for (const end = Date.now() + timeout; ; await sleep(every)) {
     last = await look();
@@ -189,9 +209,9 @@ async function get(url, netns) {
   if (netns) {
     const script = `const r = await fetch(${JSON.stringify(url)}); if (!r.ok) process.exit(1); process.stdout.write(await r.text())`;
     const args = [...inside(netns), process.execPath, '--input-type=module', '-e', script];
-    return (await promisify(execFile)(args[0], args.slice(1), { timeout: 5_000 })).stdout;
+    return (await promisify(execFile)(args[0], args.slice(1), { timeout: 20_000 })).stdout;
   }
-  const answer = await fetch(url, { signal: AbortSignal.timeout(5_000) });
+  const answer = await fetch(url, { signal: AbortSignal.timeout(20_000) });
   if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
   return answer.text();
 }

@@ -20,7 +20,7 @@ function end(member, offering, from) {
   own.peer = webrtc.werift({ servers, from, offering, say: (kind, data) => member.signal(kind, data), heard });
   (async () => {
     for (;;) {
-      const { kind, data } = await member.signals.next(60_000);
+      const { kind, data } = await member.signals.next(120_000);
       await own.peer.signal(kind, data);
     }
   })().catch((error) => console.error(error));
@@ -35,10 +35,10 @@ await b.enter(await a.enter());
 await a.comings.next();
 const ends = [end(a, false, '127.0.0.21'), end(b, true, '127.0.0.22')];
 for (const { peer } of ends) await peer.begin();
-const connected = await Promise.race([Promise.all(ends.map(({ peer }) => peer.opened)).then(() => true), sleep(15_000, false)]);
+const connected = await Promise.race([Promise.all(ends.map(({ peer }) => peer.opened)).then(() => true), sleep(60_000, false)]);
 if (connected) {
   for (const { peer } of ends) for (let n = 1; n <= texts; n += 1) peer.send(`${n} ${'x'.repeat(n * 50)}`);
-  for (const late = Date.now() + 5_000; Date.now() < late && ends.some(({ echoes }) => echoes < texts); ) await sleep(20);
+  for (const late = Date.now() + 30_000; Date.now() < late && ends.some(({ echoes }) => echoes < texts); ) await sleep(20);
 }
 const ways = await Promise.all(ends.map(({ peer }) => peer.way()));
 process.stdout.write(`${JSON.stringify({ connected, echoes: ends.map(({ echoes }) => echoes), ways })}\n`);

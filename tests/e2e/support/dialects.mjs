@@ -9,6 +9,9 @@
 
 import { io } from 'socket.io-client';
 
+/** Enough for a machine with other things to do. */
+const PATIENCE = 30_000;
+
 let rooms = 0;
 const fresh = () => `pair-${process.pid}-${(rooms += 1)}`;
 
@@ -23,7 +26,7 @@ function heard() {
       items.push(item);
       wake();
     },
-    async next(timeout = 5_000) {
+    async next(timeout = PATIENCE) {
       if (from >= items.length) {
         await new Promise((done, failed) => {
           const late = setTimeout(() => failed(new Error(`nothing more after ${JSON.stringify(items).slice(0, 500)}`)), timeout);
@@ -133,7 +136,7 @@ export async function speak(dialect, url, { user, transports = ['websocket'], qu
   socket.on('error', (error) => client.errors.add(error));
   const answer = (event) => new Promise((done) => socket.once(event, done));
   const within = (what, promise) =>
-    Promise.race([promise, new Promise((_, failed) => setTimeout(() => failed(new Error(`${dialect}: no answer to ${what}; ${JSON.stringify(client.errors.items)}`)), 5_000).unref())]);
+    Promise.race([promise, new Promise((_, failed) => setTimeout(() => failed(new Error(`${dialect}: no answer to ${what}; ${JSON.stringify(client.errors.items)}`)), PATIENCE).unref())]);
 
   const entered = (told, roomId) => {
     client.room = roomId;
@@ -165,14 +168,14 @@ export async function speak(dialect, url, { user, transports = ['websocket'], qu
         socket.emit(words.join.event, words.join.body(roomId, user));
         return entered(await within('join', told), roomId);
       }
-      const told = await socket.timeout(5_000).emitWithAck(words.join.event, words.join.body(roomId, user));
+      const told = await socket.timeout(PATIENCE).emitWithAck(words.join.event, words.join.body(roomId, user));
       if (!told.ok) throw new Error(JSON.stringify(told));
       return entered(told, roomId);
     },
     /** Takes its seat again with its token, on the connection that there is now. */
     async rejoin() {
       const { room, resume } = client;
-      const told = await socket.timeout(5_000).emitWithAck(words.join.event, { room, userId: user, resume });
+      const told = await socket.timeout(PATIENCE).emitWithAck(words.join.event, { room, userId: user, resume });
       if (!(told.ok ?? told.success)) throw new Error(JSON.stringify(told));
       if (!words.join.answer) entered(told, room);
       return told;

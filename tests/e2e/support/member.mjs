@@ -5,7 +5,7 @@ import { io } from 'socket.io-client';
 /** Joins `room` of the daemon at `url`; `options` go to socket.io-client. See the returned object. */
 export async function join(url, room, { name = 'member', options = {} } = {}) {
   const socket = io(url, { forceNew: true, reconnection: false, transports: ['websocket'], auth: { dialect: 'native' }, ...options });
-  const ask = (...args) => socket.timeout(5_000).emitWithAck(...args);
+  const ask = (...args) => socket.timeout(30_000).emitWithAck(...args);
   try {
     await new Promise((done, failed) => socket.once('connect', done).once('connect_error', failed));
     const userId = `user-${name}`;

@@ -4,6 +4,7 @@
 //   io(path.url);
 //   path.dies();      // all that goes through it now is lost for good, and so is what is begun meanwhile
 //   path.heals();     // what is begun from now on goes through
+//   path.lost();      // what went in and was lost, as text
 //   await path.close();
 
 import { once } from 'node:events';
@@ -12,11 +13,12 @@ import { connect, createServer } from 'node:net';
 /** A path to a port of this host. */
 export async function pathTo(port) {
   let dead = false;
+  let lost = '';
   const open = new Set();
   const swallow = (socket) => {
     socket.unpipe();
     socket.removeAllListeners('data');
-    socket.on('data', () => {});
+    socket.on('data', (bytes) => (lost += bytes));
     socket.resume();
   };
   // An end that closes is not told to the other one, either: both stay half open.
@@ -54,6 +56,7 @@ export async function pathTo(port) {
     heals() {
       dead = false;
     },
+    lost: () => lost,
     async close() {
       for (const { ends } of open) ends.forEach((end) => end.destroy());
       server.close();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -10,7 +11,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::io::WriteHalf;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
@@ -44,6 +48,43 @@ async fn until(stream: &mut TlsStream<TcpStream>, end: &str) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
+/// A websocket that answers pings, for as long as it takes.
+struct Member {
+    heard: watch::Receiver<String>,
+    writing: Arc<Mutex<WriteHalf<TlsStream<TcpStream>>>>,
+}
+
+impl Member {
+    fn stays(socket: TlsStream<TcpStream>) -> Member {
+        let (mut reading, writing) = tokio::io::split(socket);
+        let writing = Arc::new(Mutex::new(writing));
+        let (tell, heard) = watch::channel(String::new());
+        let answering = Arc::clone(&writing);
+        tokio::spawn(async move {
+            let (mut all, mut answered) = (Vec::new(), 0);
+            while reading.read_buf(&mut all).await.is_ok_and(|read| read > 0) {
+                // Text frames of one byte: Engine.IO's ping. Its pong is masked.
+                let pings = all.windows(3).filter(|frame| frame == b"\x81\x012").count();
+                for _ in answered..pings {
+                    answering.lock().await.write_all(b"\x81\x81\0\0\0\x003").await.unwrap();
+                }
+                answered = pings;
+                tell.send_replace(String::from_utf8_lossy(&all).into_owned());
+            }
+        });
+        Member { heard, writing }
+    }
+
+    async fn says(&self, frame: &[u8]) {
+        self.writing.lock().await.write_all(frame).await.unwrap();
+    }
+
+    async fn hears(&mut self, wanted: &str) {
+        let heard = self.heard.wait_for(|all| all.contains(wanted));
+        timeout(PATIENCE, heard).await.expect("nothing comes").expect("it is closed");
+    }
+}
+
 async fn health(stream: &mut TlsStream<TcpStream>) {
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert!(until(stream, "\"status\"").await.starts_with("HTTP/1.1 200"));
@@ -68,11 +109,10 @@ async fn open_connections_live_on_when_the_certificate_changes() {
         .await
         .unwrap();
     until(&mut socket, "\"sid\"").await;
-    // Socket.IO's CONNECT and Engine.IO's pong, in masked text frames; a pong before the first ping would not count.
+    // Socket.IO's CONNECT, in a masked text frame.
     socket.write_all(b"\x81\x82\0\0\0\x0040").await.unwrap();
-    until(&mut socket, "40{\"sid\"").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    socket.write_all(b"\x81\x81\0\0\0\x003").await.unwrap();
+    let mut member = Member::stays(socket);
+    member.hears("40{\"sid\"").await;
 
     // Half of a pair: said once, and the old one stays.
     fs::write(folder.path().join("cert.pem"), &new.0).unwrap();
@@ -106,8 +146,8 @@ async fn open_connections_live_on_when_the_certificate_changes() {
     health(&mut kept).await;
     // An event over the connection from before.
     let join = br#"42["join",{"roomId":"tea"}]"#;
-    socket.write_all(&[&[0x81, 0x80 | join.len() as u8, 0, 0, 0, 0][..], join].concat()).await.unwrap();
-    until(&mut socket, "\"joined\"").await;
+    member.says(&[&[0x81, 0x80 | join.len() as u8, 0, 0, 0, 0][..], join].concat()).await;
+    member.hears("\"joined\"").await;
     daemon.wait_for_metric("callgate_certificate_reloads_total{result=\"ok\"}", 1.0).await;
     let secret = new.1.lines().nth(1).unwrap();
     assert!(!daemon.log().iter().any(|line| line.to_string().contains(secret)), "the key is in the log");

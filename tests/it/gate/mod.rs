@@ -5,10 +5,13 @@ mod protocols;
 mod proxied;
 mod slow;
 
+use std::fmt::Debug;
 use std::io;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -103,6 +106,19 @@ impl Door {
 
     fn refused(&self, reason: &str) -> u64 {
         self.refusals.counts().into_iter().find(|(name, _)| *name == reason).unwrap().1
+    }
+
+    /// Waits until so many places are taken: one is given back a moment after its connection's end is seen.
+    async fn taken(&self, places: usize) {
+        self.until(|| self.places.taken(), places).await;
+    }
+
+    async fn until<T: PartialEq + Debug>(&self, figure: impl Fn() -> T, wanted: T) {
+        let end = Instant::now() + PATIENCE;
+        while figure() != wanted {
+            assert!(Instant::now() < end, "{:?}, not {wanted:?}", figure());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

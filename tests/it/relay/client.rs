@@ -6,6 +6,8 @@ use std::time::Duration;
 use callgate::turn::credential::Credential;
 use ring::hmac;
 
+use crate::support::PATIENCE;
+
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 pub(super) const ALLOCATE: u16 = 0x0003;
 pub(super) const REFRESH: u16 = 0x0004;
@@ -180,7 +182,7 @@ impl Client {
     pub(super) fn at(host: IpAddr, server: SocketAddr, credential: Credential) -> Client {
         let socket = UdpSocket::bind((host, 0)).unwrap();
         socket.connect(server).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Client { socket, relayed: server, login: Login::new(credential) }
     }
 
@@ -250,7 +252,7 @@ impl Client {
     pub(super) fn quiet(&self) -> bool {
         self.socket.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
         let silent = self.socket.recv(&mut [0; 100]).is_err();
-        self.socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         silent
     }
 }

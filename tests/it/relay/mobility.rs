@@ -1,13 +1,13 @@
 //! Mobility (RFC 8016): clients that change their address, also to one that another shard reads.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use callgate::relay::Relay;
 
 use super::client::{self, Client, Message, attribute, channel_data};
 use super::stream::{Gate, padded};
-use super::{eventually, in_first_shard, member, peer, receive, settings};
+use super::{SOON, eventually, in_first_shard, member, peer, receive, settings};
+use crate::support::PATIENCE;
 
 fn relay(shards: usize) -> (Relay, SocketAddr, std::ops::RangeInclusive<u16>) {
     let mut settings = settings("127.0.0.1:0", shards);
@@ -33,7 +33,7 @@ fn host_of(other: bool, server: SocketAddr, ports: &std::ops::RangeInclusive<u16
 fn move_to(client: &mut Client, n: u8, server: SocketAddr, ticket: &[u8]) -> (UdpSocket, Vec<u8>) {
     let socket = UdpSocket::bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
     socket.connect(server).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let old = std::mem::replace(&mut client.socket, socket);
     // (A shorter request may not have so long an answer.)
     client.log_in(Message::new(client::REFRESH).with(client::MOBILITY_TICKET, ticket));
@@ -115,7 +115,7 @@ fn a_client_moves_from_udp_to_a_connection_of_another_shard_and_back() {
         tcp.log_in(Message::new(client::REFRESH));
         tcp.request(Message::new(client::REFRESH).with(client::MOBILITY_TICKET, &ticket)).unwrap();
         relay.revoke("a");
-        assert!(tcp.closed_after() < Duration::from_secs(1));
+        assert!(tcp.closed_after() < SOON);
         eventually(&relay, "nothing", |s| s.turn.allocations + s.connections.tcp + s.connections.tls == 0);
     }
 }

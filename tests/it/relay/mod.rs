@@ -10,7 +10,7 @@ mod tcp_relays;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use callgate::relay::{IoDrop, Relay, Settings, StartError, Stats};
@@ -20,14 +20,32 @@ use client::{Client, Message, attribute, channel_data, read_xor_address};
 use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
 
+use crate::support::PATIENCE;
+
 const SECRET: &str = "known to the tests";
 
-/// Ports that no other test of this binary uses, below those that the system gives out.
+/// Not in some time, as what a connection without an allocation has.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Ports that no other test has, in whatever process, below those that the system gives out: forty for a relay, and ten behind them
+/// at which nobody is.
 fn some_ports() -> std::ops::RangeInclusive<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = std::process::id() as u16 % 100;
-    let first = 10_000 + own * 200 + NEXT.fetch_add(1, Ordering::Relaxed) % 4 * 50 / 2 * 2;
-    first..=first + 39
+    /// A socket on a host of its own stands for a block of ports, until this process ends.
+    static CLAIMS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let begin = std::process::id() % 400;
+    for block in (begin..400).chain(0..begin) {
+        let first = 10_000 + block as u16 * 50;
+        if let Ok(claim) = UdpSocket::bind(SocketAddr::from(([127, 200, 0, 1], first))) {
+            CLAIMS.lock().unwrap().push(claim);
+            return first..=first + 39;
+        }
+    }
+    panic!("every block of ports is somebody's");
+}
+
+/// A port of the loopback host `127.0.0.1` at which nobody is, now or later.
+fn closed_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], some_ports().end() + 5))
 }
 
 fn settings(listen: &str, shards: usize) -> Settings {
@@ -74,8 +92,17 @@ fn member(id: &str) -> Credential {
 
 fn peer(host: &str) -> UdpSocket {
     let socket = UdpSocket::bind(host).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
+}
+
+/// That nobody has this port any more. A relay's figures are known before its sockets are closed.
+fn is_free_again(address: SocketAddr) {
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = UdpSocket::bind(address) {
+        assert!(Instant::now() < end, "{address}: {error}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
@@ -86,7 +113,7 @@ fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 
 /// Waits until the counters say what is wanted.
 fn eventually(relay: &Relay, what: &str, wanted: impl Fn(&Stats) -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + PATIENCE;
     while !wanted(&relay.stats()) {
         assert!(Instant::now() < end, "{what}: {:?}", relay.stats());
         std::thread::sleep(Duration::from_millis(5));
@@ -211,7 +238,7 @@ fn two_relays_of_different_shards_talk_in_process() {
 fn an_icmp_error_reaches_the_client_and_the_relay_lives_on() {
     let (_relay, server) = start("127.0.0.1:0", 1);
     let client = Client::allocated(server, member("a"));
-    let closed = peer("127.0.0.1:0").local_addr().unwrap();
+    let closed = closed_port();
     client.bind(0x4000, closed).unwrap();
     client.socket.send(&channel_data(0x4000, b"anybody there?")).unwrap();
     let data = client.receive();
@@ -291,8 +318,7 @@ fn a_revoked_credential_loses_its_allocations_on_every_shard() {
     eventually(&relay, "one left", |s| s.turn.allocations == 1);
     for client in clients {
         assert_eq!(client.request(Message::new(client::REFRESH)).unwrap_err(), 437);
-        // The relay port is free again.
-        drop(peer(&client.relayed.to_string()));
+        is_free_again(client.relayed);
     }
     other.request(Message::new(client::REFRESH)).unwrap();
 }
@@ -340,8 +366,11 @@ fn a_draining_relay_takes_no_newcomers_but_serves_the_rest() {
     let (relay, server) = start("127.0.0.1:0", 2);
     let client = Client::allocated(server, member("a"));
     relay.drain();
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(Client::new(server, member("b")).allocate(), Err(508));
+    // The order is on its way.
+    let end = Instant::now() + PATIENCE;
+    while Client::new(server, member("b")).allocate() != Err(508) {
+        assert!(Instant::now() < end, "newcomers are let in");
+    }
     let peer = peer("127.0.0.1:0");
     client.bind(0x4000, peer.local_addr().unwrap()).unwrap();
     client.socket.send(&channel_data(0x4000, b"still here")).unwrap();
@@ -365,8 +394,8 @@ fn stopping_frees_every_port() {
     let (relay, server) = start("127.0.0.1:0", 2);
     let client = Client::allocated(server, member("a"));
     relay.stop();
-    drop(peer(&server.to_string()));
-    drop(peer(&client.relayed.to_string()));
+    is_free_again(server);
+    is_free_again(client.relayed);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::client::{self, Login, Message, attribute};
+use crate::support::PATIENCE;
 
 /// Accepts, ends the TLS handshake, and hands over.
 pub(super) struct Gate {
@@ -48,7 +49,7 @@ impl Gate {
         socket.connect(&self.listener.local_addr().unwrap().into()).unwrap();
         let near = TcpStream::from(socket);
         near.set_nodelay(true).unwrap();
-        near.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        near.set_read_timeout(Some(PATIENCE)).unwrap();
         let (far, from) = self.listener.accept().unwrap();
         far.set_nodelay(true).unwrap();
         let server = far.local_addr().unwrap();

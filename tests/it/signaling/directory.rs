@@ -93,7 +93,7 @@ impl Store for Still {
         let until = self.until.lock().unwrap().take();
         if let Some(until) = until {
             *self.stands.lock().unwrap() = Stands::Now;
-            let came = until.recv_timeout(Duration::from_secs(15));
+            let came = until.recv_timeout(Duration::from_secs(60));
             *self.stands.lock().unwrap() = if came.is_ok() { Stands::WentOn } else { Stands::NobodyCame };
         }
         self.inner.look(id, then);

@@ -47,13 +47,14 @@ async fn a_session_is_reached_by_its_own_id_alone_and_that_is_never_told() {
 }
 
 /// Two polls at once on one session: whoever has stolen the id is noticed, and the session ends rather than being shared.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_is_not_polled_by_two() {
     let house = house(settings()).await;
-    let (mut a, b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let (mut a, b) = (Client::straight(&house).await, Client::straight(&house).await);
     a.join("r").await;
     let (way, url) = (b.way.clone(), b.url.clone());
     let owner = b.stays();
+    // When nothing else is to be done, it polls.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (status, _) = tokio::time::timeout(Duration::from_secs(5), way.ask(&url, None)).await.unwrap();
     assert_eq!(status, 400);
@@ -64,10 +65,10 @@ async fn a_session_is_not_polled_by_two() {
 }
 
 /// Its heartbeat would go on: without a word it would take itself for connected, and nobody would hear it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_that_is_cut_off_is_told_when_it_reads_again() {
     let house = house(settings()).await;
-    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let (mut a, mut b) = (Client::straight(&house).await, Client::straight(&house).await);
     for client in [&mut a, &mut b] {
         client.ask("room.join", json!({"room": "r"})).await;
     }
@@ -79,18 +80,18 @@ async fn a_slow_reader_that_is_cut_off_is_told_when_it_reads_again() {
     b.next("41").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_with_a_megabyte_waiting_is_cut_off_in_time_and_delays_nobody() {
     let house = house(settings()).await;
     let (mut a, mut b, mut c) =
-        (Client::connect(&house).await, Client::connect(&house).await, Client::connect(&house).await);
+        (Client::straight(&house).await, Client::straight(&house).await, Client::straight(&house).await);
     let mut seats = Vec::new();
     for client in [&mut a, &mut b, &mut c] {
         seats.push(client.join("r").await);
     }
     // A megabyte and more waits for b, which does not poll; c reads on.
     let data = "x".repeat(10_000);
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     for n in 0..120 {
         let body = json!({"room": "r", "kind": "offer", "data": {"n": n, "data": data}});
         a.post(&format!("42{}", json!(["signal", body]))).await;
@@ -109,7 +110,7 @@ async fn a_reader_with_a_megabyte_waiting_is_cut_off_in_time_and_delays_nobody()
     let stats = house.signaling.stats();
     assert_eq!(stats.drops[Drop::SlowReader as usize], 1);
     // It comes back, says what it has, and hears the rest; what was too much is counted.
-    let mut again = Client::connect(&house).await;
+    let mut again = Client::straight(&house).await;
     let back = again.ask("room.join", json!({"room": "r", "resume": seats[1]["resume"], "have": 1})).await;
     assert_eq!(back["resumed"], true);
     let missed = back["missed"].as_u64().unwrap();
@@ -169,10 +170,10 @@ async fn a_flood_that_does_not_wait_for_its_answers_is_cut_off() {
 }
 
 /// What is attached to an event is not carried out; it has come all the same.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_attached_counts_as_bytes() {
     let house = house(Settings { bytes_per_second: 20_000, ..settings() }).await;
-    let mut a = Client::connect(&house).await;
+    let mut a = Client::straight(&house).await;
     let codes = a.attach(4).await;
     assert_eq!(codes[0], "bad-request");
     assert_eq!(codes[1..], ["too-many-requests"; 3]);
@@ -189,7 +190,7 @@ fn tokens() -> Arc<Tokens> {
 }
 
 /// Each would have a signature verified. Who is let in does not count, and other addresses are not concerned.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_is_refused_is_not_looked_at_as_often_as_it_likes() {
     let house = open(Settings { events_per_second: 1, ..settings() }, |parts| parts.tokens = tokens()).await;
     let from = |last: u8| {
@@ -209,16 +210,16 @@ async fn who_is_refused_is_not_looked_at_as_often_as_it_likes() {
 }
 
 /// On loopback nobody has an address of its own: all that come through a reverse proxy.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_is_refused_over_and_over_on_one_transport_waits_for_it_and_is_let_in_at_once() {
     let house = open(settings(), |parts| parts.tokens = tokens()).await;
     let refused = || house.signaling.stats().errors[Code::Unauthorized as usize];
-    let mut eve = Client::open(Way::Http(reqwest::Client::new()), &house, "").await;
+    let mut eve = Client::open(Way::Straight(house.router.clone()), &house, "").await;
     for _ in 0..16 {
         eve.post(FORGED).await;
         assert_eq!(eve.next("44").await, r#"{"message":"unauthorized"}"#);
     }
-    let since = Instant::now();
+    let since = tokio::time::Instant::now();
     eve.post(FORGED).await;
     until("the next one is looked at", || refused() == 17).await;
     // While it waits for its answer, nothing else is looked at.
@@ -227,7 +228,7 @@ async fn who_is_refused_over_and_over_on_one_transport_waits_for_it_and_is_let_i
     assert!(since.elapsed() >= Duration::from_secs(1), "{:?}", since.elapsed());
     assert_eq!(refused(), 17);
     // Another connection is another matter; and so is another token on the same one.
-    let mut bob = Client::open(Way::Http(reqwest::Client::new()), &house, "").await;
+    let mut bob = Client::open(Way::Straight(house.router.clone()), &house, "").await;
     bob.post(FORGED).await;
     bob.next("44").await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -244,7 +245,7 @@ async fn who_is_refused_over_and_over_on_one_transport_waits_for_it_and_is_let_i
             expires: now + 600,
         },
     );
-    let since = Instant::now();
+    let since = tokio::time::Instant::now();
     eve.hello(&format!("40{}", json!({ "token": token }))).await;
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }

@@ -225,13 +225,22 @@ struct Client {
 impl Client {
     /// Over TCP, as nobody in particular.
     async fn connect(house: &House) -> Client {
-        Client::connect_with(house, "", "").await
+        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, "").await;
+        client.hello("40").await;
+        client
     }
 
-    /// With something in the query (`&key=value`), and `auth` as JSON.
+    /// Within the process, with something in the query (`&key=value`), and `auth` as JSON.
     async fn connect_with(house: &House, query: &str, auth: &str) -> Client {
-        let mut client = Client::open(Way::Http(reqwest::Client::new()), house, query).await;
+        let mut client = Client::open(Way::Straight(house.router.clone()), house, query).await;
         client.hello(&format!("40{auth}")).await;
+        client
+    }
+
+    /// Within the process, as nobody in particular.
+    async fn straight(house: &House) -> Client {
+        let mut client = Client::open(Way::Straight(house.router.clone()), house, "").await;
+        client.hello("40").await;
         client
     }
 

@@ -99,10 +99,10 @@ async fn a_history_is_read_in_pages_by_those_who_belong() {
     assert_eq!(ada.fail("room.history", json!({"room": "nowhere"})).await, "no-such-room");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_thousand_candidates_of_one_client_come_in_their_order() {
     let house = house(settings()).await;
-    let (mut a, mut b) = (Client::connect(&house).await, Client::connect(&house).await);
+    let (mut a, mut b) = (Client::straight(&house).await, Client::straight(&house).await);
     for client in [&mut a, &mut b] {
         client.join("r").await;
     }
@@ -142,6 +142,64 @@ async fn what_comes_right_after_the_hello_is_carried_out_in_order() {
         }
         let acks: Vec<_> = client.heard.iter().collect();
         assert!(acks.is_empty(), "{acks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_what_of_it_can_be_shown() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = ada.join("r").await["room"]["id"].clone();
+    for (said, shown) in [
+        (json!("Ada 🎉 لندن"), json!("Ada 🎉 لندن")),
+        (json!("  Ada\u{0}\u{1b}[31m\n"), json!("Ada[31m")),
+        (json!("   "), json!(null)),
+        (json!("\u{0} \u{7}"), json!(null)),
+        (json!(""), json!(null)),
+        (json!(null), json!(null)),
+    ] {
+        // With the join, and in the handshake.
+        let mut with_it = Client::connect(&house).await;
+        let joined = with_it.ask("room.join", json!({"room": room, "name": said})).await;
+        assert_eq!(joined["self"]["name"], shown, "{said}");
+        assert_eq!(ada.event("room.peer-joined").await["peer"]["name"], shown, "{said}");
+        let auth = json!({"dialect": "native", "username": said}).to_string();
+        let mut before = Client::connect_with(&house, "", &auth).await;
+        assert_eq!(before.join("r").await["self"]["name"], shown, "{said}");
+        ada.event("room.peer-joined").await;
+        // A room's, too.
+        let made = before.ask("room.create", json!({"name": said})).await;
+        assert_eq!(made["room"]["name"], shown, "{said}");
+        for client in [&mut with_it, &mut before] {
+            client.ask("room.leave", json!({"room": "r"})).await;
+        }
+    }
+    assert_eq!(ada.fail("room.create", json!({"name": "x".repeat(129)})).await, "bad-request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_something_wrong_hears_under_which_key() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    ada.join("r").await;
+    for (event, body, words) in [
+        ("room.join", json!({"room": 7}), &["room: ", "`7`", "a string"][..]),
+        ("join", json!({"roomId": {"a": 1}}), &["roomId: ", "a string"]),
+        ("room.join", json!({"room": "s", "name": true}), &["name: ", "a string"]),
+        ("join-room", json!({"roomId": "s", "userId": 7}), &["userId: ", "`7`"]),
+        ("room.create", json!({"capacity": "5"}), &["capacity: ", "a whole number"]),
+        ("room.create", json!({"capacity": -3}), &["capacity: ", "a whole number"]),
+        ("room.create", json!({"private": "yes"}), &["private: ", "a boolean"]),
+        ("room.lock", json!({"room": "r", "locked": 1}), &["locked: ", "a boolean"]),
+        ("room.history", json!({"room": "r", "limit": "5"}), &["limit: ", "a whole number"]),
+        ("chat-message", json!({"roomId": "r", "msg": 5}), &["msg: ", "a string"]),
+        ("offer", json!({"roomId": "r", "targetId": 5, "sdp": {}}), &["targetId: ", "`5`"]),
+        ("room.join", json!({"id": 5}), &["id: ", "`5`"]),
+    ] {
+        let answer = ada.ask(event, body.clone()).await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(answer["error"]["code"], "bad-request", "{body}");
+        assert!(words.iter().all(|word| message.contains(word)), "{event} {body}: {message}");
     }
 }
 
