@@ -323,6 +323,8 @@ pub enum Refusal {
     TooManyOfYours,
     /// That user has as many invitations as one may have.
     TooManyInvitations,
+    /// So many are invited from that address as may be (said by the store).
+    TooManyInvited,
     /// What must be kept cannot be written (said by the store).
     NotStored,
     /// The store does not answer.
