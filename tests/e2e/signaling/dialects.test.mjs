@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { freePort, start, until } from '../support/callgate.mjs';
+import { ask, freePort, start, until } from '../support/callgate.mjs';
 import { dialects, speak } from '../support/dialects.mjs';
 import { closeAll, connect, freshRoom, sleep } from './harness.mjs';
 
@@ -31,8 +31,8 @@ const client = async (...args) => {
 /** Waits until the daemon takes somebody in the room for away: what is said before that may be lost with the connection. */
 const seesAway = (room) =>
   until(`somebody away in ${room}`, async () => {
-    const answer = await fetch(`${daemon.url}/api/rooms/${room}`, { headers: { authorization: `Bearer ${operator}` } });
-    return answer.ok && (await answer.json()).members.some(({ away }) => away);
+    const { status, text } = await ask(`${daemon.url}/api/rooms/${room}`, { authorization: `Bearer ${operator}` });
+    return status === 200 && JSON.parse(text).members.some(({ away }) => away);
   });
 
 const description = (type) => ({ type, sdp: `v=0\r\na=${type}\r\n` });

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { io } from 'socket.io-client';
-import { freePort, until } from '../support/callgate.mjs';
+import { ask, freePort, until } from '../support/callgate.mjs';
 
 const BINARY = process.env.CALLGATE ?? new URL('../../../target/debug/callgate', import.meta.url).pathname;
 
@@ -44,7 +44,7 @@ export async function startDaemon(settings = {}) {
     made.once('exit', () => running.delete(made));
     for (const end = Date.now() + 60_000; ; ) {
       try {
-        await fetch(`${url}/health`, { signal: AbortSignal.timeout(5_000) });
+        await ask(`${url}/health`);
         break;
       } catch (error) {
         if (Date.now() > end || made.exitCode !== null) {
@@ -71,11 +71,11 @@ export async function startDaemon(settings = {}) {
     /** Waits until the daemon takes somebody in the room for away: what is said before that may be lost with the connection. */
     seesAway: (room) =>
       until(`somebody away in ${room}`, async () => {
-        const answer = await fetch(`${url}/api/rooms/${room}`, { headers: { authorization: `Bearer ${env.CALLGATE_ADMIN__TOKEN}` } });
-        return answer.ok && (await answer.json()).members.some(({ away }) => away);
+        const { status, text } = await ask(`${url}/api/rooms/${room}`, { authorization: `Bearer ${env.CALLGATE_ADMIN__TOKEN}` });
+        return status === 200 && JSON.parse(text).members.some(({ away }) => away);
       }),
     async metric(name) {
-      const text = await (await fetch(`${url}/metrics`)).text();
+      const { text } = await ask(`${url}/metrics`);
       const lines = text.split('\n').filter((line) => line.startsWith(name) && !line.startsWith('#'));
       return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
     },

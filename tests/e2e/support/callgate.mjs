@@ -13,6 +13,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { get as getHttp } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -211,9 +212,28 @@ async function get(url, netns) {
     const args = [...inside(netns), process.execPath, '--input-type=module', '-e', script];
     return (await promisify(execFile)(args[0], args.slice(1), { timeout: 20_000 })).stdout;
   }
-  const answer = await fetch(url, { signal: AbortSignal.timeout(20_000) });
-  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
-  return answer.text();
+  const { status, text } = await ask(url);
+  if (status < 200 || status > 299) throw new Error(`${url}: ${status}`);
+  return text;
+}
+
+/**
+ * Resolves to `{ status, text }`, over a connection of its own: one that was kept may just have been ended by the daemon, which a
+ * test with much to do hears too late.
+ */
+export function ask(url, headers = {}) {
+  return new Promise((done, failed) => {
+    const asked = getHttp(url, { agent: false, headers, signal: AbortSignal.timeout(30_000) }, async (answer) => {
+      try {
+        let text = '';
+        for await (const chunk of answer.setEncoding('utf8')) text += chunk;
+        done({ status: answer.statusCode, text });
+      } catch (error) {
+        failed(error);
+      }
+    });
+    asked.on('error', failed);
+  });
 }
 
 /** Prometheus text as a list of samples; `sum` adds up all samples of a name that carry the labels given. */
