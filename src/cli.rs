@@ -24,6 +24,7 @@ use crate::config::Environment;
 use crate::config::Settings;
 use crate::config::State;
 use crate::daemon;
+use crate::label;
 use crate::log;
 use crate::rooms::RoomId;
 use crate::turn::credential;
@@ -54,7 +55,7 @@ enum Command {
     /// Make a time-limited TURN credential, as JSON
     Credentials {
         /// Whom it is for: the part of the user name behind the expiry
-        #[arg(long, default_value = "cli")]
+        #[arg(long, default_value = "cli", value_parser = relayed)]
         user: String,
         /// How long it opens relays [default: turn.credential_ttl]
         #[arg(long, value_parser = ttl)]
@@ -63,10 +64,10 @@ enum Command {
     /// Make a user token (JWT), signed by HS256 with auth.key: for tests, and to see what tokens look like
     Token {
         /// Who its bearer is: 1 to 128 visible ASCII characters
-        #[arg(long, default_value = "cli")]
+        #[arg(long, default_value = "cli", value_parser = bearer)]
         user: String,
         /// The name that others see
-        #[arg(long)]
+        #[arg(long, value_parser = name)]
         name: Option<String>,
         /// A room it may enter; several may be given [default: all]
         #[arg(long = "room", value_name = "ROOM", value_parser = room)]
@@ -80,8 +81,32 @@ enum Command {
     },
 }
 
+/// Ends are written in whole seconds: what lasts less is over when it is printed.
 fn ttl(text: &str) -> Result<Duration, String> {
-    config::parse_duration(text).ok_or_else(|| "write a number and its unit: 30s, 5m, 1h, 2d".to_owned())
+    let time = config::parse_duration(text);
+    let time = time.ok_or_else(|| "write a number and its unit: 30s, 5m, 1h, 2d".to_owned())?;
+    let long_enough = time >= Duration::from_secs(1);
+    long_enough.then_some(time).ok_or_else(|| "it would have expired at once: 1s is the shortest".to_owned())
+}
+
+fn bearer(text: &str) -> Result<String, String> {
+    let good = label::fits(text) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| text.to_owned()).ok_or_else(|| "a user is 1 to 128 visible ASCII characters".to_owned())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let what = "a name has 1 to 128 bytes, not only blanks and no control characters";
+    label::is_plain(text).then(|| text.to_owned()).ok_or_else(|| what.to_owned())
+}
+
+/// Whom the relay serves by a credential made here: no member of a room, and nobody with too long a name.
+fn relayed(text: &str) -> Result<String, String> {
+    if credential::is_member(text) {
+        return Err("credentials of rooms' members are made with a join alone: take another name".to_owned());
+    }
+    let good = text.len() <= label::LONGEST && !text.chars().any(char::is_control);
+    good.then(|| text.to_owned())
+        .ok_or_else(|| "a user has up to 128 bytes, no control characters".to_owned())
 }
 
 fn role(text: &str) -> Result<Role, String> {

@@ -13,9 +13,16 @@ pub fn fits(text: &str) -> bool {
 /// nothing is left of it.
 #[must_use]
 pub fn shown(name: &str) -> Option<String> {
-    let mut shown: String = name.trim().chars().filter(|c| !c.is_control()).collect();
-    shown.truncate(shown.floor_char_boundary(LONGEST));
-    (!shown.is_empty()).then_some(shown)
+    let plain: String = name.chars().filter(|c| !c.is_control()).collect();
+    let plain = plain.trim();
+    let shown = plain[..plain.floor_char_boundary(LONGEST)].trim_end();
+    (!shown.is_empty()).then(|| shown.to_owned())
+}
+
+/// Whether a name can be shown as it is, of somebody who is told if not: it fits, says something, and has no control characters.
+#[must_use]
+pub fn is_plain(name: &str) -> bool {
+    fits(name) && !name.trim().is_empty() && !name.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -33,5 +40,22 @@ mod tests {
             assert_eq!(shown(&letter.repeat(200)), Some(letter.repeat(left)));
         }
         assert_eq!((shown(""), shown(" \u{7} ")), (None, None));
+        // What a control character has kept apart from the edge is at the edge without it.
+        assert_eq!((shown(" \u{7} \u{7}"), shown("\u{0} Ada \u{1b}").as_deref()), (None, Some("Ada")));
+    }
+
+    #[test]
+    fn what_shows_nothing_or_is_not_text_is_no_plain_name() {
+        for (name, plain) in [
+            ("Ada L.", true),
+            (" Ädä 🎉", true),
+            ("", false),
+            ("  ", false),
+            ("a\u{0}b", false),
+            ("a\nb", false),
+        ] {
+            assert_eq!(is_plain(name), plain, "{name:?}");
+        }
+        assert!(!is_plain(&"x".repeat(LONGEST + 1)));
     }
 }

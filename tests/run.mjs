@@ -34,20 +34,20 @@ const relayTests = nextest ? "cargo nextest run --offline -E 'test(relay)'" : 'c
 // out, with a word, when the tool they need is not installed.
 const stages = [
   { name: 'fmt', run: ['cargo', 'fmt', '--check'] },
-  { name: 'clippy', run: ['cargo', 'clippy', '--locked', '--all-targets', '--', '-D', 'warnings'], limit: 15 },
-  { name: 'rust', run: nextest ? [...testing, '--profile', 'ci'] : [...testing, '--all-targets'], counts: tested, limit: 25 },
+  { name: 'clippy', run: ['cargo', 'clippy', '--locked', '--all-targets', '--', '-D', 'warnings'], limit: 30 },
+  { name: 'rust', run: nextest ? [...testing, '--profile', 'ci'] : [...testing, '--all-targets'], counts: tested, limit: 45 },
   // Loopback takes 64 KiB at once; networks take 1500.
   { name: 'mtu', run: ['unshare', '--net', 'sh', '-c', `ip link set lo mtu 1500 up && ${relayTests}`], counts: tested },
   { name: 'doc', run: ['cargo', 'test', '--locked', '--doc'], counts: 'libtest', mayBeEmpty: true },
   { name: 'deny', run: ['cargo', 'deny', '--offline', 'check', 'licenses', 'bans', 'sources'], optional: ['cargo', 'deny', '--version'] },
-  { name: 'build', run: ['cargo', 'build', '--release', '--locked'], limit: 20 },
-  { name: 'signaling', run: node('tests/e2e/signaling'), counts: 'node', needs: 'build' },
+  { name: 'build', run: ['cargo', 'build', '--release', '--locked'], limit: 40 },
+  { name: 'signaling', run: node('tests/e2e/signaling'), counts: 'node', needs: 'build', limit: 30 },
   { name: 'store', run: node('tests/e2e/store'), counts: 'node', needs: 'build' },
-  { name: 'page', run: node('tests/e2e/page'), counts: 'node', needs: 'build' },
-  { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build', limit: 20 },
-  { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 15 },
-  { name: 'package', run: ['packaging/deb/test.sh'], counts: 'checks', needs: 'build', limit: 15 },
-  { name: 'fuzz', run: ['sh', 'tests/fuzz.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 20 },
+  { name: 'page', run: node('tests/e2e/page'), counts: 'node', needs: 'build', limit: 40 },
+  { name: 'interop', run: node('tests/interop'), counts: 'node', needs: 'build', limit: 45 },
+  { name: 'lab', run: node('tests/e2e/lab'), counts: 'node', needs: 'build', limit: 40 },
+  { name: 'package', run: ['packaging/deb/test.sh'], counts: 'checks', needs: 'build', limit: 30 },
+  { name: 'fuzz', run: ['sh', 'tests/fuzz.sh', '20'], counts: 'checks', optional: ['cargo', 'fuzz', '--version'], limit: 40 },
 ];
 
 const parsers = {
@@ -84,7 +84,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 }
 
 /** Runs a command with its output shown, kept under target/test-logs/ and returned. */
-function run({ name, run: [command, ...args], limit = 10 }) {
+function run({ name, run: [command, ...args], limit = 20 }) {
   mkdirSync('target/test-logs', { recursive: true });
   const file = createWriteStream(`target/test-logs/${name}.log`);
   const child = spawn(command, args, {
@@ -113,7 +113,15 @@ function run({ name, run: [command, ...args], limit = 10 }) {
       end(`took longer than ${limit} minutes`);
     }, limit * minutes);
     child.once('error', (error) => end(error.message));
-    child.once('exit', (code, signal) => setTimeout(end, 100, code === 0 ? 'ok' : `ended with ${signal ?? code}`));
+    child.once('exit', (code, signal) => {
+      const how = code === 0 ? 'ok' : `ended with ${signal ?? code}`;
+      // Its last lines, with the counts in them, may still be on their way; what it left running may hold the pipe for ever.
+      const late = setTimeout(end, 10_000, how);
+      child.once('close', () => {
+        clearTimeout(late);
+        end(how);
+      });
+    });
   });
 }
 

@@ -68,6 +68,7 @@ impl Written {
                 written.mistakes.push(Mistake { place: written.at_line(line), key: String::new(), what });
             }
         }
+        written.broken.append(&mut adrift(text, &written.broken));
         let table = dict(table.get_ref(), "", &starts, &mut written.lines);
         let variables = written.variables(environment);
         let figment = Figment::new()
@@ -227,6 +228,20 @@ impl Written {
     fn at_line(&self, line: usize) -> Place {
         Place::File { path: self.file.clone(), line }
     }
+}
+
+/// The lines below a section's name that is broken, up to the next one: whose keys those are nobody knows.
+fn adrift(text: &str, broken: &BTreeSet<usize>) -> BTreeSet<usize> {
+    let mut adrift = false;
+    let mut lines = BTreeSet::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with('[') {
+            adrift = broken.contains(&number);
+        } else if adrift {
+            lines.insert(number);
+        }
+    }
+    lines
 }
 
 /// What is wrong with a value, or with one element of a list.

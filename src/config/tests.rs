@@ -149,6 +149,19 @@ fn broken_toml_is_told_with_its_line_and_hides_no_other_mistake() {
         "{wrong:#?}"
     );
     assert!(wrong.iter().any(|m| m.starts_with("c.toml:4: this is not TOML")), "{wrong:#?}");
+    // Keys below a broken name are nobody's: nothing is wrong with them.
+    for before in ["", "[turn]\nworkers = 1\n"] {
+        let wrong = mistakes(&format!("{before}[rooms\ncapacity = 3\n[http]\nport = 1\n"), &[]);
+        assert_eq!(wrong.len(), 2, "{wrong:#?}");
+        assert!(wrong[0].contains("this is not TOML") && wrong[1].contains("http.port"), "{wrong:#?}");
+    }
+}
+
+#[test]
+fn a_time_that_is_no_text_is_told_what_to_write() {
+    let of = |value: &str| mistakes(&format!("[rooms]\ngrace = {value}\n"), &[]).remove(0);
+    assert!(of("30").ends_with("30 is a number; write a time with its unit, like \"30s\", in quotes"));
+    assert!(of("true").ends_with("this is true or false; write a time with its unit, like \"30s\""));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn text(value: &Value, wants: &str) -> Result<String, String> {
             let number = number.map_or_else(|| "this".to_owned(), |n| n.to_string());
             Err(format!("{number} is a number; write {wants} in quotes"))
         }
-        other => Err(format!("this is {}; write {wants}", kind(other))),
+        other => Err(format!("this is {}; write {}", kind(other), wants.trim_end_matches(','))),
     }
 }
 

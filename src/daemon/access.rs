@@ -16,6 +16,7 @@ use crate::config::AuthKey;
 use crate::config::AuthMode;
 use crate::config::Mistakes;
 use crate::config::Settings;
+use crate::gate;
 use crate::http;
 use crate::signaling::Moment;
 
@@ -25,6 +26,19 @@ use crate::signaling::Moment;
 /// One cannot be used: told with its place.
 pub fn keyring(settings: &Settings) -> Result<Keyring, Mistakes> {
     Keyring::read(&settings.auth).map_err(|unusable| settings.mistake(unusable.key, unusable.what))
+}
+
+/// Says where a certificate that cannot be used is set, and what is to be done.
+pub(super) fn certificate(settings: &Settings, error: gate::CertificateError) -> anyhow::Error {
+    match settings.tls.as_ref().and_then(|tls| error.setting(tls)) {
+        Some(key) => {
+            let what = format!(
+                "{error}; name the certificate with its chain in tls.certificate, and the key that it was made for in tls.key"
+            );
+            settings.mistake(key, what).into()
+        }
+        None => error.into(),
+    }
 }
 
 /// What is to be said of tokens that prove who somebody is where nobody needs one.

@@ -107,7 +107,8 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// # Errors
 /// The certificate, a key of tokens or what webhooks trust cannot be used, or ports get in each other's way.
 pub fn check(settings: &Settings) -> anyhow::Result<Vec<String>> {
-    settings.tls.as_ref().map(gate::Certificate::read).transpose()?;
+    let certificate = settings.tls.as_ref().map(gate::Certificate::read).transpose();
+    certificate.map_err(|error| access::certificate(settings, error))?;
     access::keyring(settings)?;
     webhooks::check(&settings.webhooks).map_err(|wrong| settings.mistake(wrong.key, wrong.what))?;
     gate::overlap(settings)?;
@@ -193,12 +194,12 @@ async fn serve(start: Start<'_>) -> anyhow::Result<()> {
 
     // Half of the descriptors for connections; the other half for relays, files and the rest.
     let total = usize::try_from(descriptors / 2).unwrap_or(usize::MAX).max(64);
-    let mut gate = Gate::open(settings, total).map_err(explain)?;
+    let mut gate = Gate::open(settings, total).map_err(|error| explain(settings, error))?;
     let tcp: Vec<SocketAddr> = gate.plain().chain(gate.secure()).collect();
     let listening: Vec<SocketAddr> = tcp.iter().chain(&settings.turn.listen).copied().collect();
     let own = public::spelled_out(&listening, &interfaces);
     let relay = Arc::new(media::start(settings, &turn_secret, &found, own)?);
-    gate.open_turn(settings, &relay.listening()).map_err(explain)?;
+    gate.open_turn(settings, &relay.listening()).map_err(|error| explain(settings, error))?;
     let ice = ice_servers(settings, turn_secret, &found, &relay, &gate);
     let signer = ice.signer.clone();
     let (resume_secret, _) = secret(state, "resume-secret", None)?;
@@ -535,10 +536,10 @@ fn reload(live: &mut Live<'_>) {
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&outcome)]);
 }
 
-/// A port that is taken is named with who has it, where that can be seen; a certificate's fault stays what it is.
-fn explain(error: OpenError) -> anyhow::Error {
+/// A port that is taken is named with who has it, where that can be seen; a certificate's fault with where it is set.
+fn explain(settings: &Settings, error: OpenError) -> anyhow::Error {
     match error {
-        OpenError::Certificate(error) => error.into(),
+        OpenError::Certificate(error) => access::certificate(settings, error),
         OpenError::Overlap { .. } => error.into(),
         OpenError::Bind(BindError { address, error }) => match error.kind() {
             std::io::ErrorKind::AddrInUse => {

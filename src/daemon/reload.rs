@@ -97,7 +97,8 @@ impl Live<'_> {
         }
         let keyring = super::access::keyring(&usable).map_err(|error| one(error.into()))?;
         if let Some(tls) = &new.tls {
-            self.serving.reload_certificates(tls).map_err(|error| one(error.into()))?;
+            let reloaded = self.serving.reload_certificates(tls);
+            reloaded.map_err(|error| one(super::access::certificate(&new, error)))?;
         }
         let fresh = changed(&self.current, &new);
         if fresh.contains("turn.secrets") || fresh.contains("turn.users") {

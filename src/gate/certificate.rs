@@ -51,7 +51,7 @@ pub enum CertificateError {
         error: rustls_pki_types::pem::Error,
     },
     /// The key is not the certificate's, or of a kind that cannot sign.
-    #[error("{} and {}: {error}", certificate.display(), key.display())]
+    #[error("{} does not go with {}: {error}", key.display(), certificate.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
@@ -63,6 +63,20 @@ pub enum CertificateError {
     /// TLS itself cannot be set up: the system gives no random numbers.
     #[error("TLS cannot be set up: {0}")]
     Tls(rustls::Error),
+}
+
+impl CertificateError {
+    /// Which setting it is about; none: neither.
+    #[must_use]
+    pub fn setting(&self, settings: &Tls) -> Option<&'static str> {
+        match self {
+            CertificateError::Read { path, .. } | CertificateError::File { path, .. } => {
+                Some(if *path == settings.certificate { "tls.certificate" } else { "tls.key" })
+            }
+            CertificateError::Pair { .. } => Some("tls.key"),
+            CertificateError::Tls(_) => None,
+        }
+    }
 }
 
 /// The certificate of every TLS port, as of now.

@@ -42,7 +42,36 @@ fn read<T: DeserializeOwned>(kind: Option<&HeaderValue>, body: &[u8]) -> Result<
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(Box::new(bad("the body has to be a JSON object")));
     }
-    serde_json::from_slice(body).map_err(|error| Box::new(bad(&format!("the body cannot be used: {error}"))))
+    serde_json::from_slice(body).map_err(|error| {
+        let key = key_of(body, &error).map(|key| format!("{key}: ")).unwrap_or_default();
+        Box::new(bad(&format!("the body cannot be used: {key}{error}")))
+    })
+}
+
+/// Under which key of the object the value is that cannot be used, if it is a value.
+fn key_of<'a>(body: &'a [u8], error: &serde_json::Error) -> Option<&'a str> {
+    let words = error.to_string();
+    if !error.is_data() || words.starts_with("missing field") || words.starts_with("unknown field") {
+        return None;
+    }
+    let lines: usize =
+        body.split(|b| *b == b'\n').take(error.line().checked_sub(1)?).map(|line| line.len() + 1).sum();
+    let (mut depth, mut from, mut escaped) = (0_usize, None, false);
+    let (mut text, mut key) = (None, None);
+    for (at, byte) in body.iter().enumerate().take(lines + error.column()) {
+        match (byte, from) {
+            _ if escaped => escaped = false,
+            (b'\\', Some(_)) => escaped = true,
+            (b'"', None) => from = Some(at + 1),
+            (b'"', Some(start)) => (text, from) = (body.get(start..at), None),
+            (_, Some(_)) => {}
+            (b'{' | b'[', None) => depth += 1,
+            (b'}' | b']', None) => depth = depth.saturating_sub(1),
+            (b':', None) if depth == 1 => key = text,
+            _ => {}
+        }
+    }
+    std::str::from_utf8(key?).ok()
 }
 
 /// `application/json`, or something of that syntax (RFC 6839, section 3.1).
@@ -57,6 +86,28 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_told_with_its_key() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "they are read, and that is it")]
+        struct Two {
+            text: String,
+            list: Option<Vec<bool>>,
+        }
+        for (body, key) in [
+            (r#"{"text":7}"#, Some("text")),
+            ("{\n  \"list\": [],\n  \"text\": {\"list\": 1}\n}", Some("text")),
+            (r#"{"text":"a \"list\": \\","list":[true,"x"]}"#, Some("list")),
+            (r#"{"list":[]}"#, None),
+            (r#"{"text":"x","lost":1}"#, None),
+            (r#"{"text":"x""#, None),
+        ] {
+            let error = serde_json::from_str::<Two>(body).unwrap_err();
+            assert_eq!(key_of(body.as_bytes(), &error), key, "{body}: {error}");
+        }
+    }
 
     #[test]
     fn json_is_json_however_it_is_called() {

@@ -101,10 +101,12 @@ impl Wanted {
         if self.capacity.is_some_and(|capacity| !(2..=1000).contains(&capacity)) {
             return Err("a capacity is a number from 2 to 1000");
         }
-        if !self.name.as_deref().is_none_or(label::fits)
+        if !self.name.as_deref().is_none_or(label::is_plain)
             || self.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION)
         {
-            return Err("a name has 1 to 128 bytes, a description at most 1024");
+            return Err(
+                "a name has 1 to 128 bytes, not only blanks and no control characters; a description at most 1024",
+            );
         }
         if self.password.as_ref().is_some_and(|text| !(1..=PASSWORD).contains(&text.chars().count()))
             || !self.creator.as_deref().is_none_or(label::fits)

@@ -66,9 +66,8 @@ pub(super) async fn mint(State(parts): State<Parts>, _: Trusted, Payload(asked):
     if !plain || !label::fits(&asked.user_id) {
         return bad("a userId has 1 to 128 visible ASCII characters");
     }
-    let shown = |name: &str| label::fits(name) && !name.chars().any(char::is_control);
-    if !asked.name.as_deref().is_none_or(shown) {
-        return bad("a name has 1 to 128 bytes, and no control characters");
+    if !asked.name.as_deref().is_none_or(label::is_plain) {
+        return bad("a name has 1 to 128 bytes, not only blanks and no control characters");
     }
     let role = asked.role.as_deref().unwrap_or("user");
     if !["user", "moderator", "admin"].contains(&role) {

@@ -91,6 +91,8 @@ pub struct Join {
     pub session: u64,
     /// Who.
     pub who: Who,
+    /// A token says who that is: one address does not come under as many names as it likes.
+    pub proven: bool,
     /// The hash that the password was found to match.
     pub password: Option<Arc<str>>,
     /// On whose account a room is made.
@@ -321,6 +323,8 @@ pub enum Refusal {
     TooManyOfYours,
     /// That user has as many invitations as one may have.
     TooManyInvitations,
+    /// So many are invited from that address as may be (said by the store).
+    TooManyInvited,
     /// What must be kept cannot be written (said by the store).
     NotStored,
     /// The store does not answer.

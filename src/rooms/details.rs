@@ -89,14 +89,15 @@ pub struct Person {
     pub name: Option<Arc<str>>,
     /// Since when, in milliseconds since 1970.
     pub since: u64,
-    /// Who has invited the user, as long as it is no more than invited. `None`: the operator, a back end, or nobody knows.
+    /// Who has invited the user, as long as it is no more than invited (`None`: the operator, a back end, or nobody knows); of one
+    /// that came and that no token proves to be that user, from where it came.
     pub by: Option<Inviter>,
 }
 
-/// Who has invited somebody.
+/// Who has invited somebody, or came in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inviter {
-    /// Its user.
+    /// Its user; none for who came in, whose that is.
     pub user: Option<Arc<str>>,
     /// From where it came (`Member::customer`).
     pub customer: u32,

@@ -22,6 +22,7 @@ use super::decide::everyone;
 use super::decide::moderators;
 use super::decide::others;
 use super::details::Details;
+use super::details::Inviter;
 use super::details::Person;
 use super::details::Standing;
 use super::details::Waiting;
@@ -228,7 +229,8 @@ pub(super) fn join<'a>(room: &Room, join: &Join, rules: &Rules, now: Now) -> Res
     let who = decision.make_room(room, who, join.customer)?;
     let whence = (join.session, join.customer);
     decision.seat(room, member(join.peer, whence, &who, room.joined, now.unix_ms), rules, now);
-    decision.belong(room, &who, now)?;
+    let from = if join.proven { 0 } else { join.customer };
+    decision.belong(room, &who, from, now)?;
     Ok(decision)
 }
 
@@ -368,7 +370,8 @@ pub(super) fn admit<'a>(
         let whence = (waiting.session, waiting.customer);
         let who = decision.make_room(room, Who { rank: rank(room, &who), ..who }, waiting.customer)?;
         decision.seat(room, member(peer, whence, &who, room.joined, now.unix_ms), rules, now);
-        decision.belong(room, &who, now)?;
+        // On a moderator's word.
+        decision.belong(room, &who, 0, now)?;
         decision.notices.insert(0, super::notice::Notice { to: smallvec![peer], event: Event::Admitted });
     } else {
         decision.tell(smallvec![peer], Event::Denied);
@@ -453,14 +456,16 @@ impl Decision<'_> {
         }
     }
 
-    /// A channel's newcomer belongs to it from now on; elsewhere, who was invited does.
-    fn belong(&mut self, room: &Room, who: &Who, now: Now) -> Result<(), Refusal> {
+    /// A channel's newcomer belongs to it from now on; elsewhere, who was invited does. `from`: from where it comes, if nobody knows it but
+    /// by that.
+    fn belong(&mut self, room: &Room, who: &Who, from: u32, now: Now) -> Result<(), Refusal> {
         let Some(user) = &who.user else { return Ok(()) };
         let details = room.details();
         let person = match (room.kind, details.standing(user)) {
             (Kind::Channel, None) | (_, Some(Standing::Invited)) => {
-                self.make_place(details, user)?;
-                Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms, by: None }
+                self.make_place(room, user, from)?;
+                let by = (from != 0).then_some(Inviter { user: None, customer: from });
+                Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms, by }
             }
             _ => return Ok(()),
         };

@@ -1,7 +1,9 @@
-//! Who is invited, and whose invitation makes place for others: any member may invite anybody.
+//! Who is invited, and whose invitation makes place for others: any member may invite anybody. And whose place in a channel does, where
+//! one address has come in under many names.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::change::Change;
@@ -59,13 +61,36 @@ fn yields<'a>(details: &'a Details, inviter: Option<&Inviter>) -> Option<&'a Arc
     most.map(|(_, (_, (_, user)))| *user)
 }
 
+/// Who belongs to a room no more where it knows as many as it can: of the address from which the most have come whom no token proves, the
+/// last who came and is not here. For somebody from an address (0: from nowhere in particular, or it matters more) that has fewer,
+/// after that too.
+fn leaves(room: &Room, customer: u32) -> Option<&Arc<str>> {
+    let details = room.details();
+    let here: BTreeSet<&str> = room.members.iter().filter_map(|member| member.user.as_deref()).collect();
+    let mut parties = BTreeMap::new();
+    for (user, person) in &details.people {
+        let Some(by) = person.by.as_ref().filter(|_| person.standing == Standing::Member) else { continue };
+        let (count, last) = parties.entry(by.customer).or_insert((0, None));
+        *count += 1;
+        if !here.contains(&**user) && details.creator.as_ref() != Some(user) {
+            *last = (*last).max(Some((person.since, user)));
+        }
+    }
+    let own = parties.get(&customer).map_or(0, |(count, _)| *count);
+    let may = parties.iter().filter(|(from, _)| **from != customer);
+    let most = may.filter_map(|(_, (count, last))| last.map(|(_, user)| (*count, user))).max();
+    most.filter(|(count, _)| own + 1 < *count).map(|(_, user)| user)
+}
+
 impl Decision<'_> {
     /// A place for a user that is to be known from now on, and not just invited: in a room that knows as many as it can, that of
-    /// somebody who is. Any member may invite: that must not keep anybody from coming in, or from being put out.
+    /// somebody who is. Any member may invite: that must not keep anybody from coming in, or from being put out. Where nobody is, that
+    /// of somebody who has come in as others from there did, under many names.
     ///
     /// # Errors
-    /// All who are known are more than invited.
-    pub(super) fn make_place(&mut self, details: &Details, user: &str) -> Result<(), Refusal> {
+    /// All who are known are more than invited, and none of those is one of too many.
+    pub(super) fn make_place(&mut self, room: &Room, user: &str, customer: u32) -> Result<(), Refusal> {
+        let details = room.details();
         if details.standing(user).is_some() || details.people.len() < Details::MOST_PEOPLE {
             return Ok(());
         }
@@ -73,7 +98,8 @@ impl Decision<'_> {
             let invited = details.people.iter().filter(|(_, person)| person.standing == Standing::Invited);
             invited.min_by_key(|(_, person)| person.since).map(|(user, _)| user)
         };
-        let old = yields(details, None).or_else(operators).ok_or(Refusal::TooManyPeople)?;
+        let old = yields(details, None).or_else(operators).or_else(|| leaves(room, customer));
+        let old = old.ok_or(Refusal::TooManyPeople)?;
         self.changes.push(Change::Person { user: Arc::clone(old), person: None });
         Ok(())
     }

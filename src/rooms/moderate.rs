@@ -117,7 +117,7 @@ impl Decision<'_> {
         if standing == Some(Standing::Banned) {
             return Ok(());
         }
-        self.make_place(details, user)?;
+        self.make_place(room, user, 0)?;
         let name = details.people.get(user).and_then(|person| person.name.clone());
         let person = Person { standing: Standing::Banned, name, since: now.unix_ms, by: None };
         self.changes.push(Change::Person { user: Arc::clone(user), person: Some(person) });

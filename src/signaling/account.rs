@@ -60,6 +60,8 @@ pub(super) struct Account {
     connects: Bucket,
     /// Of an address, and of a transport of nobody's in particular: whoever asked to be connected, let in or not.
     comes: Bucket,
+    /// Bytes of what it has asked to be told.
+    reads: Bucket,
 }
 
 /// The accounts that a connection draws on.
@@ -117,11 +119,7 @@ impl Bank {
     pub(super) fn event(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Duration> {
         let now = self.ticks(now);
         let per_event = self.per_event();
-        let weight = |per_second: u64| {
-            let cost = u128::from(SECOND) * bytes as u128 / u128::from(per_second.max(1));
-            if per_second == 0 { 0 } else { u64::try_from(cost).unwrap_or(u64::MAX / 4) }
-        };
-        let per_byte = weight(self.rates.bytes_per_second);
+        let per_byte = self.of_bytes(bytes);
         of.take(|account| &account.events, per_event, BURST * SECOND, now).and_then(|()| {
             of.take(|account| &account.bytes, per_byte, BURST * SECOND, now).inspect_err(|_| {
                 of.give_back(|account| &account.events, per_event);
@@ -137,8 +135,27 @@ impl Bank {
         of.take(|account| &account.events, SEARCH * self.per_event(), BURST * SECOND, self.ticks(now))
     }
 
+    /// Counts so many bytes that somebody asks to be told, apart from those that it says: a short question may have a long answer.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn read(&self, of: &Accounts, bytes: usize, now: Instant) -> Result<(), Duration> {
+        of.take(|account| &account.reads, self.of_bytes(bytes), BURST * SECOND, self.ticks(now))
+    }
+
+    /// So many of those there were not.
+    pub(super) fn unread(&self, of: &Accounts, bytes: usize) {
+        of.give_back(|account| &account.reads, self.of_bytes(bytes));
+    }
+
     fn per_event(&self) -> Ticks {
         every(self.rates.events_per_second)
+    }
+
+    fn of_bytes(&self, bytes: usize) -> Ticks {
+        let per_second = self.rates.bytes_per_second;
+        let cost = u128::from(SECOND) * bytes as u128 / u128::from(per_second.max(1));
+        if per_second == 0 { 0 } else { u64::try_from(cost).unwrap_or(u64::MAX / 4) }
     }
 
     /// Counts somebody who wants to connect, let in or not, for its address and for its transport: over one transport a client may
@@ -195,7 +212,7 @@ impl Bank {
 
 impl Account {
     fn owes(&self, now: Ticks) -> bool {
-        [&self.events, &self.bytes, &self.joins, &self.connects, &self.comes]
+        [&self.events, &self.bytes, &self.joins, &self.connects, &self.comes, &self.reads]
             .iter()
             .any(|bucket| bucket.owes(now))
     }
@@ -250,6 +267,22 @@ mod tests {
         let big = bank.accounts(None, None, start);
         let passed = (0..100).take_while(|_| bank.event(&big, 500, start).is_ok()).count();
         assert_eq!(passed, 10);
+    }
+
+    #[test]
+    fn what_is_read_counts_apart_and_what_was_not_there_is_given_back() {
+        let start = Instant::now();
+        let bank = Bank::new(RATES, start);
+        let of = bank.accounts(ip("192.0.2.1"), None, start);
+        assert_eq!((0..99).take_while(|_| bank.read(&of, 1000, start).is_ok()).count(), 5);
+        assert_eq!(bank.event(&of, 5000, start), Ok(()));
+        bank.unread(&of, 400);
+        assert_eq!(bank.read(&of, 400, start), Ok(()));
+        assert_eq!(bank.read(&of, 1000, start), Err(Duration::from_secs(1)));
+        // The address has twenty times as much.
+        let others =
+            (0..99).filter(|_| bank.read(&bank.accounts(ip("192.0.2.1"), None, start), 5000, start).is_ok());
+        assert_eq!(others.count(), 19);
     }
 
     #[test]

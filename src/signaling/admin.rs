@@ -230,11 +230,15 @@ fn about<'a>(arguments: &[&'a RawValue]) -> Result<About<'a>, Failure> {
     } else {
         serde_json::from_str(text)
     };
-    read.map_err(|_| Failure::bad("an object or a room's id, please"))
+    read.map_err(|_| {
+        Failure::bad(
+            "a room's id, please, or an object: roomId, peerId and userId are strings, ban is a boolean",
+        )
+    })
 }
 
 fn room(about: &About<'_>) -> Result<RoomId, Failure> {
-    let id = about.room_id.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
+    let id = about.room_id.as_deref().ok_or_else(|| Failure::bad("a room's id is missing: roomId"))?;
     RoomId::parse(id).ok_or_else(|| Failure::new(Code::NoSuchRoom, "there is no such room"))
 }
 

@@ -81,7 +81,7 @@ impl<'a> Request<'a> {
 
 /// The parser's words without the position, which means nothing to the sender.
 fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = error.to_string().replace("expected u64", "expected a whole number, 0 or above");
     let mut end = text.find(" at line ").unwrap_or(text.len()).min(160);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -184,22 +184,24 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
         let mut id: Option<&'a RawValue> = None;
         while let Some(Text(key)) = map.next_key()? {
             if let Some(text) = it.text_of(&key) {
-                *text = map.next_value::<Option<Text<'a>>>()?.map(|Text(text)| text);
+                *text = value::<Option<Text<'a>>, _>(&mut map, &key)?.map(|Text(text)| text);
             } else if let Some(flag) = it.flag_of(&key) {
-                *flag = map.next_value()?;
+                *flag = value(&mut map, &key)?;
             } else {
                 match &*key {
                     "id" => id = Some(map.next_value()?),
                     "isPublic" => {
-                        it.private = map.next_value::<Option<bool>>()?.map(|public| !public);
+                        it.private = value::<Option<bool>, _>(&mut map, &key)?.map(|public| !public);
                         // Who makes rooms in these words makes them to last, unless it says so.
                         it.persistent.get_or_insert(true);
                     }
-                    "public" => it.private = map.next_value::<Option<bool>>()?.map(|public| !public),
-                    "capacity" => it.capacity = map.next_value()?,
+                    "public" => {
+                        it.private = value::<Option<bool>, _>(&mut map, &key)?.map(|public| !public);
+                    }
+                    "capacity" => it.capacity = value(&mut map, &key)?,
                     "maxUsers" => it.capacity = as_many(map.next_value::<&RawValue>()?.get()),
-                    "have" => it.have = map.next_value()?,
-                    "limit" => it.limit = map.next_value()?,
+                    "have" => it.have = value(&mut map, &key)?,
+                    "limit" => it.limit = value(&mut map, &key)?,
                     "sdp" | "offer" | "answer" | "description" | "candidate" | "data" | "action" => {
                         it.data = Some(map.next_value()?);
                     }
@@ -217,11 +219,17 @@ impl<'a> Visitor<'a> for Argument<'_, 'a> {
             it.description = serde_json::from_str::<Text<'a>>(data.get()).ok().map(|Text(text)| text);
         }
         if let (None, Some(id)) = (&it.room, id) {
-            let id = serde_json::from_str::<Option<Text<'a>>>(id.get()).map_err(de::Error::custom)?;
+            let id = serde_json::from_str::<Option<Text<'a>>>(id.get());
+            let id = id.map_err(|error| de::Error::custom(format_args!("id: {}", describe(&error))))?;
             it.room = id.map(|Text(text)| text);
         }
         Ok(())
     }
+}
+
+/// The value of that key; what is wrong with it says the key.
+fn value<'a, T: Deserialize<'a>, M: MapAccess<'a>>(map: &mut M, key: &str) -> Result<T, M::Error> {
+    map.next_value().map_err(|error| de::Error::custom(format_args!("{key}: {error}")))
 }
 
 /// A number as forms and pages write it: `8`, `8.0`, `"8"`. "As many as come" (`null` is what JSON makes of Infinity) is none.

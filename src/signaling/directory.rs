@@ -10,6 +10,7 @@ use super::error::Code;
 use super::error::Failure;
 use super::error::LATER;
 use super::hub::Hub;
+use super::session::written;
 use crate::rooms::Room;
 use crate::rooms::Standing;
 use crate::store::Place;
@@ -39,6 +40,20 @@ pub(super) struct Page {
     pub(super) rooms: Vec<Facts>,
     /// Where the next one begins, if there is one.
     pub(super) next: Option<String>,
+}
+
+/// What a room takes in a page beside what people call it, in bytes.
+const ROOM: usize = 512;
+
+impl Page {
+    /// About how long it is as it is told, in bytes.
+    pub(super) fn length(&self) -> usize {
+        let texts = |room: &Facts| {
+            let texts = [&room.name, &room.description, &room.creator];
+            texts.into_iter().flatten().map(|text| written(text)).sum::<usize>()
+        };
+        self.rooms.iter().map(|room| ROOM + texts(room)).sum()
+    }
 }
 
 impl Hub {
@@ -138,7 +153,7 @@ impl Hub {
         let identity = connection.identity();
         let user = identity.as_ref().and_then(|identity| identity.user.as_deref());
         let mut rooms: Vec<Facts> = Vec::new();
-        for id in user.map(|user| self.store.rooms_of(user, FIRST)).unwrap_or_default() {
+        for id in identity.as_ref().map(|identity| self.rooms_for(identity, FIRST)).unwrap_or_default() {
             let belongs = |room: &&Room| {
                 user.and_then(|user| room.details().standing(user)).is_some_and(Standing::belongs)
             };

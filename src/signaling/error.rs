@@ -173,6 +173,10 @@ impl From<Refusal> for Failure {
             Refusal::TooManyInvitations => {
                 Failure::too_many(LATER, "this user has as many invitations as one may have")
             }
+            Refusal::TooManyInvited => Failure::too_many(
+                LATER,
+                "so many are invited from your address who have not come: take some back",
+            ),
             Refusal::NotStored => Failure {
                 retry_after: Some(LATER),
                 ..Failure::new(Code::NotStored, "this cannot be stored just now")

@@ -5,10 +5,12 @@ use std::time::Duration;
 use std::time::Instant;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::session::LABEL;
 use crate::auth;
 use crate::auth::Role;
+use crate::label;
 use crate::rooms::Now;
 use crate::rooms::Rank;
 use crate::rooms::Who;
@@ -41,10 +43,23 @@ impl Identity {
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase", default)]
         struct Auth {
-            user_id: Option<String>,
-            username: Option<String>,
-            name: Option<String>,
+            user_id: Option<Word>,
+            username: Option<Word>,
+            name: Option<Word>,
         }
+        /// Numbers are what they would be in the query; what can be no name is none, and takes nothing else along.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Word {
+            Text(String),
+            Number(serde_json::Number),
+            Other(IgnoredAny),
+        }
+        let word = |word: Option<Word>| match word? {
+            Word::Text(text) => Some(text),
+            Word::Number(number) => Some(number.to_string()),
+            Word::Other(IgnoredAny) => None,
+        };
         let auth: Auth = auth.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let from_query = |key: &str| {
             form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned())
@@ -52,8 +67,9 @@ impl Identity {
         let label = |text: Option<String>| {
             text.filter(|text| !text.is_empty() && text.len() <= LABEL).map(Arc::<str>::from)
         };
-        let user = label(auth.user_id.or_else(|| from_query("userId")));
-        let name = label(auth.username.or(auth.name).or_else(|| from_query("username")));
+        let user = label(word(auth.user_id).or_else(|| from_query("userId")));
+        let name = word(auth.username).or_else(|| word(auth.name)).or_else(|| from_query("username"));
+        let name = name.and_then(|name| label::shown(&name)).map(Arc::<str>::from);
         (user.is_some() || name.is_some()).then(|| Identity { user, name, ..Identity::default() })
     }
 
@@ -105,12 +121,22 @@ mod tests {
         let ada = |name: Option<&str>| Some((Some("ada".into()), name.map(Arc::from)));
         assert_eq!(claimed(Some(r#"{"userId":"ada","username":"Ada"}"#), ""), ada(Some("Ada")));
         assert_eq!(
+            claimed(Some(r#"{"userId":42,"username":"Ada"}"#), ""),
+            Some((Some("42".into()), Some("Ada".into())))
+        );
+        for odd in [
+            r#"{"userId":"ada","username":["x"],"name":{"a":1}}"#,
+            r#"{"userId":"ada","username":true,"name":null}"#,
+        ] {
+            assert_eq!(claimed(Some(odd), ""), ada(None), "{odd}");
+        }
+        assert_eq!(
             claimed(Some(r#"{"token":"x"}"#), "EIO=4&userId=ada&username=Ada%20L"),
             ada(Some("Ada L"))
         );
         assert_eq!(claimed(None, "userId=ada"), ada(None));
         for (auth, query) in
-            [(None, ""), (Some("{}"), "userId="), (Some("[]"), "x=1"), (Some(r#"{"userId":7}"#), "")]
+            [(None, ""), (Some("{}"), "userId="), (Some("[]"), "x=1"), (Some(r#"{"userId":{}}"#), "")]
         {
             assert_eq!(claimed(auth, query), None, "{auth:?} {query}");
         }

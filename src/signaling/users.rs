@@ -19,6 +19,7 @@ use super::dialect::Facts;
 use super::dialect::Pieces;
 use super::dialect::Rendered;
 use super::hub::Hub;
+use super::identity::Identity;
 use super::stats::Drop;
 use crate::rooms::Kind;
 use crate::rooms::RoomId;
@@ -26,6 +27,8 @@ use crate::rooms::Standing;
 
 /// The most rooms of a user that are looked at for contacts, and the most invitations that are told.
 const MOST_ROOMS: usize = 64;
+/// The same where those are looked for among them that a token is for.
+const MOST_LOOKS: usize = 1024;
 /// The most contacts that are told.
 const MOST_CONTACTS: usize = 512;
 
@@ -161,7 +164,7 @@ impl Hub {
     pub(super) fn user_came(&self, connection: &Arc<Connection>) {
         let Some(identity) = connection.identity() else { return };
         let Some(user) = &identity.user else { return };
-        let contacts = self.contacts(user, &self.store.rooms_of(user, MOST_ROOMS));
+        let mut contacts = self.contacts(user, &self.store.rooms_of(user, MOST_ROOMS));
         {
             let _edge = self.users.edge(user);
             if self.users.add(user, connection) {
@@ -171,6 +174,9 @@ impl Hub {
             }
         }
         let dialect = connection.dialect();
+        if identity.rooms.is_some() {
+            contacts = self.contacts(user, &self.rooms_for(&identity, MOST_ROOMS));
+        }
         if let Some(row) = dialect.online {
             for contact in &contacts {
                 // Nobody goes between the look and the word.
@@ -182,7 +188,10 @@ impl Hub {
             }
         }
         if let Some(row) = dialect.invited {
-            for room in &self.store.invitations_of(user, MOST_ROOMS) {
+            let most = if identity.rooms.is_some() { MOST_LOOKS } else { MOST_ROOMS };
+            let rooms = self.store.invitations_of(user, most);
+            let rooms = rooms.iter().filter(|room| identity.allows(room.as_str()));
+            for room in rooms.take(MOST_ROOMS) {
                 let mut invitation = None;
                 self.store.look(room, &mut |room| {
                     let people = room.map(|room| &room.details().people);
@@ -237,12 +246,29 @@ impl Hub {
     }
 
     fn presence(&self, to: &[Arc<Connection>], user: &str, name: Option<&str>, online: bool) {
-        for connection in to {
+        for connection in to.iter().filter(|to| self.may_hear_of(to, user)) {
             let dialect = connection.dialect();
             let Some(row) = (if online { dialect.online } else { dialect.offline }) else { continue };
             let pieces = Pieces { user: Some(user), name, ..Pieces::default() };
             self.push(connection, row.event, &Rendered(row, pieces));
         }
+    }
+
+    /// The rooms that somebody belongs to, as far as its token is for them, at most `most`.
+    pub(super) fn rooms_for(&self, identity: &Identity, most: usize) -> Vec<RoomId> {
+        let Some(user) = &identity.user else { return Vec::new() };
+        let looks = if identity.rooms.is_some() { MOST_LOOKS } else { most };
+        let rooms = self.store.rooms_of(user, looks).into_iter();
+        rooms.filter(|room| identity.allows(room.as_str())).take(most).collect()
+    }
+
+    /// Whether a connection may hear of another user: a token for some rooms alone has to be for one that both belong to.
+    fn may_hear_of(&self, connection: &Connection, other: &str) -> bool {
+        let identity = connection.identity().filter(|identity| identity.rooms.is_some());
+        let Some((identity, user)) = identity.as_ref().and_then(|it| Some((it, it.user.as_ref()?))) else {
+            return true;
+        };
+        self.contacts(user, &self.rooms_for(identity, MOST_ROOMS)).contains(other)
     }
 
     /// Who belongs to a channel that this user belongs to.
@@ -266,6 +292,9 @@ impl Hub {
     pub(super) fn invited(&self, user: &str, room: &Facts, by: Option<&str>, name: Option<&str>) {
         for connection in self.users.of(user) {
             let Some(row) = connection.dialect().invited else { continue };
+            if connection.identity().is_some_and(|identity| !identity.allows(room.id.as_str())) {
+                continue;
+            }
             let pieces = Pieces { facts: Some(room), user: by, name, ..Pieces::default() };
             self.push(&connection, row.event, &Rendered(row, pieces));
         }

@@ -35,15 +35,47 @@ pub(super) const MOST_INVITATIONS: usize = 512;
 pub(super) const MOST_INVITATIONS_OF_ONE: usize = 32;
 /// The same into rooms that are on nobody's account.
 const MOST_INVITATIONS_OF_NOBODY: usize = 64;
+/// The most invitations from one address at a time, whomever they are for: users that nobody has ever seen can be invited, too, and a
+/// room that is its maker's does not end by itself.
+pub(super) const MOST_INVITATIONS_FROM_ONE: u32 = 10_240;
 
 /// What rooms are found by, beside their names. Taken with a room locked, and takes no lock of a room's.
 #[derive(Default)]
 pub(super) struct Index {
-    users: Mutex<HashMap<Arc<str>, Known>>,
+    users: Mutex<Users>,
     listed: Mutex<BTreeSet<(Reverse<u64>, RoomId)>>,
     makers: Mutex<Makers>,
     /// How many invitations there were.
     invitations: AtomicU64,
+}
+
+#[derive(Default)]
+struct Users {
+    of: HashMap<Arc<str>, Known>,
+    /// How many of the invitations come from where (`rooms::Inviter::customer`); not those from nowhere in particular.
+    from: HashMap<u32, u32>,
+}
+
+impl Users {
+    fn is_invited(&mut self, user: &Arc<str>, room: &RoomId, invitation: Invitation) {
+        if invitation.from != 0 {
+            *self.from.entry(invitation.from).or_default() += 1;
+        }
+        let known = self.of.entry(Arc::clone(user)).or_default();
+        let old = known.invited.insert(room.clone(), invitation);
+        self.is_over(old);
+    }
+
+    /// An invitation is there no more.
+    fn is_over(&mut self, invitation: Option<Invitation>) {
+        let Some(from) = invitation.map(|it| it.from) else { return };
+        if let Some(count) = self.from.get_mut(&from) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.from.remove(&from);
+            }
+        }
+    }
 }
 
 /// The rooms of a user. Those that it is banned from are nobody's business here.
@@ -59,6 +91,8 @@ type Age = (u64, u64);
 /// An invitation that a user has.
 struct Invitation {
     by: Inviter,
+    /// From where it was made.
+    from: u32,
     age: Age,
     /// Its place is another's, once that one is kept.
     yields: bool,
@@ -203,14 +237,19 @@ impl Index {
                         _ => Inviter::Account(room.map_or(0, |room| room.maker)),
                     };
                     let mut users = lock(&self.users);
-                    let known = users.entry(user.clone()).or_default();
+                    let invitation = self.invitation(by, person);
+                    let from = users.from.get(&invitation.from);
+                    if from.is_some_and(|count| *count >= MOST_INVITATIONS_FROM_ONE) {
+                        return Err(Refusal::TooManyInvited);
+                    }
+                    let known = users.of.entry(user.clone()).or_default();
                     let place = known.place(by)?;
                     let yielding = place.and_then(|room| {
                         let old = known.invited.get_mut(&room)?;
                         old.yields = true;
                         Some(Yielding { user: user.clone(), room, age: old.age })
                     });
-                    known.invited.insert(id.clone(), self.invitation(by, person));
+                    users.is_invited(user, id, invitation);
                     return Ok(Held::Invitation(user.clone(), yielding));
                 }
                 _ => {}
@@ -228,7 +267,7 @@ impl Index {
                 self.forgets(&user, id);
                 let mut users = lock(&self.users);
                 if let Some(Yielding { user, room, age }) = yielding
-                    && let Some(old) = users.get_mut(&user).and_then(|known| known.invited.get_mut(&room))
+                    && let Some(old) = users.of.get_mut(&user).and_then(|known| known.invited.get_mut(&room))
                     && old.age == age
                 {
                     old.yields = false;
@@ -239,13 +278,15 @@ impl Index {
 
     fn invitation(&self, by: Inviter, person: &Person) -> Invitation {
         let number = self.invitations.fetch_add(1, Ordering::Relaxed);
-        Invitation { by, age: (person.since, number), yields: false }
+        let from = person.by.as_ref().map_or(0, |by| by.customer);
+        Invitation { by, from, age: (person.since, number), yields: false }
     }
 
     /// An invitation has made place for another one that is kept. Returns whether it was there still, and not another one made
     /// since.
     pub(super) fn yielded(&self, it: &Yielding) -> bool {
         let there = lock(&self.users)
+            .of
             .get(&it.user)
             .and_then(|known| known.invited.get(&it.room))
             .is_some_and(|old| old.age == it.age);
@@ -292,37 +333,41 @@ impl Index {
             return self.forgets(user, room);
         }
         let mut users = lock(&self.users);
-        let Known { belongs, invited } = users.entry(user.clone()).or_default();
+        let known = users.of.entry(user.clone()).or_default();
         if person.standing == Standing::Invited {
-            belongs.remove(room);
+            known.belongs.remove(room);
             // Who has invited is known since it was decided, but for what is from before.
-            invited.entry(room.clone()).or_insert_with(|| self.invitation(Inviter::Account(maker), person));
+            if !known.invited.contains_key(room) {
+                users.is_invited(user, room, self.invitation(Inviter::Account(maker), person));
+            }
         } else {
-            invited.remove(room);
-            belongs.insert(room.clone());
+            let invitation = known.invited.remove(room);
+            known.belongs.insert(room.clone());
+            users.is_over(invitation);
         }
     }
 
     /// A room knows a user no more.
     pub(super) fn forgets(&self, user: &Arc<str>, room: &RoomId) {
         let mut users = lock(&self.users);
-        if let Some(known) = users.get_mut(user) {
+        if let Some(known) = users.of.get_mut(user) {
             known.belongs.remove(room);
-            known.invited.remove(room);
+            let invitation = known.invited.remove(room);
             if known.belongs.is_empty() && known.invited.is_empty() {
-                users.remove(user);
+                users.of.remove(user);
             }
+            users.is_over(invitation);
         }
     }
 
     pub(super) fn rooms_of(&self, user: &str, most: usize) -> Vec<RoomId> {
         let users = lock(&self.users);
-        users.get(user).into_iter().flat_map(|known| &known.belongs).take(most).cloned().collect()
+        users.of.get(user).into_iter().flat_map(|known| &known.belongs).take(most).cloned().collect()
     }
 
     pub(super) fn invitations_of(&self, user: &str, most: usize) -> Vec<RoomId> {
         let users = lock(&self.users);
-        users.get(user).into_iter().flat_map(|known| known.invited.keys()).take(most).cloned().collect()
+        users.of.get(user).into_iter().flat_map(|known| known.invited.keys()).take(most).cloned().collect()
     }
 
     pub(super) fn listed(&self, after: Option<&Place>, most: usize) -> Vec<Place> {

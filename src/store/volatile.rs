@@ -1,5 +1,6 @@
 //! A ledger in memory, lost with the process: for those who want nothing kept.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use crate::rooms::RoomId;
 /// The most bytes of calls, about, whatever their number: they are in memory.
 const MOST_BYTES: usize = 64 << 20;
 
+/// The same of messages.
+const MOST_SAID: usize = if cfg!(test) { 1 << 20 } else { 128 << 20 };
+
 /// Messages of the rooms that are there, and the last calls.
 pub struct Volatile {
     keep: Keep,
@@ -37,12 +41,23 @@ pub struct Volatile {
 
 #[derive(Default)]
 struct State {
-    rooms: HashMap<RoomId, VecDeque<Arc<Message>>>,
+    rooms: HashMap<RoomId, Said>,
+    /// Those in which something was said, by how much that is.
+    by_size: BTreeSet<(usize, RoomId)>,
+    /// What was said in all of them, about, in bytes.
+    said: usize,
     calls: VecDeque<(u64, Call)>,
     /// What these take, about.
     bytes: usize,
     next_call: u64,
     health: Health,
+}
+
+/// What was said in a room, and how many bytes that takes, about.
+#[derive(Default)]
+struct Said {
+    messages: VecDeque<Arc<Message>>,
+    bytes: usize,
 }
 
 impl Volatile {
@@ -83,18 +98,30 @@ impl Volatile {
                     state.rooms.entry(room.id).or_default();
                 }
                 Record::RoomGone(room) => {
+                    state.change(&room, |said| said.messages.clear());
                     state.rooms.remove(&room);
                 }
                 Record::Person { .. } | Record::Yielded { .. } => {}
                 Record::Message { room, message } => {
-                    if let Some(messages) = state.rooms.get_mut(&room) {
+                    let oldest = self.oldest(self.keep.history_ttl);
+                    state.change(&room, |Said { messages, bytes }| {
+                        *bytes += length(&message);
                         messages.push_back(message);
-                        let oldest = self.oldest(self.keep.history_ttl);
-                        while messages.len() > self.keep.history
-                            || messages.front().is_some_and(|first| first.at < oldest)
+                        while let Some(first) = messages.front()
+                            && (messages.len() > self.keep.history || first.at < oldest)
                         {
+                            *bytes = bytes.saturating_sub(length(first));
                             messages.pop_front();
                         }
+                    });
+                    // Where there is most, the oldest goes.
+                    while state.said > MOST_SAID
+                        && let Some((_, most)) = state.by_size.last().cloned()
+                    {
+                        state.change(&most, |Said { messages, bytes }| {
+                            let first = messages.pop_front();
+                            *bytes = bytes.saturating_sub(first.map_or(*bytes, |first| length(&first)));
+                        });
                     }
                 }
                 Record::Call(call) => {
@@ -119,12 +146,33 @@ impl Volatile {
 }
 
 impl State {
+    /// Changes what was said in a room that is there, and counts it anew.
+    fn change(&mut self, room: &RoomId, change: impl FnOnce(&mut Said)) {
+        let Some(said) = self.rooms.get_mut(room) else { return };
+        let before = said.bytes;
+        change(said);
+        if said.messages.is_empty() {
+            said.bytes = 0;
+        }
+        let after = said.bytes;
+        self.said = self.said.saturating_sub(before) + after;
+        self.by_size.remove(&(before, room.clone()));
+        if after > 0 {
+            self.by_size.insert((after, room.clone()));
+        }
+    }
+
     /// When this message was said before, and under which id.
     fn said(&self, room: &RoomId, message: &Message) -> Option<(PeerId, u64)> {
         let client_id = message.client_id.as_ref()?;
         let same = |it: &&Arc<Message>| it.client_id.as_ref() == Some(client_id) && it.by() == message.by();
-        self.rooms.get(room)?.iter().find(same).map(|it| (it.id, it.at))
+        self.rooms.get(room)?.messages.iter().find(same).map(|it| (it.id, it.at))
     }
+}
+
+/// About how much memory a message takes, in bytes.
+fn length(message: &Message) -> usize {
+    512 + message.text.len() + message.attachments.as_ref().map_or(0, |it| it.get().len())
 }
 
 /// About how much memory a call takes, in bytes.
@@ -151,7 +199,7 @@ impl Ledger for Volatile {
 
     fn history(&self, room: &RoomId, before: Option<PeerId>, most: usize) -> Answer<Vec<Message>> {
         let (state, oldest) = (self.lock(), self.oldest(self.keep.history_ttl));
-        let messages = state.rooms.get(room);
+        let messages = state.rooms.get(room).map(|said| &said.messages);
         let end = match (messages, before) {
             (Some(messages), Some(id)) => messages.iter().position(|message| message.id == id).unwrap_or(0),
             (Some(messages), None) => messages.len(),

@@ -39,7 +39,8 @@ pub fn member_id(peer_id: &str) -> String {
 }
 
 /// Whether a credential's id is that of a room's member.
-pub(super) fn is_member(id: &str) -> bool {
+#[must_use]
+pub fn is_member(id: &str) -> bool {
     id.starts_with(MEMBER)
 }
 

@@ -122,7 +122,7 @@ describe('who leaves', () => {
   };
   for (const [how, leave] of Object.entries(ways)) {
     for (const transport of ['udp', 'tcp', 'tls']) {
-      test(`${how}: the relay is gone within a second, over ${transport}, and the credential is worth nothing`, async () => {
+      test(`${how}: the relay is gone at once, over ${transport}, and the credential is worth nothing`, async () => {
         const ada = await member(freshRoom(), '127.0.1.1');
         const eve = await member(ada.room, '127.0.6.6', { transport });
         assert.deepEqual([await ada.client.bind(0x4000, eve.relayed), await eve.client.bind(0x4000, ada.relayed)], [0, 0]);
@@ -133,15 +133,16 @@ describe('who leaves', () => {
         await leave(eve);
         // The one who stays keeps its own, if there is a room to stay in.
         const left = how.includes('ends') ? 0 : 1;
-        await until('the allocation gone', async () => (await daemon.metrics()).sum('callgate_allocations') === left, { timeout: 1_000, every: 10 });
-        assert.ok(Date.now() - begun < 1_000);
+        await until('the allocation gone', async () => (await daemon.metrics()).sum('callgate_allocations') === left, { every: 10 });
+        // By itself it would last for ten minutes.
+        assert.ok(Date.now() - begun < 10_000, `${Date.now() - begun} ms`);
 
         const before = await drops();
         eve.client.sendOn(0x4000, 'after that');
         ada.client.sendOn(0x4000, 'to nobody');
+        await until('a drop counted', async () => (await drops()) > before);
         await sleep(200);
         assert.deepEqual([ada.client.packets, eve.client.packets], [1, 0]);
-        assert.ok((await drops()) > before);
         const again = keep(await connect(eve.credentials, '127.0.6.6', transport));
         assert.equal((await again.allocate()).code, 401);
         assert.equal((await daemon.metrics()).sum('callgate_allocations'), left);

@@ -49,7 +49,7 @@ async function proxy(upstream) {
   const child = spawn('nginx', ['-e', `${folder}/error.log`, '-c', file], { stdio: ['ignore', 'ignore', 'inherit'] });
   const url = `https://localhost:${port}`;
   const options = { ca: readFileSync(ca) };
-  await until('nginx', () => child.exitCode === null && get(url, options).catch(() => undefined), { timeout: 10_000 });
+  await until('nginx', () => child.exitCode === null && get(url, options).catch(() => undefined), { timeout: 60_000 });
   return {
     url,
     caFile: ca,
@@ -79,7 +79,7 @@ for (const [way, at] of Object.entries(ways)) {
         test(`${dialect} over ${transport}`, async () => {
           const { url, caFile } = at();
           const args = [join(import.meta.dirname, 'socketio_client.py'), url, token, dialect, transport, ...(caFile ? [caFile] : [])];
-          const { stdout } = await promisify(execFile)(python, args, { timeout: 40_000, env: { ...process.env, ...(caFile && { REQUESTS_CA_BUNDLE: caFile }) } }).catch((error) => {
+          const { stdout } = await promisify(execFile)(python, args, { timeout: 180_000, env: { ...process.env, ...(caFile && { REQUESTS_CA_BUNDLE: caFile }) } }).catch((error) => {
             throw new Error(`${error.stderr}\n${error.stdout}`);
           });
           assert.equal(stdout.trim().split('\n').at(-1), 'ok');

@@ -23,7 +23,7 @@ describe('on loopback', () => {
   let daemon, ports;
 
   before(async () => {
-    ports = [await freePort('udp'), await freePort('udp')];
+    ports = [await freePort('both'), await freePort('both')];
     const listen = ['127.0.0.1', '127.0.0.2'].flatMap((ip) => ports.map((port) => `${ip}:${port}`));
     daemon = await start({ config: { turn: { listen } } });
   });
@@ -78,6 +78,10 @@ describe('through a NAT', () => {
   const port = 3478;
   let daemon;
 
+  // A run that is broken off leaves nothing either.
+  const remove = () => made.splice(0).forEach((netns) => run(`ip netns del ${netns}`));
+  process.once('exit', remove);
+
   before(async () => {
     for (const role of ['s', 'r', 'c']) {
       run(`ip netns add ${name(role)} && ip -n ${name(role)} link set lo up`);
@@ -98,7 +102,7 @@ describe('through a NAT', () => {
 
   after(async () => {
     await daemon?.stop();
-    made.forEach((netns) => run(`ip netns del ${netns}`));
+    remove();
   });
 
   /** What the client finds with masquerading of this kind. */

@@ -17,7 +17,7 @@ from engineio.payload import Payload
 
 URL, TOKEN, DIALECT, TRANSPORT = sys.argv[1:5]
 CA = sys.argv[5] if len(sys.argv) > 5 else None
-PATIENCE = 5
+PATIENCE = 30
 # It takes 16 packets a poll unless told otherwise, whatever the server.
 Payload.max_decode_packets = 500
 

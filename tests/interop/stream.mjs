@@ -29,7 +29,9 @@ export async function stream(one, two, { channel = 0x4000, every = 5, while_ }) 
     }
     await sleep(every);
   }
+  // The last ones are on their way, on a busy machine for a while.
   await sleep(300);
+  for (const end = Date.now() + 3_000; delays.length < sent && Date.now() < end; ) await sleep(50);
   for (const client of [one, two]) client.off('data', take);
   delays.sort((a, b) => a - b);
   const at = (share) => delays[Math.min(delays.length - 1, Math.floor(share * delays.length))];

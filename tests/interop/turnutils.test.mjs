@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { request } from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { freePort, start } from '../e2e/support/callgate.mjs';
+import { freePort, start, until } from '../e2e/support/callgate.mjs';
 
 const execute = promisify(execFile);
 let daemon, echo, echoPort;
@@ -17,7 +18,15 @@ before(async () => {
   daemon = await start({ tls: true, config: { turn: { limits, relay_ports: '10000-29999' } } });
   echoPort = await freePort('udp');
   echo = spawn('turnutils_peer', ['-L', '127.0.0.1', '-L', '::1', '-p', `${echoPort}`], { stdio: 'ignore' });
+  for (const address of ['127.0.0.1', '::1']) {
+    const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4').on('error', () => {});
+    let heard = false;
+    socket.on('message', () => (heard = true));
+    await until(`an echo from ${address}`, () => heard || void socket.send('are you there?', echoPort, address));
+    socket.close();
+  }
 });
+process.once('exit', () => echo?.kill());
 
 after(async () => {
   echo?.kill();
@@ -42,7 +51,7 @@ async function uclient(flags, { server = '127.0.0.1', port = daemon.turnPort, me
       ...['-n', messages, '-m', clients, '-z', every, '-l', 400, '-e', server, '-r', echoPort],
       ...['-p', port, '-W', daemon.secret, '-u', `uclient${++users}`, server],
     ].map(String);
-  const end = Date.now() + 150_000;
+  const end = Date.now() + 400_000;
   for (let tries = 1; ; tries++) {
     const flagged = args();
     // Where nothing answers it waits for ever.
@@ -91,8 +100,8 @@ describe('turnutils_uclient loses nothing over TCP', { concurrency: 3 }, () => {
 });
 
 /**
- * Over TLS. The client takes what one read gives it for one message, so of two that came in one record it counts one. What it
- * misses therefore has to be on our counters: everything was relayed, nothing dropped.
+ * Over TLS. The client takes what one read gives it for one message, so of two that came in one record it counts one: the more, the
+ * busier the machine is. What it misses therefore has to be on our counters: everything was relayed, nothing dropped.
  */
 async function secure(flags, options) {
   const before = await daemon.metrics();
@@ -100,7 +109,7 @@ async function secure(flags, options) {
     const now = await daemon.metrics();
     const grown = (name, labels) => now.sum(name, labels) - before.sum(name, labels);
     const relayed = grown('callgate_relay_packets_total', { direction: 'to_client' });
-    return received >= 0.8 * sent && relayed >= sent && grown('callgate_drops_total') === 0;
+    return received >= 0.2 * sent && relayed >= sent && grown('callgate_drops_total') === 0;
   };
   await uclient(`-t -S ${flags}`, { port: daemon.tlsPort, every: 40, messages: 50, accept, ...options });
 }
@@ -128,7 +137,7 @@ describe('turnutils_uclient loses nothing over TLS', () => {
 /** A page over a new connection; only our own authority is trusted. */
 const page = (url) =>
   new Promise((done, failed) => {
-    const asked = request(url, { ca: daemon.ca, agent: false, timeout: 5_000 }, async (answer) => {
+    const asked = request(url, { ca: daemon.ca, agent: false, timeout: 30_000 }, async (answer) => {
       let text = '';
       for await (const chunk of answer.setEncoding('utf8')) text += chunk;
       done(text);
@@ -140,7 +149,7 @@ test('a wrong secret gets no allocation', async () => {
   const before = (await daemon.metrics()).sum('callgate_allocations_total');
   const args = ['-n', '1', '-y', '-c', '-p', `${daemon.turnPort}`, '-W', 'not the secret', '-u', 'x', '127.0.0.1'];
   // It tries again and again; after some wrong guesses nobody answers.
-  await assert.rejects(execute('timeout', ['3', 'turnutils_uclient', ...args]));
+  await assert.rejects(execute('timeout', ['5', 'turnutils_uclient', ...args]));
   const now = await daemon.metrics();
   assert.equal(now.sum('callgate_allocations_total'), before);
   assert.ok(now.sum('callgate_auth_failures_total') >= 1);
@@ -149,7 +158,7 @@ test('a wrong secret gets no allocation', async () => {
 describe('turnutils_stunclient learns its address', () => {
   for (const server of ['127.0.0.1', '::1']) {
     test(`from ${server}`, async () => {
-      const { stdout } = await execute('timeout', ['10', 'turnutils_stunclient', '-p', `${daemon.turnPort}`, server]);
+      const { stdout } = await execute('timeout', ['60', 'turnutils_stunclient', '-p', `${daemon.turnPort}`, server]);
       assert.match(stdout, new RegExp(`reflexive addr: \\[?${server}\\]?:\\d+`), stdout);
     });
   }

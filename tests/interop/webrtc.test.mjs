@@ -22,7 +22,7 @@ async function pair(left, right, { transport = 'udp', apart = false, patience } 
   const names = [`pair-${rooms}`, apart ? `pair-${rooms}-apart` : `pair-${rooms}`];
   const settings = JSON.stringify({ url: daemon.url, left, right, transport, rooms: names, patience });
   const env = { ...process.env, NODE_EXTRA_CA_CERTS: daemon.caFile };
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, settings], { env, timeout: 40_000 });
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, settings], { env, timeout: 240_000 });
   return { ...JSON.parse(stdout.trim().split('\n').at(-1)), stderr };
 }
 
@@ -58,7 +58,7 @@ describe('node-datachannel', () => {
 test('of two rooms: neither gets through to the other', async (t) => {
   for (const [left, right] of [['node-datachannel', 'werift'], ['werift', 'werift']]) {
     const before = await daemon.metrics();
-    const made = await pair(left, right, { apart: true, patience: 6_000 });
+    const made = await pair(left, right, { apart: true, patience: 8_000 });
     t.diagnostic(JSON.stringify(made));
     assert.equal(made.connected, false);
     const now = await daemon.metrics();

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from '../e2e/support/member.mjs';
 import { webrtc } from '../e2e/support/webrtc.mjs';
 
-const { url, left, right, rooms, transport, patience = 15_000 } = JSON.parse(process.argv[2]);
+const { url, left, right, rooms, transport, patience = 60_000 } = JSON.parse(process.argv[2]);
 const texts = 30;
 const together = rooms[0] === rooms[1];
 
@@ -25,7 +25,7 @@ function relays({ iceServers }) {
 /** `from` is this side's address: the two are as far from each other as two hosts. */
 async function side(library, room, offering, from) {
   const member = await join(url, room, { name: library, options: { localAddress: from } });
-  const end = { member, echoes: 0, other: undefined };
+  const end = { member, echoes: 0, other: undefined, hasRelay: false };
   const heard = (text) => {
     if (text.startsWith('echo ')) end.echoes += 1;
     else end.peer.send(`echo ${text}`);
@@ -33,6 +33,7 @@ async function side(library, room, offering, from) {
   // In the order in which they were said.
   let saying = Promise.resolve();
   const say = (kind, data) => {
+    if (kind === 'candidate' && / typ relay/.test(data?.candidate)) end.hasRelay = true;
     saying = saying.then(() => member.signal(kind, data)).then(() => together || end.other.peer.signal(kind, data));
     saying.catch((error) => console.error(error));
   };
@@ -51,10 +52,12 @@ const ends = [await side(left, rooms[0], true, '127.0.0.21'), await side(right, 
 [ends[0].other, ends[1].other] = [ends[1], ends[0]];
 for (const end of ends) await end.peer.begin();
 
+// Who is to talk in vain is to have had the means.
+for (const late = Date.now() + 60_000; !together && ends.some(({ hasRelay }) => !hasRelay) && Date.now() < late; ) await sleep(50);
 const connected = await Promise.race([Promise.all(ends.map(({ peer }) => peer.opened)).then(() => true), sleep(patience, false)]);
 if (connected) {
   for (const { peer } of ends) for (let n = 1; n <= texts; n++) peer.send(`${n} ${'x'.repeat(n * 97)}`);
-  for (const end = Date.now() + 5_000; Date.now() < end && ends.some(({ echoes }) => echoes < texts); ) await sleep(20);
+  for (const end = Date.now() + 30_000; Date.now() < end && ends.some(({ echoes }) => echoes < texts); ) await sleep(20);
 }
 const ways = await Promise.all(ends.map(({ peer }) => peer.way()));
 const [one, two] = ends.map(({ echoes }, i) => ({ echoes, local: ways[i][0], remote: ways[i][1] }));

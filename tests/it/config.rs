@@ -66,16 +66,23 @@ fn a_token_made_on_the_command_line_says_what_was_asked_for() {
     assert_eq!((&*it.user, it.name.as_deref()), ("ada", Some("Ada L.")));
     assert_eq!(it.role, callgate::auth::Role::Moderator);
     assert!(it.allows("one") && it.allows("two") && !it.allows("three"));
+    let out = finish(command(&folder, "").arg("token"));
+    assert_eq!(out.code, Some(1));
+    assert!(out.stderr.contains("there is no secret to sign with; set auth.key"), "{}", out.stderr);
     for (config, arguments, why) in [
-        ("", &["token"][..], "there is no secret to sign with; set auth.key"),
-        (config, &["token", "--role", "king"], "write user, moderator or admin"),
-        (config, &["token", "--user", "a b"], "sub is not 1 to 128 visible ASCII characters"),
+        (config, &["token", "--role", "king"][..], "write user, moderator or admin"),
+        (config, &["token", "--user", "a b"], "a user is 1 to 128 visible ASCII characters"),
+        (config, &["token", "--user", ""], "a user is 1 to 128 visible ASCII characters"),
+        (config, &["token", "--name", " "], "not only blanks"),
+        (config, &["token", "--name", "a\u{1b}b"], "no control characters"),
+        (config, &["token", "--ttl", "0s"], "it would have expired at once"),
+        (config, &["token", "--ttl", "999ms"], "it would have expired at once"),
         (config, &["token", "--ttl", "soon"], "write a number and its unit"),
         (config, &["token", "--room", "tea", "--room", "a b"], "a room's id is 1 to 64 of A-Z a-z 0-9 _ -"),
         (config, &["token", "--room", ""], "a room's id is 1 to 64 of A-Z a-z 0-9 _ -"),
     ] {
         let out = finish(command(&folder, config).args(arguments));
-        assert_ne!(out.code, Some(0));
+        assert_eq!(out.code, Some(2), "{}", out.stderr);
         assert!(out.stdout.is_empty() && out.stderr.contains(why), "{}", out.stderr);
     }
     let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
@@ -216,11 +223,26 @@ fn what_cannot_be_used_is_found_by_check_and_no_reason_to_start_again() {
     };
     let (ca, key) = (file("ca.pem", "CERTIFICATE"), file("key.pem", "PUBLIC KEY"));
     let listen = "http.listen = [\"127.0.0.1:0\"]\nturn.listen = [\"127.0.0.1:0\"]\n";
+    let made = ["one", "two"].map(|name| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join(name), folder.path().join(format!("{name}-key")));
+        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        (certificate, key)
+    });
     for (config, place, commands) in [
+        (
+            format!(
+                "tls.listen = [\"127.0.0.1:0\"]\ntls.certificate = {:?}\ntls.key = {:?}\n",
+                made[0].0, made[1].1
+            ),
+            "callgate.toml:5: tls.key",
+            &["check", "reload", "serve"][..],
+        ),
         (
             "webhooks.urls = [\"https://hooks..example.org/\"]\n".to_owned(),
             "callgate.toml:3: webhooks.urls",
-            &["check", "reload", "serve"][..],
+            &["check", "reload", "serve"],
         ),
         (
             format!("webhooks.join_url = \"https://hooks.example.org\"\nwebhooks.ca = {ca:?}\n"),
@@ -262,4 +284,14 @@ fn credentials_are_of_the_daemons_own_secret() {
     let secret = secrecy::SecretString::from("what the daemon has kept");
     let same = callgate::turn::credential::mint(&secret, user, expiry.parse().unwrap());
     assert_eq!(made["password"], same.password);
+    for (arguments, why) in [
+        (["--ttl", "0s"], "it would have expired at once"),
+        (["--user", "room-member/abc"], "made with a join alone"),
+        (["--user", "a\nb"], "no control characters"),
+        (["--user", &"x".repeat(129)], "up to 128 bytes"),
+    ] {
+        let out = finish(bare(&folder).arg("credentials").args(arguments));
+        assert_eq!(out.code, Some(2), "{}", out.stderr);
+        assert!(out.stdout.is_empty() && out.stderr.contains(why), "{}", out.stderr);
+    }
 }

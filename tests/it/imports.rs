@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("turns", &[]),
     ("rate", &["customer"]),
     ("auth", &["config", "label", "stamp"]),
-    ("cli", &["auth", "config", "daemon", "log", "rooms::RoomId", "turn::credential"]),
+    ("cli", &["auth", "config", "daemon", "label", "log", "rooms::RoomId", "turn::credential"]),
     (
         "daemon",
         &[

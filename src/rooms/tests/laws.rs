@@ -337,7 +337,8 @@ impl Play {
             [None, Some("wrong"), Some("hash")][usize::from(password)].map(Into::into);
         let absent = kind.map(|kind| Absent { kind, listed: false });
         let session = u64::from(self.next);
-        let join = Join { absent, peer, session, who, password: password.clone(), maker, customer };
+        let (proven, shown) = (token, password.clone());
+        let join = Join { absent, peer, session, who, proven, password: shown, maker, customer };
         let answer = self.house.run(id, Command::Join(join));
         if let Ok(Answer::Seated { .. }) = answer {
             self.remember(id, peer);

@@ -148,6 +148,7 @@ impl House {
             peer,
             session: u64::from(peer.bytes()[0]),
             who: Who { user: user.map(Arc::from), ..Who::default() },
+            proven: false,
             password: None,
             maker: 0,
             customer: 0,
@@ -203,9 +204,13 @@ fn sound(room: &Room) {
     assert!(details.said.len() <= Details::MOST_SAID);
     let invited = details.people.values().filter(|person| person.standing == Standing::Invited);
     assert!(invited.filter(|person| person.by.is_some()).count() <= Details::MOST_INVITED);
-    assert!(
-        details.people.values().all(|person| person.by.is_none() || person.standing == Standing::Invited)
-    );
+    let comes_from = |person: &Person| match (&person.by, person.standing) {
+        (None, _) | (Some(_), Standing::Invited) => true,
+        // From where it came, and nothing else.
+        (Some(by), Standing::Member) => by.user.is_none() && by.customer != 0,
+        (Some(_), Standing::Moderator | Standing::Banned) => false,
+    };
+    assert!(details.people.values().all(comes_from));
     let belongs = details.belonging().next().is_some();
     let stays = room.kind == Kind::Channel && belongs;
     assert!(!room.members.is_empty() || room.expires.is_some() || stays, "an empty room that does not end");

@@ -231,6 +231,56 @@ fn whoever_invites_has_a_fair_share_whatever_it_calls_itself() {
     assert!(["cys", "dans", "adas"].into_iter().all(|it| standing(&house, it).is_some()));
 }
 
+/// Somebody from there comes in, and goes again: it belongs to the channel still.
+fn comes(house: &mut House, id: &RoomId, user: &str, customer: u32, proven: bool) -> Result<(), Refusal> {
+    house.now += Duration::from_millis(1);
+    let join = Join { customer, proven, ..house.who(Some(user)) };
+    let peer = house.take_seat(id, join)?;
+    house.run(id, Command::Lost { peer, session: u64::from(peer.bytes()[0]), keep: false }).map(|_| ())
+}
+
+#[test]
+fn one_address_that_comes_under_many_names_keeps_nobody_out_of_a_channel() {
+    let mut house = House::new(Rules { channel_capacity: 2000, ..rules() });
+    let id = room("a");
+    house.run(&id, made(Kind::Channel, Some("ada"), Options::default())).unwrap();
+    let belongs =
+        |house: &House, user: &str| house.rooms[&id].details().standing(user) == Some(Standing::Member);
+    // Before the others: a user of a token, a friend in the same house, and two from elsewhere.
+    for (user, customer, proven) in [("tom", 7, true), ("sam", 7, false), ("bob", 8, false), ("cy", 9, false)]
+    {
+        comes(&mut house, &id, user, customer, proven).unwrap();
+    }
+    for n in house.rooms[&id].details().people.len()..Details::MOST_PEOPLE {
+        comes(&mut house, &id, &format!("eve{n:04}"), 7, false).unwrap();
+    }
+    assert_eq!(comes(&mut house, &id, "eve", 7, false), Err(Refusal::TooManyPeople));
+    // The last who came goes first; who is here stays.
+    let here = house.enter(&id, Some("eve1023")).unwrap();
+    for (n, (user, customer, proven)) in
+        [("dan", 8, false), ("fay", 10, false), ("gus", 0, false), ("hal", 7, true)].into_iter().enumerate()
+    {
+        comes(&mut house, &id, user, customer, proven).unwrap();
+        assert!(belongs(&house, user) && !belongs(&house, &format!("eve{}", 1022 - n)), "{user}");
+    }
+    // Who is put out for good is known, too.
+    house.run(&id, Command::Kick { by: By::User("ada"), target: Target::User("ivy"), ban: true }).unwrap();
+    assert_eq!(house.rooms[&id].details().people.len(), Details::MOST_PEOPLE);
+    for user in ["eve1023", "tom", "sam", "bob", "cy"] {
+        assert!(belongs(&house, user), "{user}");
+    }
+    house.run(&id, leave(here)).unwrap();
+    // Everybody has a share: half of it is nobody's alone while another wants it.
+    let mut came = 0;
+    while comes(&mut house, &id, &format!("jo{came}"), 11, false).is_ok() {
+        came += 1;
+    }
+    assert!((450..=520).contains(&came), "{came}");
+    assert!(
+        ["tom", "sam", "bob", "cy", "dan", "fay", "gus", "hal"].into_iter().all(|user| belongs(&house, user))
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 

@@ -15,6 +15,7 @@ use super::super::hub::Hub;
 use super::super::lost::Past;
 use super::super::seal::Opened;
 use super::Asked;
+use super::talk::PAGE_BYTES;
 use super::welcome::HISTORY;
 use super::welcome::Heard;
 use super::welcome::Welcome;
@@ -26,6 +27,9 @@ use crate::rooms::Now;
 use crate::rooms::PeerId;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
+
+/// About how long it is what somebody is told of another member, in bytes.
+const MEMBER: usize = 1 << 10;
 
 /// A connection names the one that its client had before. If that is so, its seats are this one's; if not, nothing is said. If it
 /// is not known yet that the other one broke, this is asked again when it does (`Lost::name`).
@@ -155,9 +159,10 @@ impl Asked<'_> {
     /// Who joins a room that it is in is told of it again.
     pub(super) async fn again(&self, seat: Membership) -> Result<(), Failure> {
         let Membership { room, peer } = seat;
-        let (mut stored, mut waits) = (false, false);
+        let (mut stored, mut waits, mut others) = (false, false, 0);
         self.hub.store.look(&room, &mut |room| {
             stored = room.is_some_and(Room::is_stored);
+            others = room.map_or(0, |room| room.members.len());
             waits = room.is_some_and(|room| room.details().waiting.iter().any(|it| it.peer == peer));
         });
         if waits {
@@ -165,10 +170,15 @@ impl Asked<'_> {
             self.say(self.dialect.acks.waits, pieces);
             return Ok(());
         }
-        let messages = match stored && self.dialect.history {
-            true => self.messages(&room, None, HISTORY).await.unwrap_or_default(),
-            false => Vec::new(),
+        // It is no join that would be counted, and tells as much as one.
+        let bytes = PAGE_BYTES + others * MEMBER;
+        let history = async {
+            match stored && self.dialect.history {
+                true => self.messages(&room, None, HISTORY).await,
+                false => Ok((Vec::new(), false)),
+            }
         };
+        let (messages, _) = self.counted(bytes, history).await?.unwrap_or_default();
         self.commit(&room, &Command::Ask { peer }, |committed| {
             let Some(room) = committed.room else { return };
             let (ack, events) = (Some(self.dialect.acks.joined), self.dialect.joined);

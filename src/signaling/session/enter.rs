@@ -22,8 +22,10 @@ use super::bounded;
 use super::label;
 use super::leave::lose;
 use super::random;
+use super::shown_name;
 use super::welcome::Heard;
 use super::welcome::Welcome;
+use super::welcome::proven;
 use crate::customer::customer;
 use crate::rooms::Absent;
 use crate::rooms::Answer;
@@ -85,8 +87,9 @@ impl Asked<'_> {
                 let password = self.password(&room, it).await?;
                 let kind = absent.map_or(Kind::Channel, |absent| absent.kind);
                 let who = self.decided(&room, kind, who).await?;
-                let (peer, customer) = (PeerId::new(random()), self.customer());
-                Command::Join(Join { absent, peer, session, who, password, maker: self.maker(), customer })
+                let (peer, customer, maker) = (PeerId::new(random()), self.customer(), self.maker());
+                let proven = proven(self.connection);
+                Command::Join(Join { absent, peer, session, who, proven, password, maker, customer })
             }
         };
         let words = (Some(self.dialect.acks.joined), self.dialect.joined);
@@ -182,7 +185,7 @@ impl Asked<'_> {
     }
 
     fn who(&self, it: &Arguments<'_>) -> Result<Who, Failure> {
-        let (user, name) = (label("userId", it.user.as_ref())?, label("name", it.name.as_ref())?);
+        let (user, name) = (label("userId", it.user.as_ref())?, shown_name(it)?);
         Ok(match self.connection.identity() {
             Some(identity) => identity.who(user, name),
             None => Who { user, name, ..Who::default() },
@@ -282,7 +285,7 @@ impl Asked<'_> {
             return Err(Failure::new(Code::Forbidden, "your token is for certain rooms: it makes none"));
         }
         if it.capacity == Some(0) {
-            return Err(Failure::bad("a room holds at least one"));
+            return Err(Failure::bad("capacity (maxUsers) is at least 1"));
         }
         let media = match it.media.as_deref() {
             None => None,
@@ -303,7 +306,7 @@ impl Asked<'_> {
         };
         let options = Options {
             capacity: it.capacity,
-            name: label("name", it.name.as_ref())?,
+            name: shown_name(it)?,
             description: bounded("description", it.description.as_ref(), DESCRIPTION)?,
             media,
             private,
@@ -329,6 +332,7 @@ impl Asked<'_> {
             peer: PeerId::new(random()),
             session: self.connection.number,
             who,
+            proven: proven(self.connection),
             password,
             maker: self.maker(),
             customer: self.customer(),

@@ -200,12 +200,28 @@ fn label(what: &str, text: Option<&Cow<'_, str>>) -> Result<Option<Arc<str>>, Fa
     bounded(what, text, LABEL)
 }
 
+/// A name that others are shown: what of it can be shown, none if that is nothing.
+fn shown_name(it: &Arguments<'_>) -> Result<Option<Arc<str>>, Failure> {
+    let name = label("name", it.name.as_ref())?;
+    Ok(name.and_then(|name| label::shown(&name)).map(Arc::from))
+}
+
 fn bounded(what: &str, text: Option<&Cow<'_, str>>, most: usize) -> Result<Option<Arc<str>>, Failure> {
     match text {
         Some(text) if text.len() > most => Err(Failure::bad(format!("{what} is longer than {most} bytes"))),
         Some(text) if !text.is_empty() => Ok(Some(Arc::from(&**text))),
         _ => Ok(None),
     }
+}
+
+/// How long a text is when it is written as JSON, in bytes, without its quotes.
+pub(super) fn written(text: &str) -> usize {
+    let written = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(written).sum()
 }
 
 impl Asked<'_> {
@@ -254,7 +270,8 @@ impl Asked<'_> {
 
     /// The room meant, by the name that must be there.
     fn room(it: &Arguments<'_>) -> Result<RoomId, Failure> {
-        let room = it.room.as_deref().ok_or_else(|| Failure::bad("a room's id is missing"))?;
+        let room =
+            it.room.as_deref().ok_or_else(|| Failure::bad("a room's id is missing: roomId, or room"))?;
         RoomId::parse(room).ok_or_else(|| Failure::bad("a room's id is 1 to 64 of A-Z a-z 0-9 _ -"))
     }
 
@@ -277,7 +294,7 @@ impl Asked<'_> {
             None => match self.connection.seats().as_slice() {
                 [seat] => Ok(seat.clone()),
                 [] => Err(Failure::new(Code::NotAMember, "you are not in a room")),
-                _ => Err(Failure::bad("which room?")),
+                _ => Err(Failure::bad("roomId is missing, and you are in several rooms")),
             },
         }
     }

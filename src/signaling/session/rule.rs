@@ -141,7 +141,7 @@ impl Asked<'_> {
     pub(super) async fn list(&self, it: &Arguments<'_>) -> Result<(), Failure> {
         let after = match it.from.as_deref() {
             None => None,
-            Some(text) => Some(place(text).ok_or_else(|| Failure::bad("that is no cursor of this list"))?),
+            Some(text) => Some(place(text).ok_or_else(|| Failure::bad("after is no cursor of this list"))?),
         };
         let most = it.limit.and_then(|most| usize::try_from(most).ok()).unwrap_or(directory::LONGEST_PAGE);
         self.hub.watchers.watch(self.connection);
@@ -153,6 +153,8 @@ impl Asked<'_> {
             None => self.hub.page(after.as_ref(), most),
             Some(search) => self.hub.search(after, most, search).await?,
         };
+        let counted = self.hub.bank.read(self.connection.accounts(), page.length(), self.now.at);
+        counted.map_err(|wait| Failure::too_many(wait, "more is read than allowed"))?;
         let pieces = Pieces { rooms: Some(&page.rooms), next: page.next.as_deref(), ..Pieces::default() };
         self.say(self.dialect.acks.list, pieces);
         Ok(())

@@ -16,6 +16,7 @@ use super::Asked;
 use super::LABEL;
 use super::label;
 use super::random;
+use super::written;
 use crate::rooms::Answer;
 use crate::rooms::Command;
 use crate::rooms::Event;
@@ -33,6 +34,10 @@ const MOST_ATTACHMENTS: usize = 16;
 /// How many messages a page of history has, and may have.
 const PAGE: u64 = 50;
 const LONGEST_PAGE: u64 = 200;
+/// How long a page may be, in bytes, if it has more than one message: a transport's queue counts packets and not bytes.
+pub(super) const PAGE_BYTES: usize = 128 << 10;
+/// What a message takes beside its text and its attachments: who said it, when, under which ids.
+const MESSAGE: usize = 1 << 10;
 
 impl Asked<'_> {
     /// Passes something on. It never waits: it changes nothing.
@@ -47,7 +52,11 @@ impl Asked<'_> {
         let data = match it.data {
             Some(data) => data,
             None if kind == "candidate" => RawValue::NULL,
-            None => return Err(Failure::bad("there is nothing to pass on")),
+            None => {
+                return Err(Failure::bad(
+                    "there is nothing to pass on: sdp, offer, answer, candidate, action or data is missing",
+                ));
+            }
         };
         let command = Command::Signal { from: seat.peer, to: it.to.as_deref(), kind, data };
         let addresses = candidates::addresses(data.get());
@@ -76,7 +85,7 @@ impl Asked<'_> {
         let text = it.text.as_deref().unwrap_or_default();
         let attachments = it.attachments.map(attached).transpose()?.flatten();
         if text.is_empty() && attachments.is_none() {
-            return Err(Failure::bad("there is nothing said"));
+            return Err(Failure::bad("there is nothing said: text (message, msg) is missing or empty"));
         }
         if text.len() > TEXT {
             return Err(Failure::new(Code::TooLarge, format!("longer than {TEXT} bytes")));
@@ -118,10 +127,7 @@ impl Asked<'_> {
             Some(id) => Some(PeerId::parse(id).ok_or_else(|| Failure::bad("before is a message's id"))?),
         };
         let most = usize::try_from(it.limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE)).unwrap_or(1);
-        // One more than asked for: whether there is more is to be said.
-        let mut messages = self.messages(&room, before, most + 1).await?;
-        let more = messages.len() > most;
-        messages.truncate(most);
+        let (messages, more) = self.counted(PAGE_BYTES, self.messages(&room, before, most)).await??;
         let oldest = messages.last().filter(|_| more).map(|it| it.id.to_string());
         let pieces = Pieces {
             room_id: Some(&room),
@@ -133,16 +139,45 @@ impl Asked<'_> {
         Ok(())
     }
 
+    /// What was said in a room, newest first: at most so many, and as much as goes on a page; and whether there is more.
     pub(super) async fn messages(
         &self,
         room: &RoomId,
         before: Option<PeerId>,
         most: usize,
-    ) -> Result<Vec<Message>, Failure> {
-        self.hub.store.history(room, before, most).await.map_err(|fault| {
+    ) -> Result<(Vec<Message>, bool), Failure> {
+        // One more than asked for: whether there is more is to be said.
+        let mut found = self.hub.store.history(room, before, most + 1).await.map_err(|fault| {
             tracing::warn!(%fault, "a history cannot be read");
             Failure::new(Code::NotStored, "the history cannot be read just now")
-        })
+        })?;
+        let mut bytes = 0;
+        let fits = |message: &&Message| {
+            bytes += length(message);
+            bytes <= PAGE_BYTES
+        };
+        let kept = found.iter().take(most).take_while(fits).count().max(1);
+        let more = found.len() > kept;
+        found.truncate(kept);
+        Ok((found, more))
+    }
+
+    /// Reads messages, and counts their bytes for who asks: `bytes` is the most that there may be, with what else is told.
+    ///
+    /// # Errors
+    /// It has read so much that nothing is looked up.
+    pub(super) async fn counted(
+        &self,
+        bytes: usize,
+        messages: impl Future<Output = Result<(Vec<Message>, bool), Failure>>,
+    ) -> Result<Result<(Vec<Message>, bool), Failure>, Failure> {
+        let (bank, accounts) = (&self.hub.bank, self.connection.accounts());
+        let counted = bank.read(accounts, bytes, self.now.at);
+        counted.map_err(|wait| Failure::too_many(wait, "more is read than allowed"))?;
+        let found = messages.await;
+        let there: usize = found.iter().flat_map(|(messages, _)| messages).map(length).sum();
+        bank.unread(accounts, PAGE_BYTES.saturating_sub(there));
+        Ok(found)
     }
 
     /// Members may read, there or not.
@@ -176,6 +211,12 @@ impl Asked<'_> {
         })
         .await
     }
+}
+
+/// About how long a message is as it is told, in bytes.
+fn length(message: &Message) -> usize {
+    let attached = message.attachments.as_ref().map_or(0, |it| it.get().len());
+    MESSAGE + written(&message.text) + attached
 }
 
 /// What came along with a message: a short array, or nothing.

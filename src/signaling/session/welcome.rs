@@ -68,7 +68,7 @@ impl Asked<'_> {
 
     /// Greets a newcomer with what was said before it came. What is said meanwhile waits with its seat.
     pub(super) async fn tell_history(&self, welcome: &Welcome, snapshot: &Room) -> Result<(), Failure> {
-        let messages = self.messages(&snapshot.id, None, HISTORY).await.unwrap_or_default();
+        let (messages, _) = self.messages(&snapshot.id, None, HISTORY).await.unwrap_or_default();
         let greeted = |seat: &mut Seat| {
             let heard = |message: &Message| seat.kept.has(message.id);
             let messages: Vec<Message> = messages.iter().filter(|it| !heard(it)).cloned().collect();
@@ -183,7 +183,8 @@ fn role(connection: &Connection) -> Rank {
     connection.identity().map_or(Rank::Member, |identity| identity.rank)
 }
 
-fn proven(connection: &Connection) -> bool {
+/// Whether a token proves who it is.
+pub(super) fn proven(connection: &Connection) -> bool {
     connection.identity().is_some_and(|identity| identity.proven)
 }
 

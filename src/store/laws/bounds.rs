@@ -82,3 +82,37 @@ fn as_many_calls_are_kept_as_asked_for_and_as_long() {
         }
     }
 }
+
+/// A file is on a disk; memory is everybody's.
+#[test]
+fn in_memory_what_is_said_in_one_room_drives_out_its_own_and_no_more_than_so_much_is_kept() {
+    let now = now();
+    let store = Way::Volatile.keeping(Keep { history: 1000, ..KEEP }, MANY, now.at);
+    let amy = user("amy");
+    for (n, room) in (1..).zip(["a", "b"]) {
+        run(&store, &id(room), &create(Kind::Channel, amy.clone(), 0), now).unwrap();
+        run(&store, &id(room), &join(None, n, amy.clone()), now).unwrap();
+    }
+    let say = |room: &str, n: u64, from: u8| {
+        let said =
+            Message { text: "x".repeat(16 << 10).into(), ..Message::clone(&message(n, from, &amy, None)) };
+        run(&store, &id(room), &Command::Chat(&Arc::new(said)), now).unwrap();
+    };
+    let kept = |room: &str| wait(store.history(&id(room), None, 1000)).unwrap();
+    for n in 1..4 {
+        say("b", n, 2);
+    }
+    for n in 1..=200 {
+        say("a", n, 1);
+    }
+    assert_eq!(kept("b").len(), 3);
+    let of_a = kept("a");
+    assert!((50..62).contains(&of_a.len()), "{}", of_a.len());
+    assert_eq!(of_a[0].id, message(200, 1, &amy, None).id);
+    // Where the room ends there is place again.
+    run(&store, &id("a"), &Command::Close { by: By::Operator }, now).unwrap();
+    for n in 4..40 {
+        say("b", n, 2);
+    }
+    assert_eq!(kept("b").len(), 39);
+}

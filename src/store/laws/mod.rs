@@ -93,6 +93,7 @@ fn join(kind: Option<Kind>, n: u8, who: Who) -> Command<'static> {
         peer: peer(n),
         session: 0,
         who,
+        proven: false,
         password: None,
         maker: u64::from(n),
         customer: 0,

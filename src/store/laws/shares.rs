@@ -358,3 +358,38 @@ fn who_comes_into_a_channel_full_of_invitations_takes_the_place_of_one_after_the
         assert!(store.invitations_of("u0002", 9).is_empty() && !store.invitations_of("u0008", 9).is_empty());
     }
 }
+
+#[test]
+fn one_address_invites_so_many_and_no_more_whoever_they_are() {
+    let (now, per_room) = (now(), Details::MOST_INVITED);
+    let store = Way::Volatile.open(MANY, now.at);
+    let rooms = super::super::index::MOST_INVITATIONS_FROM_ONE as usize / per_room;
+    let invite = |room: usize, by, user: &str, customer| {
+        run(&store, &id(&format!("r{room}")), &Command::Invite { by, user, customer }, now).map(|_| ())
+    };
+    let amy = By::User("amy");
+    for room in 0..=rooms {
+        let maker = 2 * room as u64 + 2;
+        run(&store, &id(&format!("r{room}")), &create(Kind::Channel, user("amy"), maker), now).unwrap();
+    }
+    for n in 0..rooms * per_room {
+        invite(n / per_room, amy, &format!("u{n}"), 7).unwrap();
+    }
+    assert_eq!(invite(rooms, amy, "one more", 7), Err(Refusal::TooManyInvited));
+    // Of other addresses, and of nowhere in particular.
+    for (by, user, customer) in [(amy, "bob", 8), (amy, "cy", 0), (By::Operator, "dan", 0)] {
+        invite(rooms, by, user, customer).unwrap();
+    }
+    // One comes, one is taken back, one is put out for good, and a room ends.
+    run(&store, &id("r0"), &join(None, 1, user("u0")), now).unwrap();
+    run(&store, &id("r0"), &Command::Pardon { by: amy, user: "u1" }, now).unwrap();
+    run(&store, &id("r0"), &Command::Kick { by: amy, target: Target::User("u2"), ban: true }, now).unwrap();
+    for n in 0..3 {
+        invite(rooms, amy, &format!("late{n}"), 7).unwrap();
+    }
+    assert_eq!(invite(rooms, amy, "one more", 7), Err(Refusal::TooManyInvited));
+    run(&store, &id("r1"), &Command::Close { by: amy }, now).unwrap();
+    for n in 3..Details::MOST_INVITED - 2 {
+        invite(rooms, amy, &format!("late{n}"), 7).unwrap();
+    }
+}

@@ -67,9 +67,16 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held")] Option<File>);
 
+const LOCK: &str = ".lock";
+
+/// Whether a callgate has ever had this file: its lock stays when it goes.
+pub(super) fn is_known(path: &Path) -> bool {
+    beside(path, LOCK).exists()
+}
+
 impl Lock {
     pub(super) fn take(path: &Path) -> Result<Lock, Trouble> {
-        let lock = beside(path, ".lock");
+        let lock = beside(path, LOCK);
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(&lock);
         let file = match open {

@@ -94,6 +94,9 @@ impl Sqlite {
 
     fn begin(path: &Path, keep: Keep, late: Duration) -> Result<Sqlite, Trouble> {
         let made = file::make(path)?;
+        if !made && !file::is_known(path) {
+            strange(path)?;
+        }
         let lock = Arc::new(Lock::take(path)?);
         let found = match open(path) {
             Err(Trouble::Damaged(why)) => {
@@ -166,6 +169,19 @@ impl Sqlite {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Looks at a file that no callgate has had, before anything is done to it or beside it: a slip in `store.url` is to cost nobody a
+/// file.
+fn strange(path: &Path) -> Result<(), Trouble> {
+    match file::read(path).and_then(|db| schema::is_ours(&db)) {
+        Err(Trouble::Damaged(_)) => {
+            Err(Trouble::NotOurs("it is no database, and no callgate has used it: name another file".into()))
+        }
+        Err(Trouble::NotOurs(why)) => Err(Trouble::NotOurs(why)),
+        // What cannot be looked into is met again.
+        _ => Ok(()),
     }
 }
 

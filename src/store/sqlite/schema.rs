@@ -101,16 +101,29 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), Trouble> {
         let version = version(&step)?;
         let Some(sql) = STEPS.get(version) else { return Ok(()) };
         if version == 0 {
-            let tables: i64 = step.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-            if tables > 0 {
-                return Err(Trouble::NotOurs("it is the database of another program".into()));
-            }
+            is_empty(&step)?;
             step.pragma_update(None, "application_id", APPLICATION)?;
         }
         step.execute_batch(sql)?;
         step.execute_batch(&format!("PRAGMA user_version = {}", version + 1))?;
         step.commit()?;
     }
+}
+
+/// Whether it is ours, or nobody's yet, as far as reading tells.
+///
+/// # Errors
+/// It is another program's, of a newer version, or no database.
+pub(super) fn is_ours(db: &Connection) -> Result<(), Trouble> {
+    if version(db)? == 0 { is_empty(db) } else { Ok(()) }
+}
+
+fn is_empty(db: &Connection) -> Result<(), Trouble> {
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 {
+        return Err(Trouble::NotOurs("it is the database of another program".into()));
+    }
+    Ok(())
 }
 
 /// Whether the tables are those of this version: then nothing has to be written to use them.

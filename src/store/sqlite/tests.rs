@@ -420,10 +420,18 @@ fn a_file_is_one_daemon_s_and_ours() {
     drop(open_in(&folder));
     let strange = folder.path().join("strange.db");
     Connection::open(&strange).unwrap().execute_batch("CREATE TABLE notes (x)").unwrap();
-    let why = Sqlite::open(&strange, KEEP).unwrap_err();
-    assert!(why.0.contains("another program"), "{why}");
-    let db = Connection::open(&strange).unwrap();
-    assert_eq!(db.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0)), Ok(0));
+    let text = folder.path().join("settings.toml");
+    std::fs::write(&text, "a = 1\n".repeat(1000)).unwrap();
+    // Nothing is done to them, nor beside them, however often it is tried.
+    for (path, words) in [(&strange, "another program"), (&text, "no callgate has used it")].repeat(2) {
+        let before = std::fs::read(path).unwrap();
+        let why = Sqlite::open(path, KEEP).unwrap_err();
+        assert!(why.0.contains(words), "{why}");
+        assert_eq!(std::fs::read(path).unwrap(), before);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.filter(|it| it.to_str().unwrap().starts_with(name)).count(), 1, "{name}");
+    }
 }
 
 #[test]

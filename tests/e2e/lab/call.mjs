@@ -33,6 +33,7 @@ export async function openPeer({ name, origin, room, relay = false, netns, ca })
   const log = [];
   try {
     const page = await browser.newPage({ viewport: { width: 1000, height: 700 } });
+    page.setDefaultTimeout(60_000);
     page.on('console', (message) => log.push(`${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => log.push(`page error: ${error.message}`));
     await page.addInitScript(recordConnections);
@@ -90,13 +91,13 @@ function peer({ name, browser, page, log }) {
     relayAddress: async () => (await stats()).find((s) => s.type === 'local-candidate' && s.candidateType === 'relay')?.address,
     connected: () =>
       wait('connected', () => page.evaluate(() => window.recorded.some((pc) => pc.connectionState === 'connected')), {
-        timeout: 30_000,
+        timeout: 60_000,
       }),
     /** Waits until `count` more video frames of the other side were decoded here. */
     watch: async (count = 15) => {
       const before = await framesDecoded();
       return wait(`${count} more frames decoded than ${before}`, async () => (await framesDecoded()) >= before + count, {
-        timeout: 20_000,
+        timeout: 60_000,
       });
     },
     /** Waits until a second's worth of pictures came within a second or so: a picture that was still on its way is none. */
@@ -105,7 +106,7 @@ function peer({ name, browser, page, log }) {
         const before = await framesDecoded();
         await sleep(500);
         return (await framesDecoded()) - before >= 5;
-      }, { timeout: 30_000, every: 0 }),
+      }, { timeout: 60_000, every: 0 }),
     wait,
     /** How many others the page believes to be in the room. */
     others: () => page.evaluate(() => window.callgate.room.peers.size),
@@ -161,7 +162,7 @@ export async function pingBothWays(...peers) {
       const begun = performance.now();
       window.labChannel.send(`ping of ${name}`);
       while (!window.labEchoes.includes(`pong of ${name}`)) {
-        if (performance.now() - begun > 15_000) return undefined;
+        if (performance.now() - begun > 60_000) return undefined;
         await new Promise((done) => setTimeout(done, 1));
       }
       return performance.now() - begun;

@@ -62,7 +62,7 @@ export function useLab({ places, oneToOne = false, config = {} }) {
   };
 
   /** Waits until everything that calls made in the daemon is gone again. */
-  lab.nothingIsLeft = async (timeout = 15_000) => {
+  lab.nothingIsLeft = async (timeout = 90_000) => {
     let left;
     const look = async () => {
       const m = await lab.daemon.metrics();

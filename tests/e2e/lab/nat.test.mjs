@@ -6,7 +6,7 @@ import { isRelayed } from './call.mjs';
 import { useLab } from './lab.mjs';
 
 const lab = useLab({ places: ['symA', 'symB', 'coneC', 'coneD', 'v6only'], config: { rooms: { grace: '2s' } } });
-const limits = { timeout: 90_000 };
+const limits = { timeout: 400_000 };
 
 async function call(t, places, options) {
   const made = await lab.call(`${places.join('-')}${options?.relay ? '-forced' : ''}`, places, options);
@@ -53,7 +53,7 @@ describe('a call connects', () => {
     assert.ok(!pairs.some(isRelayed), JSON.stringify(pairs));
   });
 
-  test('and after all these calls nothing is left in the daemon', { timeout: 60_000 }, async () => {
+  test('and after all these calls nothing is left in the daemon', { timeout: 400_000 }, async () => {
     assert.ok((await lab.daemon.metrics()).sum('callgate_joins_total') >= 10);
     await lab.nothingIsLeft();
   });

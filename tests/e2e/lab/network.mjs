@@ -236,16 +236,18 @@ function mapping(outside) {
     }`;
 }
 
-/** Scripts that end with 0 when the server answers within a second: a Binding over UDP, a connection over TCP. */
+/** Scripts that end with 0 when the server answers within some seconds: a Binding over UDP, a connection over TCP. */
 const probes = {
   udp: `
     const socket = require('dgram').createSocket(process.argv[1].includes(':') ? 'udp6' : 'udp4');
     socket.once('message', () => process.exit(0)).once('error', () => process.exit(1));
-    socket.send(Buffer.from('000100002112a442' + '01'.repeat(12), 'hex'), process.argv[2], process.argv[1]);
-    setTimeout(() => process.exit(1), 1000);`,
+    const ask = () => socket.send(Buffer.from('000100002112a442' + '01'.repeat(12), 'hex'), process.argv[2], process.argv[1]);
+    ask();
+    setInterval(ask, 500);
+    setTimeout(() => process.exit(1), 4000);`,
   tcp: `
     require('net').connect(process.argv[2], process.argv[1]).once('connect', () => process.exit(0)).once('error', () => process.exit(1));
-    setTimeout(() => process.exit(1), 1000);`,
+    setTimeout(() => process.exit(1), 4000);`,
 };
 
 /** Ends every process in the namespace, then removes it. */

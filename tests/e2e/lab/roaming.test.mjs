@@ -29,11 +29,12 @@ async function swap(t, how) {
     assert.notEqual(await peer.iceUser(), users[i], 'ICE was not restarted');
     assert.ok(await peer.page.evaluate(() => window.recorded.length === 1), 'the call was made anew');
   }
-  assert.ok(Math.max(...times) <= 10, `after ${times} s only`);
+  // (Two to seven where nothing else goes on.)
+  assert.ok(Math.max(...times) <= 30, `after ${times} s only`);
 }
 
 for (const [how, relay] of [['relay on both sides', true], ['relay on one side', false]]) {
-  test(`a call goes on when a client's network changes, and changes back (${how})`, { timeout: 120_000 }, async (t) => {
+  test(`a call goes on when a client's network changes, and changes back (${how})`, { timeout: 400_000 }, async (t) => {
     const { peers } = await lab.call(`roaming-${relay ? 'forced' : 'free'}`, ['roamer', 'symB'], { relay });
     await swap(t, 'there');
     await swap(t, 'and back');
@@ -42,4 +43,4 @@ for (const [how, relay] of [['relay on both sides', true], ['relay on one side',
 }
 
 // The connections of the networks that are gone are found out by time-outs.
-test('and after all that nothing is left in the daemon', { timeout: 90_000 }, () => lab.nothingIsLeft(60_000));
+test('and after all that nothing is left in the daemon', { timeout: 240_000 }, () => lab.nothingIsLeft(180_000));

@@ -41,6 +41,7 @@ export async function openBrowser({ netns, origin, ca, args = [] } = {}) {
   const browser = await chromium.launch({
     executablePath,
     chromiumSandbox: false,
+    timeout: 120_000,
     env: { ...process.env, HOME: home },
     args: [...flags, ...(origin ? [`--unsafely-treat-insecure-origin-as-secure=${origin}`] : []), ...args],
   });

@@ -181,6 +181,7 @@ async fn among_many_rooms_neither_a_page_nor_a_search_holds_others_up() {
             peer: PeerId::new(peer),
             session: n,
             who: Who::default(),
+            proven: false,
             password: None,
             maker: 0,
             customer: 0,

@@ -264,3 +264,66 @@ async fn a_creator_rules_a_channel_from_afar_and_nobody_else_does() {
     assert_eq!(ada.ask("room.delete", json!({"room": room})).await, json!({"ok": true}));
     assert_eq!(ada.fail("room.delete", json!({"room": room})).await, "no-such-room");
 }
+
+/// A page is handed one for a room of its own, and is not to learn what else its user is in.
+#[tokio::test(start_paused = true)]
+async fn a_token_for_some_rooms_hears_of_no_others() {
+    const KEY: &str = "a key of thirty-two characters..";
+    let auth =
+        callgate::config::read(None, &format!("[auth]\nkey = \"{KEY}\""), &Default::default()).unwrap().auth;
+    let keyring = callgate::auth::Keyring::read(&auth).unwrap();
+    let house = open(settings(), |parts| parts.tokens = Arc::new(callgate::auth::Tokens::new(keyring))).await;
+    let (mut ada, mut cy) = (Client::user(&house, "ada").await, Client::user(&house, "cy").await);
+    let tea = create(&mut ada, json!({"kind": "channel", "name": "Tea", "private": true})).await;
+    let work = create(&mut cy, json!({"kind": "channel", "name": "Work", "private": true})).await;
+    for (owner, room) in [(&mut ada, &tea), (&mut cy, &work)] {
+        assert_eq!(owner.ask("room.invite", json!({"room": room, "userId": "bob"})).await["ok"], true);
+    }
+    let mut bob = Client::user(&house, "bob").await;
+    bob.join(&tea).await;
+    bob.join(&work).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let minted = |rooms| callgate::auth::Minted {
+        user: "bob",
+        name: None,
+        role: callgate::auth::Role::User,
+        rooms,
+        issuer: None,
+        audience: None,
+        now,
+        expires: now + 600,
+    };
+    let only = [tea.clone()];
+    for (rooms, all) in [(None, true), (Some(&only[..]), false)] {
+        let token = callgate::auth::mint(&KEY.into(), &minted(rooms));
+        let mut page = Client::open(Way::Straight(house.router.clone()), &house, "").await;
+        page.hello(&format!("40{}", json!({"dialect": "community", "token": token}))).await;
+        let names = |list: &Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let mut listed = names(&page.event("roomsList").await);
+        listed.sort();
+        assert_eq!(listed, if all { vec!["Tea", "Work"] } else { vec!["Tea"] });
+        let online = |heard: Vec<Value>| {
+            let mut users: Vec<String> =
+                heard.iter().map(|it| it["userId"].as_str().unwrap().to_owned()).collect();
+            users.sort();
+            users
+        };
+        let here = online(page.events("contactOnline").await);
+        assert_eq!(here, if all { vec!["ada", "cy"] } else { vec!["ada"] });
+        // What becomes of others, and where else its user is invited, is not told either.
+        cy.breaks().await;
+        a_moment().await;
+        assert_eq!(online(page.events("contactOffline").await), if all { vec!["cy"] } else { vec![] });
+        cy = Client::user(&house, "cy").await;
+        assert_eq!(online(page.events("contactOnline").await), if all { vec!["cy"] } else { vec![] });
+        let other = create(&mut cy, json!({"kind": "channel", "name": "Other", "private": true})).await;
+        cy.ask("room.invite", json!({"room": other, "userId": "bob"})).await;
+        assert_eq!(page.events("roomInvitation").await.len(), usize::from(all));
+    }
+    let token = callgate::auth::mint(&KEY.into(), &minted(Some(&only[..])));
+    let mut page = Client::open(Way::Straight(house.router.clone()), &house, "").await;
+    page.hello(&format!("40{}", json!({"dialect": "community", "token": token}))).await;
+    assert!(page.events("roomInvitation").await.is_empty());
+}

@@ -144,3 +144,149 @@ async fn what_comes_right_after_the_hello_is_carried_out_in_order() {
         assert!(acks.is_empty(), "{acks:?}");
     }
 }
+
+#[tokio::test]
+async fn a_name_is_what_of_it_can_be_shown() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    let room = ada.join("r").await["room"]["id"].clone();
+    for (said, shown) in [
+        (json!("Ada 🎉 لندن"), json!("Ada 🎉 لندن")),
+        (json!("  Ada\u{0}\u{1b}[31m\n"), json!("Ada[31m")),
+        (json!("   "), json!(null)),
+        (json!("\u{0} \u{7}"), json!(null)),
+        (json!(""), json!(null)),
+        (json!(null), json!(null)),
+    ] {
+        // With the join, and in the handshake.
+        let mut with_it = Client::connect(&house).await;
+        let joined = with_it.ask("room.join", json!({"room": room, "name": said})).await;
+        assert_eq!(joined["self"]["name"], shown, "{said}");
+        assert_eq!(ada.event("room.peer-joined").await["peer"]["name"], shown, "{said}");
+        let auth = json!({"dialect": "native", "username": said}).to_string();
+        let mut before = Client::connect_with(&house, "", &auth).await;
+        assert_eq!(before.join("r").await["self"]["name"], shown, "{said}");
+        ada.event("room.peer-joined").await;
+        // A room's, too.
+        let made = before.ask("room.create", json!({"name": said})).await;
+        assert_eq!(made["room"]["name"], shown, "{said}");
+        for client in [&mut with_it, &mut before] {
+            client.ask("room.leave", json!({"room": "r"})).await;
+        }
+    }
+    assert_eq!(ada.fail("room.create", json!({"name": "x".repeat(129)})).await, "bad-request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_something_wrong_hears_under_which_key() {
+    let house = house(settings()).await;
+    let mut ada = Client::user(&house, "ada").await;
+    ada.join("r").await;
+    for (event, body, words) in [
+        ("room.join", json!({"room": 7}), &["room: ", "`7`", "a string"][..]),
+        ("join", json!({"roomId": {"a": 1}}), &["roomId: ", "a string"]),
+        ("room.join", json!({"room": "s", "name": true}), &["name: ", "a string"]),
+        ("join-room", json!({"roomId": "s", "userId": 7}), &["userId: ", "`7`"]),
+        ("room.create", json!({"capacity": "5"}), &["capacity: ", "a whole number"]),
+        ("room.create", json!({"capacity": -3}), &["capacity: ", "a whole number"]),
+        ("room.create", json!({"private": "yes"}), &["private: ", "a boolean"]),
+        ("room.lock", json!({"room": "r", "locked": 1}), &["locked: ", "a boolean"]),
+        ("room.history", json!({"room": "r", "limit": "5"}), &["limit: ", "a whole number"]),
+        ("chat-message", json!({"roomId": "r", "msg": 5}), &["msg: ", "a string"]),
+        ("offer", json!({"roomId": "r", "targetId": 5, "sdp": {}}), &["targetId: ", "`5`"]),
+        ("room.join", json!({"id": 5}), &["id: ", "`5`"]),
+        ("room.join", json!({}), &["roomId"]),
+        ("offer", json!({"roomId": "r"}), &["sdp"]),
+        ("chat-message", json!({"roomId": "r"}), &["msg"]),
+        ("room.create", json!({"capacity": 0}), &["capacity"]),
+    ] {
+        let answer = ada.ask(event, body.clone()).await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(answer["error"]["code"], "bad-request", "{body}");
+        assert!(words.iter().all(|word| message.contains(word)), "{event} {body}: {message}");
+    }
+}
+
+/// A channel of ada's with so many messages, each as long as one may be.
+async fn told_at_length(house: &House, many: usize) -> (Client, Value) {
+    let mut ada = Client::user(house, "ada").await;
+    let room = ada.ask("room.create", json!({"kind": "channel"})).await["room"]["id"].clone();
+    ada.ask("room.join", json!({"room": room})).await;
+    for n in 0..many {
+        // Written as JSON it is twice as long.
+        let text = format!("{n:03}{}", "\"".repeat((16 << 10) - 3));
+        assert_eq!(ada.ask("chat", json!({"room": room, "text": text})).await["ok"], true);
+    }
+    (ada, room)
+}
+
+/// What is handed to a transport is bounded by its number alone, and a short question may have a long answer.
+#[tokio::test(start_paused = true)]
+async fn a_page_of_a_history_is_so_long_and_the_rest_is_on_the_next() {
+    let house = house(settings()).await;
+    let (mut ada, room) = told_at_length(&house, 20).await;
+    let (mut read, mut before) = (Vec::new(), json!(null));
+    loop {
+        let page = ada.ask("room.history", json!({"room": room, "limit": 200, "before": before})).await;
+        assert!(page.to_string().len() <= 160 << 10, "{}", page.to_string().len());
+        let texts = page["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["text"].as_str().unwrap()[..3].to_owned());
+        read.splice(0..0, texts);
+        before = page["before"].clone();
+        if before.is_null() {
+            break;
+        }
+    }
+    assert_eq!(read, (0..20).map(|n| format!("{n:03}")).collect::<Vec<_>>());
+    // Who comes in hears the last of it.
+    let mut bob = Client::user(&house, "bob").await;
+    let joined = bob.ask("joinRoom", room.clone()).await;
+    assert_eq!(joined["success"], true, "{joined}");
+    let told = bob.event("roomHistory").await;
+    assert!(told.to_string().len() <= 160 << 10, "{}", told.to_string().len());
+    assert!(told["history"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap().starts_with("019"));
+}
+
+/// So many seconds, with its heartbeat.
+async fn a_while(client: &mut Client, seconds: usize) {
+    for _ in 0..seconds {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.events("nothing").await;
+    }
+}
+
+/// It is asked for as what is sent is: by bytes a second.
+#[tokio::test(start_paused = true)]
+async fn who_reads_faster_than_it_may_is_told_when_to_go_on() {
+    let house = house(Settings { bytes_per_second: 64 << 10, ..settings() }).await;
+    let (mut ada, room) = told_at_length(&house, 5).await;
+    a_while(&mut ada, 10).await;
+    let mut read = 0;
+    for (event, body) in [
+        ("room.history", json!({"room": room})),
+        ("joinRoom", room.clone()),
+        ("room.history", json!({"room": room})),
+    ] {
+        let mut refused = 0;
+        for _ in 0..20 {
+            let answer = ada.ask(event, body.clone()).await;
+            if answer["ok"] == true || answer["success"] == true {
+                read += answer.to_string().len();
+                continue;
+            }
+            refused += 1;
+            let error = if event == "joinRoom" { &answer } else { &answer["error"] };
+            assert_eq!(error["code"], "too-many-requests", "{answer}");
+            assert!(error["retryAfter"].as_u64().is_some_and(|wait| wait > 0), "{answer}");
+        }
+        assert!(refused >= 10, "{event}: {refused}");
+    }
+    assert!(read < 600 << 10, "{read}");
+    // What it says is not counted with it, and later it reads again.
+    assert_eq!(ada.ask("sendMessage", json!({"roomId": room, "text": "hi"})).await["success"], true);
+    a_while(&mut ada, 5).await;
+    assert_eq!(ada.ask("room.history", json!({"room": room, "limit": 1})).await["ok"], true);
+}
