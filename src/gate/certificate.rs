@@ -252,6 +252,12 @@ mod tests {
         (folder, tls)
     }
 
+    /// A change that shows: the times of files are as coarse as the system's tick.
+    fn change(path: &Path, text: &str) {
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(path, text).unwrap();
+    }
+
     fn in_use(certificate: &Certificate) -> Vec<u8> {
         certificate.current.read().unwrap().end_entity_cert().unwrap().to_vec()
     }
@@ -266,9 +272,9 @@ mod tests {
         let (_folder, tls) = written(&old);
         let certificate = Certificate::read(&tls).unwrap();
         assert!(certificate.look().is_none(), "nothing has changed");
-        fs::write(&tls.certificate, &new.0).unwrap();
+        change(&tls.certificate, &new.0);
         assert!(certificate.look().is_none(), "it may still be written");
-        fs::write(&tls.key, &new.1).unwrap();
+        change(&tls.key, &new.1);
         assert!(certificate.look().is_none(), "it may still be written");
         assert_eq!(in_use(&certificate), leaf(&old));
         certificate.look().unwrap().unwrap();
@@ -309,8 +315,8 @@ mod tests {
             (&new.0, "no key"),
             (&new.0, &new.0),
         ] {
-            fs::write(&tls.certificate, chain).unwrap();
-            fs::write(&tls.key, key).unwrap();
+            change(&tls.certificate, chain);
+            change(&tls.key, key);
             assert!(certificate.look().is_none());
             let error = certificate.look().unwrap().unwrap_err().to_string();
             assert!(error.contains(".pem"), "which file? {error}");
@@ -322,8 +328,8 @@ mod tests {
         assert!(certificate.look().is_none());
         assert!(certificate.look().unwrap().unwrap_err().to_string().contains("key.pem"));
         assert_eq!(certificate.counts(), [("ok", 0), ("failed", 8)]);
-        fs::write(&tls.certificate, &new.0).unwrap();
-        fs::write(&tls.key, &new.1).unwrap();
+        change(&tls.certificate, &new.0);
+        change(&tls.key, &new.1);
         assert!(certificate.look().is_none());
         certificate.look().unwrap().unwrap();
         assert_eq!(in_use(&certificate), leaf(&new));
