@@ -287,9 +287,10 @@ async fn a_receiver_that_hangs_holds_up_nobody() {
     (0..10_000).for_each(|n| webhooks.tell("tea", "peer.joined", json!({ "n": n })));
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     // What both queues had room for went to the one that is there; all others are counted.
-    let got = receiver.wait_for(256).await.len() as u64;
+    receiver.wait_for(256).await;
+    // (Where the machine is so busy that one was not answered in time, it came twice.)
     once(&webhooks, "those are delivered, and the other one is tried again", |stats| {
-        stats.delivered >= got
+        stats.delivered >= 256
             && stats.retried >= 1
             && stats.delivered + stats.waiting + stats.dropped == 20_000
     })
