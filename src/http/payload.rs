@@ -42,36 +42,15 @@ fn read<T: DeserializeOwned>(kind: Option<&HeaderValue>, body: &[u8]) -> Result<
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(Box::new(bad("the body has to be a JSON object")));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        let key = key_of(body, &error).map(|key| format!("{key}: ")).unwrap_or_default();
-        Box::new(bad(&format!("the body cannot be used: {key}{error}")))
-    })
-}
-
-/// Under which key of the object the value is that cannot be used, if it is a value.
-fn key_of<'a>(body: &'a [u8], error: &serde_json::Error) -> Option<&'a str> {
-    let words = error.to_string();
-    if !error.is_data() || words.starts_with("missing field") || words.starts_with("unknown field") {
-        return None;
-    }
-    let lines: usize =
-        body.split(|b| *b == b'\n').take(error.line().checked_sub(1)?).map(|line| line.len() + 1).sum();
-    let (mut depth, mut from, mut escaped) = (0_usize, None, false);
-    let (mut text, mut key) = (None, None);
-    for (at, byte) in body.iter().enumerate().take(lines + error.column()) {
-        match (byte, from) {
-            _ if escaped => escaped = false,
-            (b'\\', Some(_)) => escaped = true,
-            (b'"', None) => from = Some(at + 1),
-            (b'"', Some(start)) => (text, from) = (body.get(start..at), None),
-            (_, Some(_)) => {}
-            (b'{' | b'[', None) => depth += 1,
-            (b'}' | b']', None) => depth = depth.saturating_sub(1),
-            (b':', None) if depth == 1 => key = text,
-            _ => {}
-        }
-    }
-    std::str::from_utf8(key?).ok()
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let said =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| match error.path().iter().next() {
+            // With the key of the value that cannot be used.
+            Some(_) => error.to_string(),
+            None => error.into_inner().to_string(),
+        });
+    let said = said.and_then(|said| reader.end().map(|()| said).map_err(|error| error.to_string()));
+    said.map_err(|why| Box::new(bad(&format!("the body cannot be used: {why}"))))
 }
 
 /// `application/json`, or something of that syntax (RFC 6839, section 3.1).
@@ -87,8 +66,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_value_that_cannot_be_used_is_told_with_its_key() {
+    #[tokio::test]
+    async fn a_value_that_cannot_be_used_is_told_with_its_key() {
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         #[expect(dead_code, reason = "they are read, and that is it")]
@@ -96,16 +75,20 @@ mod tests {
             text: String,
             list: Option<Vec<bool>>,
         }
-        for (body, key) in [
-            (r#"{"text":7}"#, Some("text")),
-            ("{\n  \"list\": [],\n  \"text\": {\"list\": 1}\n}", Some("text")),
-            (r#"{"text":"a \"list\": \\","list":[true,"x"]}"#, Some("list")),
-            (r#"{"list":[]}"#, None),
-            (r#"{"text":"x","lost":1}"#, None),
-            (r#"{"text":"x""#, None),
+        for (body, words) in [
+            (r#"{"text":7}"#, "text: invalid type: integer `7`, expected a string"),
+            ("{\n  \"list\": [],\n  \"text\": {\"list\": 1}\n}", "text: invalid type: map"),
+            (r#"{"text":"a","list":[true,"x"]}"#, "list[1]: invalid type: string \"x\""),
+            (r#"{"list":[]}"#, "missing field `text`"),
+            (r#"{"text":"x","lost":1}"#, "lost: unknown field `lost`"),
+            (r#"{"text":"x""#, "EOF while parsing"),
+            (r#"{"text":"x"}{"#, "trailing characters"),
         ] {
-            let error = serde_json::from_str::<Two>(body).unwrap_err();
-            assert_eq!(key_of(body.as_bytes(), &error), key, "{body}: {error}");
+            let answer = *read::<Two>(None, body.as_bytes()).unwrap_err();
+            let text = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+            let text: Value = serde_json::from_slice(&text).unwrap();
+            let message = text["error"]["message"].as_str().unwrap();
+            assert!(message.contains(&format!("cannot be used: {words}")), "{body}: {message}");
         }
     }
 
