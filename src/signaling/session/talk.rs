@@ -36,8 +36,8 @@ const PAGE: u64 = 50;
 const LONGEST_PAGE: u64 = 200;
 /// How long a page may be, in bytes, if it has more than one message: a transport's queue counts packets and not bytes.
 pub(super) const PAGE_BYTES: usize = 128 << 10;
-/// What a message takes beside its text and its attachments: who said it, when, under which ids.
-const MESSAGE: usize = 1 << 10;
+/// What a message takes beside what people write: keys, our ids, the time.
+const MESSAGE: usize = 256;
 
 impl Asked<'_> {
     /// Passes something on. It never waits: it changes nothing.
@@ -215,8 +215,9 @@ impl Asked<'_> {
 
 /// About how long a message is as it is told, in bytes.
 fn length(message: &Message) -> usize {
+    let labels = [&message.user, &message.name, &message.client_id].into_iter().flatten();
     let attached = message.attachments.as_ref().map_or(0, |it| it.get().len());
-    MESSAGE + written(&message.text) + attached
+    MESSAGE + labels.map(|label| written(label)).sum::<usize>() + written(&message.text) + attached
 }
 
 /// What came along with a message: a short array, or nothing.
@@ -233,5 +234,26 @@ fn attached(attachments: &RawValue) -> Result<Option<Box<RawValue>>, Failure> {
         Ok(list) if list.len() <= MOST_ATTACHMENTS => Ok(Some(attachments.to_owned())),
         Ok(_) => Err(Failure::bad(format!("no more than {MOST_ATTACHMENTS} attachments"))),
         Err(_) => Err(Failure::bad("attachments is an array")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_lines_of_a_chat_as_one_may_ask_for_go_on_a_page() {
+        let line = Message {
+            id: PeerId::new([1; 16]),
+            from: PeerId::new([2; 16]),
+            user: Some("u".repeat(36).into()),
+            name: Some("Ada Lovelace".into()),
+            text: "tea? ".repeat(50).into(),
+            attachments: None,
+            at: 1_800_000_000_000,
+            client_id: Some("c".repeat(36).into()),
+        };
+        let most = usize::try_from(LONGEST_PAGE).unwrap();
+        assert!(most * length(&line) <= PAGE_BYTES, "{}", length(&line));
     }
 }
