@@ -90,8 +90,8 @@ fn ttl(text: &str) -> Result<Duration, String> {
 }
 
 fn bearer(text: &str) -> Result<String, String> {
-    let good = label::fits(text) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    good.then(|| text.to_owned()).ok_or_else(|| "a user is 1 to 128 visible ASCII characters".to_owned())
+    let what = "a user is 1 to 128 visible ASCII characters";
+    label::is_visible(text).then(|| text.to_owned()).ok_or_else(|| what.to_owned())
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -19,6 +19,12 @@ pub fn shown(name: &str) -> Option<String> {
     (!shown.is_empty()).then(|| shown.to_owned())
 }
 
+/// Whether a token can say that this is its user.
+#[must_use]
+pub fn is_visible(user: &str) -> bool {
+    fits(user) && user.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Whether a name can be shown as it is, of somebody who is told if not: it fits, says something, and has no control characters.
 #[must_use]
 pub fn is_plain(name: &str) -> bool {

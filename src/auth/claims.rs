@@ -99,7 +99,7 @@ impl Rules {
             return Err(Refused::Audience);
         }
         let user = claims.sub.ok_or(Refused::Claims("no sub"))?;
-        if !label::fits(&user) || !user.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !label::is_visible(&user) {
             return Err(Refused::Claims("sub is not 1 to 128 visible ASCII characters"));
         }
         let exp = claims.exp.ok_or(Refused::Claims("no exp"))?;

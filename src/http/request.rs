@@ -1,5 +1,5 @@
 //! What a handler is handed of a request, once the asker may have it and it can be read; otherwise the answer is made here, and the
-//! handler is not called. In the order of a handler's arguments.
+//! handler is not called. Each is looked at in its turn among a handler's arguments: who asks comes first.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;

@@ -62,8 +62,7 @@ pub(super) struct Asked {
 
 /// `POST /api/tokens`
 pub(super) async fn mint(State(parts): State<Parts>, _: Trusted, Payload(asked): Payload<Asked>) -> Response {
-    let plain = asked.user_id.bytes().all(|b| b.is_ascii_graphic());
-    if !plain || !label::fits(&asked.user_id) {
+    if !label::is_visible(&asked.user_id) {
         return bad("a userId has 1 to 128 visible ASCII characters");
     }
     if !asked.name.as_deref().is_none_or(label::is_plain) {

@@ -91,13 +91,13 @@ pub struct Person {
     pub since: u64,
     /// Who has invited the user, as long as it is no more than invited (`None`: the operator, a back end, or nobody knows); of one
     /// that came and that no token proves to be that user, from where it came.
-    pub by: Option<Inviter>,
+    pub by: Option<Source>,
 }
 
-/// Who has invited somebody, or came in.
+/// Through whom, or from where, somebody is known to a room.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Inviter {
-    /// Its user; none for who came in, whose that is.
+pub struct Source {
+    /// Who has invited; none of somebody who came unasked.
     pub user: Option<Arc<str>>,
     /// From where it came (`Member::customer`).
     pub customer: u32,

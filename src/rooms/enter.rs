@@ -22,8 +22,8 @@ use super::decide::everyone;
 use super::decide::moderators;
 use super::decide::others;
 use super::details::Details;
-use super::details::Inviter;
 use super::details::Person;
+use super::details::Source;
 use super::details::Standing;
 use super::details::Waiting;
 use super::id::PeerId;
@@ -464,7 +464,7 @@ impl Decision<'_> {
         let person = match (room.kind, details.standing(user)) {
             (Kind::Channel, None) | (_, Some(Standing::Invited)) => {
                 self.make_place(room, user, from)?;
-                let by = (from != 0).then_some(Inviter { user: None, customer: from });
+                let by = (from != 0).then_some(Source { user: None, customer: from });
                 Person { standing: Standing::Member, name: who.name.clone(), since: now.unix_ms, by }
             }
             _ => return Ok(()),

@@ -12,8 +12,8 @@ use super::command::Now;
 use super::command::Refusal;
 use super::decide::Decision;
 use super::details::Details;
-use super::details::Inviter;
 use super::details::Person;
+use super::details::Source;
 use super::details::Standing;
 use super::moderate::needs;
 use super::room::Rank;
@@ -22,21 +22,21 @@ use super::room::Room;
 /// Who share what there is of invitations: all of one address, whatever they call themselves; from nowhere in particular, one user.
 type Party<'a> = (u32, Option<&'a str>);
 
-impl Inviter {
+impl Source {
     fn party(&self) -> Party<'_> {
         (self.customer, if self.customer == 0 { self.user.as_deref() } else { None })
     }
 }
 
 /// The invitations that members have made.
-fn invited(details: &Details) -> impl Iterator<Item = (&Arc<str>, &Person, &Inviter)> {
+fn invited(details: &Details) -> impl Iterator<Item = (&Arc<str>, &Person, &Source)> {
     let invited = details.people.iter().filter(|(_, person)| person.standing == Standing::Invited);
     invited.filter_map(|(user, person)| Some((user, person, person.by.as_ref()?)))
 }
 
 /// The invitation that makes place for another one: the oldest of the user, within the party, that has the most. For an invitation
 /// of this inviter's (`None`: for something that matters more) only one of those who have more than itself.
-fn yields<'a>(details: &'a Details, inviter: Option<&Inviter>) -> Option<&'a Arc<str>> {
+fn yields<'a>(details: &'a Details, inviter: Option<&Source>) -> Option<&'a Arc<str>> {
     let mut parties = BTreeMap::new();
     let mut users = BTreeMap::new();
     for (user, person, by) in invited(details) {
@@ -127,7 +127,7 @@ pub(super) fn invite<'a>(
         By::Peer(peer) => Some(room.member(peer).and_then(|member| member.user.clone())),
         By::User(user) => Some(Some(user.into())),
     };
-    let by = by.map(|user| Inviter { user, customer });
+    let by = by.map(|user| Source { user, customer });
     let full = standing.is_none() && details.people.len() >= Details::MOST_PEOPLE;
     if full || (by.is_some() && invited(details).count() >= Details::MOST_INVITED) {
         let old = yields(details, by.as_ref()).ok_or(Refusal::TooManyPeople)?;

@@ -210,6 +210,16 @@ impl Bank {
     }
 }
 
+/// How long a text is when it is written as JSON, in bytes, without its quotes.
+pub(super) fn written(text: &str) -> usize {
+    let written = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(written).sum()
+}
+
 impl Account {
     fn owes(&self, now: Ticks) -> bool {
         [&self.events, &self.bytes, &self.joins, &self.connects, &self.comes, &self.reads]

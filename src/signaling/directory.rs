@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::account::written;
 use super::connection::Connection;
 use super::dialect::Facts;
 use super::dialect::Pieces;
@@ -10,7 +11,6 @@ use super::error::Code;
 use super::error::Failure;
 use super::error::LATER;
 use super::hub::Hub;
-use super::session::written;
 use crate::rooms::Room;
 use crate::rooms::Standing;
 use crate::store::Place;

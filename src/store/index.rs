@@ -52,7 +52,7 @@ pub(super) struct Index {
 #[derive(Default)]
 struct Users {
     of: HashMap<Arc<str>, Known>,
-    /// How many of the invitations come from where (`rooms::Inviter::customer`); not those from nowhere in particular.
+    /// How many of the invitations come from where (`rooms::Source::customer`); not those from nowhere in particular.
     from: HashMap<u32, u32>,
 }
 

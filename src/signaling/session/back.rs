@@ -171,14 +171,12 @@ impl Asked<'_> {
             return Ok(());
         }
         // It is no join that would be counted, and tells as much as one.
-        let bytes = PAGE_BYTES + others * MEMBER;
-        let history = async {
-            match stored && self.dialect.history {
-                true => self.messages(&room, None, HISTORY).await,
-                false => Ok((Vec::new(), false)),
-            }
+        self.reads(PAGE_BYTES + others * MEMBER)?;
+        let (messages, _) = match stored && self.dialect.history {
+            true => self.messages(&room, None, HISTORY).await.unwrap_or_default(),
+            false => (Vec::new(), false),
         };
-        let (messages, _) = self.counted(bytes, history).await?.unwrap_or_default();
+        self.read_less(&messages);
         self.commit(&room, &Command::Ask { peer }, |committed| {
             let Some(room) = committed.room else { return };
             let (ack, events) = (Some(self.dialect.acks.joined), self.dialect.joined);

@@ -214,16 +214,6 @@ fn bounded(what: &str, text: Option<&Cow<'_, str>>, most: usize) -> Result<Optio
     }
 }
 
-/// How long a text is when it is written as JSON, in bytes, without its quotes.
-pub(super) fn written(text: &str) -> usize {
-    let written = |byte: u8| match byte {
-        b'"' | b'\\' => 2,
-        0..0x20 => 6,
-        _ => 1,
-    };
-    text.bytes().map(written).sum()
-}
-
 impl Asked<'_> {
     async fn commit<R>(
         &self,

@@ -153,8 +153,7 @@ impl Asked<'_> {
             None => self.hub.page(after.as_ref(), most),
             Some(search) => self.hub.search(after, most, search).await?,
         };
-        let counted = self.hub.bank.read(self.connection.accounts(), page.length(), self.now.at);
-        counted.map_err(|wait| Failure::too_many(wait, "more is read than allowed"))?;
+        self.reads(page.length())?;
         let pieces = Pieces { rooms: Some(&page.rooms), next: page.next.as_deref(), ..Pieces::default() };
         self.say(self.dialect.acks.list, pieces);
         Ok(())

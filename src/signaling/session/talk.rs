@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::super::account::written;
 use super::super::candidates;
 use super::super::decode::Arguments;
 use super::super::dialect::Pieces;
@@ -16,7 +17,6 @@ use super::Asked;
 use super::LABEL;
 use super::label;
 use super::random;
-use super::written;
 use crate::rooms::Answer;
 use crate::rooms::Command;
 use crate::rooms::Event;
@@ -127,7 +127,10 @@ impl Asked<'_> {
             Some(id) => Some(PeerId::parse(id).ok_or_else(|| Failure::bad("before is a message's id"))?),
         };
         let most = usize::try_from(it.limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE)).unwrap_or(1);
-        let (messages, more) = self.counted(PAGE_BYTES, self.messages(&room, before, most)).await??;
+        self.reads(PAGE_BYTES)?;
+        let found = self.messages(&room, before, most).await;
+        self.read_less(found.as_ref().map_or(&[], |(messages, _)| messages));
+        let (messages, more) = found?;
         let oldest = messages.last().filter(|_| more).map(|it| it.id.to_string());
         let pieces = Pieces {
             room_id: Some(&room),
@@ -162,22 +165,19 @@ impl Asked<'_> {
         Ok((found, more))
     }
 
-    /// Reads messages, and counts their bytes for who asks: `bytes` is the most that there may be, with what else is told.
+    /// Counts bytes that it asks to be told, before they are looked up: of messages, a page that is full.
     ///
     /// # Errors
-    /// It has read so much that nothing is looked up.
-    pub(super) async fn counted(
-        &self,
-        bytes: usize,
-        messages: impl Future<Output = Result<(Vec<Message>, bool), Failure>>,
-    ) -> Result<Result<(Vec<Message>, bool), Failure>, Failure> {
-        let (bank, accounts) = (&self.hub.bank, self.connection.accounts());
-        let counted = bank.read(accounts, bytes, self.now.at);
-        counted.map_err(|wait| Failure::too_many(wait, "more is read than allowed"))?;
-        let found = messages.await;
-        let there: usize = found.iter().flat_map(|(messages, _)| messages).map(length).sum();
-        bank.unread(accounts, PAGE_BYTES.saturating_sub(there));
-        Ok(found)
+    /// It has been told as much as it may be.
+    pub(super) fn reads(&self, bytes: usize) -> Result<(), Failure> {
+        let counted = self.hub.bank.read(self.connection.accounts(), bytes, self.now.at);
+        counted.map_err(|wait| Failure::too_many(wait, "more is read than allowed"))
+    }
+
+    /// These messages are all that the page has that was counted: the rest is given back.
+    pub(super) fn read_less(&self, messages: &[Message]) {
+        let there: usize = messages.iter().map(length).sum();
+        self.hub.bank.unread(self.connection.accounts(), PAGE_BYTES.saturating_sub(there));
     }
 
     /// Members may read, there or not.

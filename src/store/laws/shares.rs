@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::rooms::Details;
-use crate::rooms::Inviter;
 use crate::rooms::Person;
+use crate::rooms::Source;
 
 #[test]
 fn a_full_house_takes_no_new_rooms_but_new_members() {
@@ -330,7 +330,7 @@ fn who_comes_into_a_channel_full_of_invitations_takes_the_place_of_one_after_the
     let keep = Keep { history: HISTORY, history_ttl: Duration::ZERO, calls: 1000, calls_ttl: Duration::ZERO };
     let ledger = Sqlite::open(path, keep).unwrap();
     let invited = (2..Details::MOST_PEOPLE).map(|n| {
-        let by = (n % 2 == 0).then(|| Inviter { user: Some("eve".into()), customer: 7 });
+        let by = (n % 2 == 0).then(|| Source { user: Some("eve".into()), customer: 7 });
         let person = Person { standing: Standing::Invited, name: None, since: n as u64, by };
         Record::Person { room: room.clone(), user: format!("u{n:04}").into(), person: Some(person) }
     });
@@ -354,7 +354,7 @@ fn who_comes_into_a_channel_full_of_invitations_takes_the_place_of_one_after_the
         // Eve's oldest.
         assert_eq!(["u0002", "u0004", "u0006"].map(standing), [None, None, Some(Standing::Invited)]);
         assert_eq!(["u0003", "late0", "bob"].map(standing).map(|it| it.is_some()), [true; 3]);
-        assert_eq!(people["late0"].by, Some(Inviter { user: Some("amy".into()), customer: 8 }));
+        assert_eq!(people["late0"].by, Some(Source { user: Some("amy".into()), customer: 8 }));
         assert!(store.invitations_of("u0002", 9).is_empty() && !store.invitations_of("u0008", 9).is_empty());
     }
 }

@@ -11,7 +11,6 @@ use rusqlite::params;
 use serde_json::value::RawValue;
 
 use crate::rooms::Details;
-use crate::rooms::Inviter;
 use crate::rooms::Kind;
 use crate::rooms::Media;
 use crate::rooms::Message;
@@ -20,6 +19,7 @@ use crate::rooms::PeerId;
 use crate::rooms::Person;
 use crate::rooms::Room;
 use crate::rooms::RoomId;
+use crate::rooms::Source;
 use crate::rooms::Standing;
 use crate::rooms::Status;
 use crate::store::ledger::Call;
@@ -245,7 +245,7 @@ pub(super) fn people(db: &Connection) -> Result<Vec<(Box<str>, People)>> {
     while let Some(row) = rows.next()? {
         let Some(standing) = Standing::parse(row.get_ref(2)?.as_str()?) else { continue };
         let by = match row.get::<_, Option<i64>>(6)?.map(u32::try_from) {
-            Some(Ok(customer)) => Some(Inviter { user: row.get(5)?, customer }),
+            Some(Ok(customer)) => Some(Source { user: row.get(5)?, customer }),
             _ => None,
         };
         let person = Person { standing, name: row.get(3)?, since: number(row, 4)?, by };
